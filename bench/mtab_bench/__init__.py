@@ -1,0 +1,1 @@
+"""Accuracy, parity and latency of a bundle beside PyTorch, in one report."""

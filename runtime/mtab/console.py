@@ -1,0 +1,96 @@
+"""What the four commands share: one-line errors, exit codes (0 done, 1 failed, 2 wrong use), plain tables."""
+
+import errno
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+import click
+
+from mtab.errors import MtabError
+
+# Which extra brings a module that the base installation lacks.
+EXTRA_OF_MODULE = {
+    "accelerate": "train",
+    "av": "video",
+    "espeakng_loader": "dev",
+    "jinja2": "bench",
+    "matplotlib": "bench",
+    "onnx": "export",
+    "onnxruntime": "cpu",
+    "onnxscript": "export",
+    "safetensors": "train",
+    "sklearn": "bench",
+    "tensorboard": "train",
+    "torch": "train",
+    "tqdm": "train",
+    "transformers": "train",
+}
+
+
+def install_hint(module: str, needed_by: str) -> str:
+    """One line that says which extra to install for ``module``."""
+    extra = EXTRA_OF_MODULE[module]
+    return f"{needed_by} needs {module}, which is not installed: pip install 'mtab[{extra}]'"
+
+
+@contextmanager
+def one_line_errors(command: str) -> Iterator[None]:
+    """Turn the failures that a user can act on into one line on stderr and exit code 1 (130 for Ctrl-C)."""
+    try:
+        yield
+    except MtabError as error:
+        _fail(str(error))
+    except ModuleNotFoundError as error:
+        module = (error.name or "").partition(".")[0]
+        if module not in EXTRA_OF_MODULE:
+            raise
+        _fail(install_hint(module, command))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.ENOENT):
+            raise
+        _fail(f"{error.filename or 'writing'}: {error.strerror}")
+    except KeyboardInterrupt:
+        click.echo("Interrupted", err=True)
+        sys.exit(130)
+
+
+def _fail(message: str) -> NoReturn:
+    # One error, one line, whatever a library put into its message.
+    click.echo("Error: " + " ".join(message.split()), err=True)
+    sys.exit(1)
+
+
+class Command(click.Command):
+    """A click command whose failures are one line."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with one_line_errors(ctx.find_root().info_name or "mtab"):
+            return super().invoke(ctx)
+
+
+class Group(click.Group):
+    """A click group whose failures, and whose commands' failures, are one line."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with one_line_errors(ctx.info_name or "mtab"):
+            return super().invoke(ctx)
+
+
+def table(rows: Sequence[Sequence[object]], header: Sequence[str]) -> str:
+    """Rows as aligned plain text: numbers (and ``-``) to the right, the rest to the left."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    columns = list(zip(header, *cells, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    right = [all(_numeric(cell) for cell in column[1:]) for column in columns]
+
+    def line(row: Sequence[str]) -> str:
+        padded = (c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True))
+        return "  ".join(padded).rstrip()
+
+    return "\n".join([line(header), line(["-" * width for width in widths]), *map(line, cells)])
+
+
+def _numeric(cell: str) -> bool:
+    return cell in ("", "-") or cell.lstrip("+-")[:1].isdigit()

@@ -1,0 +1,1 @@
+"""Readers of corpora, without torch: IEMOCAP, MELD, EmoDB and a CSV manifest."""

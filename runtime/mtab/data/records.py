@@ -1,0 +1,100 @@
+"""The one record that every corpus is read into, and the corpus that holds them."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from mtab.errors import DataError
+
+SYNTHETIC_MARKER = "SYNTHETIC.txt"
+"""A corpus folder that holds this file was made by ``mtab-train synth``; every figure from it says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """One labelled utterance.
+
+    ``start`` and ``end`` are seconds in the recording or dialogue that the utterance comes from. Only where
+    ``cut`` is true is ``audio`` that whole recording, from which start-end must still be cut; otherwise the
+    file holds the utterance alone. ``session`` is a recording session (IEMOCAP) or whatever a user's
+    manifest calls one; ``dialogue`` groups utterances that belong together; ``split`` is the corpus's own
+    ``train``, ``dev`` or ``test``.
+    """
+
+    id: str
+    audio: Path | None
+    text: str | None
+    label: str
+    speaker: str | None = None
+    session: str | None = None
+    dialogue: str | None = None
+    split: str | None = None
+    start: float | None = None
+    end: float | None = None
+    cut: bool = False
+    valence: float | None = None
+    arousal: float | None = None
+    dominance: float | None = None
+
+    @property
+    def span(self) -> tuple[float | None, float | None]:
+        """What `mtab.audio.load_audio` must cut: (start, end) in seconds where ``cut``, else (None, None)."""
+        return (self.start, self.end) if self.cut else (None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something in a corpus that was listed and skipped: where, and what was found and expected."""
+
+    file: Path
+    message: str
+    line: int | None = None
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}" if self.line is not None else f"{self.file}"
+        return f"{place}: {self.message}"
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """A corpus as read: usable utterances, the label set in its order, and every problem that was skipped."""
+
+    name: str
+    root: Path
+    labels: tuple[str, ...]
+    utterances: tuple[Utterance, ...]
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether ``mtab-train synth`` made it."""
+        return (self.root / SYNTHETIC_MARKER).is_file()
+
+    @property
+    def title(self) -> str:
+        """The name to print beside a figure: ``iemocap``, or ``iemocap layout, synthetic speech``."""
+        return f"{self.name} layout, synthetic speech" if self.synthetic else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """One division of a corpus. ``validation`` is empty where the protocol selects on the test set."""
+
+    name: str
+    train: tuple[Utterance, ...]
+    validation: tuple[Utterance, ...]
+    test: tuple[Utterance, ...]
+
+
+def corpus_hash(utterances: tuple[Utterance, ...]) -> str:
+    """SHA-256 over ids, labels, transcripts, spans and audio content, in order: changes when the data do."""
+    digest = hashlib.sha256()
+    for utterance in utterances:
+        digest.update(json.dumps([utterance.id, utterance.label, utterance.text, utterance.span]).encode())
+        if utterance.audio is not None:
+            try:
+                digest.update(utterance.audio.read_bytes())
+            except OSError as error:
+                raise DataError(f"{utterance.audio}: {error.strerror}, expected the clip of {utterance.id}") from None
+    return digest.hexdigest()

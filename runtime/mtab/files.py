@@ -1,0 +1,95 @@
+"""Reading and writing files so that nothing is ever half-written."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from mtab.errors import ConfigError, MtabError
+
+
+@contextmanager
+def atomic_file(path: Path | str) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; rename it to ``path`` on success, delete it on failure."""
+    path = Path(path)
+    # The suffix is kept: writers such as matplotlib choose their format by it.
+    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path | str, overwrite: bool = False) -> Iterator[Path]:
+    """Yield a temporary folder beside ``path``; rename it to ``path`` on success, delete it on failure.
+
+    A leftover of a killed earlier run is removed first. Raises `MtabError` if ``path`` exists and is not an
+    empty folder, unless ``overwrite``.
+    """
+    path = Path(path)
+    refuse_existing(path, overwrite)
+    partial = path.with_name(f".{path.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        if path.exists():
+            replaced = path.with_name(f".{path.name}.replaced")
+            shutil.rmtree(replaced, ignore_errors=True)
+            path.rename(replaced)
+            partial.rename(path)
+            shutil.rmtree(replaced)
+        else:
+            partial.rename(path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def refuse_existing(path: Path, overwrite: bool = False) -> None:
+    """Raise `MtabError` if ``path`` exists, is not an empty folder, and ``overwrite`` was not given."""
+    if path.exists() and not path.is_dir():
+        raise MtabError(f"{path}: is a file, expected a folder or nothing")
+    if path.is_dir() and any(path.iterdir()) and not overwrite:
+        raise MtabError(f"{path}: exists already; choose another folder or give --overwrite")
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Write ``text`` as UTF-8, whole or not at all."""
+    with atomic_file(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path | str, value: Any) -> None:
+    """Write ``value`` as indented JSON, whole or not at all."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path | str) -> Any:
+    """Read a JSON file; `ConfigError` if it is missing or is not JSON."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: not found, expected a JSON file") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ConfigError(f"{path}: is not JSON ({error})") from None
+
+
+def sha256(path: Path | str) -> str:
+    """The SHA-256 of a file's content, in hexadecimal."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def cache_dir() -> Path:
+    """The user's cache folder for mtab: ``$MTAB_CACHE``, else ``$XDG_CACHE_HOME/mtab``, else ``~/.cache/mtab``."""
+    if chosen := os.environ.get("MTAB_CACHE"):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mtab"

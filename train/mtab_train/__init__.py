@@ -1,0 +1,1 @@
+"""PyTorch training of Mul-TAB: the model, the data pipeline, the trainer."""
