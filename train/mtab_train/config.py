@@ -1,0 +1,198 @@
+"""What a model and its training are made of: two frozen dataclasses, and the presets ``base`` and ``tiny``."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Modality = Literal["audio", "text"]
+
+AUDIO_ENCODERS = ("wav2vec2", "hubert", "wavlm")
+TEXT_ENCODERS = ("roberta",)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """Architecture of a Mul-TAB model (Appl. Sci. 2024, 14(8), 3276); the defaults are the paper's.
+
+    ``audio_config`` and ``text_config`` are transformers configurations as dictionaries with their
+    ``model_type``; an encoder that is ``None`` makes a single-modality ablation. ``audio_model`` and
+    ``text_model`` say where an encoder's weights came from (hub id or folder; ``None``: random).
+    """
+
+    labels: tuple[str, ...]
+    audio_config: dict[str, Any] | None
+    text_config: dict[str, Any] | None
+    audio_model: str | None = None
+    text_model: str | None = None
+    audio_training: Literal["frozen", "conv-frozen", "full"] = "conv-frozen"
+    text_training: Literal["frozen", "full"] = "frozen"
+    hidden_size: int = 768
+    num_attention_heads: int = 8
+    intermediate_size: int = 3072
+    num_self_attention_layers: int = 2
+    num_tab_layers: int = 3
+    tab_kernel_size: int = 2
+    fusion_align: Literal["interpolate", "pool"] = "interpolate"
+    dropout: float = 0.1
+    modality_dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):
+            raise ValueError(f"labels are {list(self.labels)}, expected two or more different ones")
+        if not self.modalities:
+            raise ValueError("audio_config and text_config are both null, expected at least one encoder")
+        for name, config, known in (
+            ("audio_config", self.audio_config, AUDIO_ENCODERS),
+            ("text_config", self.text_config, TEXT_ENCODERS),
+        ):
+            if config is not None and config.get("model_type") not in known:
+                raise ValueError(f"{name}.model_type is {config.get('model_type')!r}, expected one of {known}")
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"hidden_size {self.hidden_size} is no multiple of num_attention_heads {self.num_attention_heads}"
+            )
+        for name in ("dropout", "modality_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected 0 <= {name} < 1")
+        if self.modality_dropout and len(self.modalities) < 2:
+            raise ValueError("modality_dropout needs both an audio and a text encoder")
+        for name in ("hidden_size", "intermediate_size", "tab_kernel_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
+        for name in ("num_self_attention_layers", "num_tab_layers"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 0")
+
+    @property
+    def modalities(self) -> tuple[Modality, ...]:
+        """The modalities that the model has an encoder for."""
+        present: list[Modality] = []
+        if self.audio_config is not None:
+            present.append("audio")
+        if self.text_config is not None:
+            present.append("text")
+        return tuple(present)
+
+    @property
+    def supported_modalities(self) -> tuple[tuple[Modality, ...], ...]:
+        """Every combination of modalities that the model was trained to answer from."""
+        if self.modality_dropout:
+            return (self.modalities, ("audio",), ("text",))
+        return (self.modalities,)
+
+    @property
+    def fused_size(self) -> int:
+        """Width of the fused sequence: d for each modality (768 x 2 in the paper, §4)."""
+        return self.hidden_size * len(self.modalities)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """How a model is trained; the defaults are the paper's (§5: AdamW, lr 5e-5, batch 2, 100 epochs)."""
+
+    epochs: int = 100
+    batch_size: int = 2
+    learning_rate: float = 5e-5
+    weight_decay: float = 0.01
+    warmup_ratio: float = 0.0
+    max_grad_norm: float | None = None
+    gradient_accumulation_steps: int = 1
+    class_weights: Literal["none", "balanced"] = "none"
+    ctc_weight: float = 0.0
+    supcon_weight: float = 0.0
+    bucketing: bool = True
+    protocol: Literal["honest", "paper"] = "honest"
+    mixed_precision: Literal["no", "fp16", "bf16"] = "no"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "gradient_accumulation_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
+        if self.learning_rate <= 0:
+            raise ValueError(f"learning_rate is {self.learning_rate}, expected more than 0")
+        for name in ("weight_decay", "ctc_weight", "supcon_weight"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 0")
+        if not 0 <= self.warmup_ratio < 1:
+            raise ValueError(f"warmup_ratio is {self.warmup_ratio}, expected 0 <= warmup_ratio < 1")
+        if self.max_grad_norm is not None and self.max_grad_norm <= 0:
+            raise ValueError(f"max_grad_norm is {self.max_grad_norm}, expected more than 0")
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """A named model and the training that goes with it."""
+
+    model: ModelConfig
+    train: TrainConfig
+
+
+IEMOCAP_LABELS = ("anger", "happiness", "neutral", "sadness")
+
+# The published configurations of facebook/wav2vec2-base-960h and FacebookAI/roberta-base, so that the
+# architecture can be built and counted without a download.
+WAV2VEC2_BASE_960H = {
+    "model_type": "wav2vec2",
+    "activation_dropout": 0.1,
+    "attention_dropout": 0.1,
+    "feat_proj_dropout": 0.1,
+    "hidden_dropout": 0.1,
+    "layerdrop": 0.1,
+    "mask_time_prob": 0.05,
+}
+ROBERTA_BASE = {
+    "model_type": "roberta",
+    "vocab_size": 50265,
+    "max_position_embeddings": 514,
+    "type_vocab_size": 1,
+    "layer_norm_eps": 1e-5,
+}
+
+PRESETS = {
+    "base": Preset(
+        ModelConfig(
+            labels=IEMOCAP_LABELS,
+            audio_config=WAV2VEC2_BASE_960H,
+            text_config=ROBERTA_BASE,
+            audio_model="facebook/wav2vec2-base-960h",
+            text_model="FacebookAI/roberta-base",
+        ),
+        TrainConfig(),
+    ),
+    # The same architecture at a size that learns from scratch in minutes on two cores.
+    "tiny": Preset(
+        ModelConfig(
+            labels=IEMOCAP_LABELS,
+            audio_config={
+                "model_type": "wav2vec2",
+                "conv_dim": [64] * 7,
+                "hidden_size": 128,
+                "num_hidden_layers": 2,
+                "num_attention_heads": 4,
+                "intermediate_size": 512,
+                "num_conv_pos_embeddings": 32,
+                "num_conv_pos_embedding_groups": 8,
+                "feat_proj_dropout": 0.1,
+                "layerdrop": 0.0,
+                "apply_spec_augment": False,
+                "mask_time_prob": 0.0,
+            },
+            text_config={
+                "model_type": "roberta",
+                "vocab_size": 1000,
+                "hidden_size": 128,
+                "num_hidden_layers": 2,
+                "num_attention_heads": 4,
+                "intermediate_size": 512,
+                "max_position_embeddings": 514,
+                "type_vocab_size": 1,
+                "layer_norm_eps": 1e-5,
+            },
+            audio_training="full",
+            text_training="full",
+            hidden_size=128,
+            intermediate_size=512,
+        ),
+        TrainConfig(epochs=15, batch_size=16, learning_rate=1e-3, warmup_ratio=0.1, max_grad_norm=1.0),
+    ),
+}

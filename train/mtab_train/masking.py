@@ -1,0 +1,68 @@
+"""Arithmetic over padded batches in which padding never reaches a valid frame.
+
+Lengths are int64 of shape (batch,); a mask is bool of shape (batch, time), true where a frame is valid.
+"""
+
+import torch
+from torch import Tensor, nn
+
+
+def valid_mask(lengths: Tensor, size: int) -> Tensor:
+    """Mask of shape (batch, size) that is true before each row's length."""
+    return torch.arange(size, device=lengths.device)[None, :] < lengths[:, None]
+
+
+def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
+    """Mean over the valid frames: (batch, time, channels) -> (batch, channels)."""
+    weights = mask[..., None].to(x.dtype)
+    return (x * weights).sum(dim=1) / weights.sum(dim=1)
+
+
+def masked_group_norm(x: Tensor, mask: Tensor, norm: nn.GroupNorm) -> Tensor:
+    """Per-channel `GroupNorm` over the valid frames of x, (batch, channels, time).
+
+    wav2vec2-base normalises its first convolution with one group a channel, so its statistics run over time
+    alone; on an unpadded batch this equals ``norm(x)``.
+    """
+    weights = mask[:, None, :].to(x.dtype)
+    count = weights.sum(dim=2, keepdim=True)
+    centred = x - (x * weights).sum(dim=2, keepdim=True) / count
+    variance = (centred.square() * weights).sum(dim=2, keepdim=True) / count
+    normalised = centred * torch.rsqrt(variance + norm.eps)
+    return normalised * norm.weight[None, :, None] + norm.bias[None, :, None]
+
+
+class MaskedBatchNorm1d(nn.BatchNorm1d):
+    """`BatchNorm1d` whose training statistics are taken over valid frames only.
+
+    A batch with a single valid frame has no variance: it is normalised by the running statistics and leaves
+    them as they are.
+    """
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """(batch, channels, time), (batch, time) -> (batch, channels, time)."""
+        if not self.training:
+            return super().forward(x)
+        frames = x.transpose(1, 2)[mask]
+        if len(frames) > 1:
+            frames = super().forward(frames)
+        else:
+            frames = nn.functional.batch_norm(
+                frames, self.running_mean, self.running_var, self.weight, self.bias, training=False, eps=self.eps
+            )
+        normalised = frames.new_zeros(x.shape[0], x.shape[2], x.shape[1])
+        normalised[mask] = frames
+        return normalised.transpose(1, 2)
+
+
+def interpolation_weights(to_lengths: Tensor, to_size: int, from_lengths: Tensor, from_size: int) -> Tensor:
+    """Linear interpolation between two sequences as one matrix a row: (batch, to_size, from_size), float32.
+
+    Frame i of n_to reads position p = (i + 1/2) n_from / n_to - 1/2 of the other sequence, clamped to
+    [0, n_from - 1]; position j weighs max(0, 1 - |p - j|), so padding past n_from - 1 weighs nothing.
+    """
+    frame = torch.arange(to_size, device=to_lengths.device, dtype=torch.float32)[None, :]
+    position = (frame + 0.5) * from_lengths[:, None].float() / to_lengths[:, None].float() - 0.5
+    position = torch.minimum(position.clamp(min=0), from_lengths[:, None].float() - 1)
+    column = torch.arange(from_size, device=to_lengths.device, dtype=torch.float32)
+    return (1 - (position[..., None] - column).abs()).clamp(min=0)

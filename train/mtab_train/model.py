@@ -1,0 +1,279 @@
+"""Mul-TAB (Appl. Sci. 2024, 14(8), 3276), read top to bottom: one class for each of the paper's parts.
+
+    waveform --- wav2vec2 --- self-attention --- projection --+
+                                                               +-- CME -- fusion -- TAB3 -- head
+    transcript -- RoBERTa --- self-attention --- projection --+
+
+Shapes: B utterances, S speech frames, T text tokens, d = ``hidden_size``, C classes. Lengths are int64 of
+shape (B,); a length of 0 means that the utterance lacks this modality.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from mtab_train.config import ModelConfig
+from mtab_train.encoders import AudioEncoder, TextEncoder
+from mtab_train.masking import MaskedBatchNorm1d, interpolation_weights, masked_mean, valid_mask
+
+
+class SelfAttention(nn.Module):
+    """Transformer encoder over one modality, 2 layers of 8 heads (§4): (B, L, h) -> (B, L, h)."""
+
+    def __init__(self, size: int, config: ModelConfig) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(
+            size, config.num_attention_heads, config.intermediate_size, config.dropout, batch_first=True
+        )
+        self.layers = nn.TransformerEncoder(layer, config.num_self_attention_layers, enable_nested_tensor=False)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        return self.layers(x, src_key_padding_mask=~mask)
+
+
+class Projection(nn.Conv1d):
+    """Eq. 1: a 1-D convolution of kernel 1 to the common width, (B, L, h) -> (B, L, d)."""
+
+    def __init__(self, size: int, hidden_size: int) -> None:
+        super().__init__(size, hidden_size, kernel_size=1)
+
+    def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return super().forward(x.transpose(1, 2)).transpose(1, 2)
+
+
+class CrossAttention(nn.Module):
+    """Eqs. 2-5: queries from one modality, keys and values from the other; residual on the queries, LayerNorm.
+
+    (B, Lq, d), (B, Lk, d) -> (B, Lq, d)
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(
+            config.hidden_size, config.num_attention_heads, config.dropout, batch_first=True
+        )
+        self.norm = nn.LayerNorm(config.hidden_size)
+
+    def forward(self, query: Tensor, other: Tensor, other_mask: Tensor) -> Tensor:
+        attended, _ = self.attention(query, other, other, key_padding_mask=~other_mask, need_weights=False)
+        return self.norm(query + attended)
+
+
+class CrossModalEncoder(nn.Module):
+    """CME: speech-to-text (eqs. 2-5) and its mirror image text-to-speech (eq. 6).
+
+    (B, S, d), (B, T, d) -> (B, S, d), (B, T, d). Eq. 6 prints the residual on the speech stream in both
+    directions; the shapes only fit with the text stream in the second.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.speech_to_text = CrossAttention(config)
+        self.text_to_speech = CrossAttention(config)
+
+    def forward(
+        self, speech: Tensor, speech_mask: Tensor, text: Tensor, text_mask: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        return self.speech_to_text(speech, text, text_mask), self.text_to_speech(text, speech, speech_mask)
+
+
+class AlignedFusion(nn.Module):
+    """Eq. 7: concatenation along features, (B, S, d), (B, T, d) -> (B, S, 2d) and its lengths.
+
+    The text stream is first resampled onto the speech frames by linear interpolation; with ``pool`` both
+    streams are averaged over time instead and one step is left.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.pool = config.fusion_align == "pool"
+
+    def forward(self, speech: Tensor, frames: Tensor, text: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        if self.pool:
+            speech = masked_mean(speech, valid_mask(frames, speech.shape[1]))[:, None]
+            text = masked_mean(text, valid_mask(tokens, text.shape[1]))[:, None]
+            return torch.cat([speech, text], dim=2), torch.ones_like(frames)
+        weights = interpolation_weights(frames, speech.shape[1], tokens, text.shape[1])
+        return torch.cat([speech, weights.to(text.dtype) @ text], dim=2), frames
+
+
+class TemporalAwareBlock(nn.Module):
+    """TAB3 (§3.1, Fig. 6): F = x * A, where A = sigmoid of three [conv, batch norm, ReLU, dropout] layers.
+
+    (B, L, 2d) -> (B, L, 2d). An even kernel is padded by one zero frame more on the right than on the left,
+    so that the length stays.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        size, kernel = config.fused_size, config.tab_kernel_size
+        self.pad = nn.ConstantPad1d(((kernel - 1) // 2, kernel // 2), 0.0)
+        self.convolutions = nn.ModuleList(nn.Conv1d(size, size, kernel) for _ in range(config.num_tab_layers))
+        self.norms = nn.ModuleList(MaskedBatchNorm1d(size) for _ in range(config.num_tab_layers))
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        valid = mask[:, None, :].to(x.dtype)
+        attention = x.transpose(1, 2)
+        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+            attention = convolution(self.pad(attention * valid))
+            attention = self.dropout(torch.relu(norm(attention, mask)))
+        return x * torch.sigmoid(attention).transpose(1, 2)
+
+
+class Head(nn.Module):
+    """Mean over the valid frames, GELU, fully connected (§4.2): (B, L, 2d) -> (B, 2d), (B, C)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.activation = nn.GELU()
+        self.classifier = nn.Linear(config.fused_size, len(config.labels))
+
+    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        pooled = masked_mean(x, mask)
+        return pooled, self.classifier(self.activation(pooled))
+
+
+class Output(NamedTuple):
+    """What the model answers: logits (B, C), probabilities (B, C), the pooled embedding (B, 2d)."""
+
+    logits: Tensor
+    probabilities: Tensor
+    embedding: Tensor
+
+
+class MulTAB(nn.Module):
+    """The whole model; its ablations (one modality, no self-attention, no TAB) by `ModelConfig`."""
+
+    def __init__(
+        self, config: ModelConfig, audio_encoder: AudioEncoder | None, text_encoder: TextEncoder | None
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.audio_encoder = audio_encoder
+        self.text_encoder = text_encoder
+        sizes = {
+            modality: encoder.hidden_size
+            for modality, encoder in (("audio", audio_encoder), ("text", text_encoder))
+            if encoder is not None
+        }
+        if config.num_self_attention_layers:
+            self.self_attention = nn.ModuleDict({m: SelfAttention(size, config) for m, size in sizes.items()})
+        else:
+            self.self_attention = None
+        self.projection = nn.ModuleDict({m: Projection(size, config.hidden_size) for m, size in sizes.items()})
+        if len(sizes) == 2:
+            self.cross_modal = CrossModalEncoder(config)
+            self.fusion = AlignedFusion(config)
+        self.stand_in = None
+        if config.modality_dropout:
+            self.stand_in = nn.ParameterDict(
+                {m: nn.Parameter(torch.randn(size) * 0.02) for m, size in sizes.items()}
+            )
+        self.tab = TemporalAwareBlock(config) if config.num_tab_layers else None
+        self.head = Head(config)
+        self._freeze()
+
+    @classmethod
+    def from_config(cls, config: ModelConfig) -> "MulTAB":
+        """With random weights everywhere."""
+        return cls(
+            config,
+            AudioEncoder.from_config(config.audio_config) if config.audio_config is not None else None,
+            TextEncoder.from_config(config.text_config) if config.text_config is not None else None,
+        )
+
+    def _freeze(self) -> None:
+        if self.audio_encoder is not None and self.config.audio_training != "full":
+            part = self.audio_encoder.backbone
+            (part if self.config.audio_training == "frozen" else part.feature_extractor).requires_grad_(False)
+        if self.text_encoder is not None and self.config.text_training == "frozen":
+            self.text_encoder.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> "MulTAB":
+        """Training mode for what is trained; a frozen encoder stays as at inference, without dropout."""
+        super().train(mode)
+        if self.audio_encoder is not None and self.config.audio_training == "frozen":
+            self.audio_encoder.eval()
+        if self.text_encoder is not None and self.config.text_training == "frozen":
+            self.text_encoder.eval()
+        return self
+
+    def forward(
+        self,
+        input_values: Tensor | None = None,
+        audio_lengths: Tensor | None = None,
+        input_ids: Tensor | None = None,
+        text_lengths: Tensor | None = None,
+    ) -> Output:
+        """Normalised waveforms (B, samples) float32 and token ids (B, T) int64, with their lengths (B,).
+
+        A modality that the model has no encoder for is ``None``.
+        """
+        speech = text = None
+        frames = None
+        if self.audio_encoder is not None:
+            speech, frames = self.audio_encoder(input_values, audio_lengths)
+        if self.text_encoder is not None:
+            text = self.text_encoder(input_ids, text_lengths)
+        return self.classify(*self.fuse(speech, frames, text, text_lengths))
+
+    def fuse(
+        self, speech: Tensor | None, frames: Tensor | None, text: Tensor | None, tokens: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Encoder outputs (B, S, h), (B, T, h) and their lengths -> fused sequence (B, L, 2d) and its lengths."""
+        if self.stand_in is not None and speech is not None and text is not None:
+            speech, frames, text, tokens = self._stand_in(speech, frames, text, tokens)
+        if text is None or tokens is None:
+            assert speech is not None and frames is not None
+            return self._project("audio", speech, valid_mask(frames, speech.shape[1])), frames
+        if speech is None or frames is None:
+            return self._project("text", text, valid_mask(tokens, text.shape[1])), tokens
+        speech_mask, text_mask = valid_mask(frames, speech.shape[1]), valid_mask(tokens, text.shape[1])
+        speech = self._project("audio", speech, speech_mask)
+        text = self._project("text", text, text_mask)
+        speech, text = self.cross_modal(speech, speech_mask, text, text_mask)
+        return self.fusion(speech, frames, text, tokens)
+
+    def classify(self, fused: Tensor, lengths: Tensor) -> Output:
+        """Fused sequence (B, L, 2d) and its lengths (B,) -> TAB3, head, softmax."""
+        mask = valid_mask(lengths, fused.shape[1])
+        if self.tab is not None:
+            fused = self.tab(fused, mask)
+        embedding, logits = self.head(fused, mask)
+        return Output(logits, torch.softmax(logits, dim=1), embedding)
+
+    def _project(self, modality: str, x: Tensor, mask: Tensor) -> Tensor:
+        if self.self_attention is not None:
+            x = self.self_attention[modality](x, mask)
+        return self.projection[modality](x)
+
+    def _stand_in(self, speech, frames, text, tokens) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Put the learned stand-in where a modality is missing, as long as the other modality.
+
+        Speech gets one copy a token. For text one copy says as much as one a frame would: attention over n
+        equal keys is the mean of n equal values, and a constant sequence interpolates to itself.
+        """
+        assert self.stand_in is not None
+        no_speech, no_text = frames == 0, tokens == 0
+        missing_frames = torch.sym_max(text.shape[1] - speech.shape[1], 0)
+        speech = nn.functional.pad(speech, (0, 0, 0, missing_frames))
+        speech = torch.where(no_speech[:, None, None], self.stand_in["audio"], speech)
+        text = torch.where(no_text[:, None, None], self.stand_in["text"], text)
+        return speech, torch.where(no_speech, tokens, frames), text, tokens.clamp(min=1)
+
+
+PARTS = ("audio_encoder", "text_encoder", "self_attention", "projection", "cross_modal", "stand_in", "tab", "head")
+
+
+def count_parameters(model: MulTAB) -> dict[str, dict[str, int]]:
+    """Parameters of each part: ``{part: {"total": n, "trained": n, "frozen": n}}``, absent parts left out."""
+    counts = {}
+    for part in PARTS:
+        module = getattr(model, part, None)
+        if module is not None:
+            total = sum(p.numel() for p in module.parameters())
+            trained = sum(p.numel() for p in module.parameters() if p.requires_grad)
+            counts[part] = {"total": total, "trained": trained, "frozen": total - trained}
+    return counts
