@@ -1,1 +1,51 @@
-"""Readers of corpora, without torch: IEMOCAP, MELD, EmoDB and a CSV manifest."""
+"""Readers of corpora, without torch: IEMOCAP, MELD, EmoDB and a CSV manifest.
+
+>>> from mtab.data import make_folds, read_corpus, validate
+>>> corpus = validate(read_corpus("emodb", Path("EmoDB")))           # doctest: +SKIP
+>>> folds = make_folds(corpus, "speaker-pair")                       # doctest: +SKIP
+"""
+
+from pathlib import Path
+
+from mtab.data.check import validate
+from mtab.data.emodb import read_emodb
+from mtab.data.folds import default_scheme, make_folds
+from mtab.data.iemocap import read_iemocap
+from mtab.data.layout import find_data_dir
+from mtab.data.manifest import read_manifest
+from mtab.data.meld import read_meld
+from mtab.data.records import SYNTHETIC_MARKER, Corpus, Fold, Problem, Utterance, corpus_hash
+from mtab.errors import DataError
+
+__all__ = [
+    "DATASETS",
+    "SYNTHETIC_MARKER",
+    "Corpus",
+    "Fold",
+    "Problem",
+    "Utterance",
+    "corpus_hash",
+    "default_scheme",
+    "find_data_dir",
+    "make_folds",
+    "read_corpus",
+    "validate",
+]
+
+_READERS = {"iemocap": read_iemocap, "meld": read_meld, "emodb": read_emodb, "manifest": read_manifest}
+DATASETS = tuple(_READERS)
+
+
+def read_corpus(dataset: str, data_dir: Path | None = None) -> Corpus:
+    """Read the annotations of one of `DATASETS`; clips are not opened (`validate` does that).
+
+    ``data_dir`` is the corpus's root or its parent (None: see `find_data_dir`). Bad lines are skipped and
+    listed in ``problems``. Raises `DataError` if the corpus is not there or holds no usable utterance.
+    """
+    if dataset not in _READERS:
+        raise DataError(f"unknown corpus {dataset!r}, expected one of {', '.join(DATASETS)}")
+    corpus = _READERS[dataset](find_data_dir(dataset, data_dir))
+    if not corpus.utterances:
+        first = f", first problem: {corpus.problems[0]}" if corpus.problems else ""
+        raise DataError(f"{corpus.root}: no usable utterance, expected {dataset}'s annotations{first}")
+    return corpus

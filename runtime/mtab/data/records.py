@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mtab.errors import DataError
@@ -58,13 +59,17 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """A corpus as read: usable utterances, the label set in its order, and every problem that was skipped."""
+    """A corpus as read: usable utterances, the label set in its order, and every problem that was skipped.
+
+    ``excluded`` counts what is sound but lies outside the label set on purpose (IEMOCAP's other emotions).
+    """
 
     name: str
     root: Path
     labels: tuple[str, ...]
     utterances: tuple[Utterance, ...]
     problems: tuple[Problem, ...] = ()
+    excluded: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def synthetic(self) -> bool:
@@ -96,5 +101,7 @@ def corpus_hash(utterances: tuple[Utterance, ...]) -> str:
             try:
                 digest.update(utterance.audio.read_bytes())
             except OSError as error:
-                raise DataError(f"{utterance.audio}: {error.strerror}, expected the clip of {utterance.id}") from None
+                raise DataError(
+                    f"{utterance.audio}: {error.strerror}, expected the clip of {utterance.id}"
+                ) from None
     return digest.hexdigest()

@@ -1,0 +1,175 @@
+"""Dividing a corpus into training, validation and test utterances."""
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+
+from mtab.data.records import Corpus, Fold, Utterance
+from mtab.errors import DataError
+
+SCHEMES = "session, speaker, speaker-pair, random:K or official"
+VALIDATION_SHARE = 0.1
+_MIN_SPEAKERS = 4
+
+
+def default_scheme(corpus: Corpus) -> str:
+    """The usual division of a corpus; for a manifest the first that its columns allow.
+
+    IEMOCAP: session; MELD: official; EmoDB: speaker; a manifest: official, session, speaker, random:5.
+    """
+    usual = {"iemocap": "session", "meld": "official", "emodb": "speaker"}
+    if corpus.name in usual:
+        return usual[corpus.name]
+    if {utterance.split for utterance in corpus.utterances} >= {"train", "test"} and _all_have(
+        corpus, "split"
+    ):
+        return "official"
+    for field in ("session", "speaker"):
+        if _all_have(corpus, field) and len(_groups(corpus.utterances, field)) > 1:
+            return field
+    return "random:5"
+
+
+def make_folds(corpus: Corpus, scheme: str | None = None, seed: int = 0) -> list[Fold]:
+    """Divide the utterances by ``scheme`` (None: `default_scheme`): each is in one part of a fold.
+
+    Test is one session, speaker, pair of speakers (sorted, two by two), random K-th part (stratified by
+    label), or the corpus's own test split. Validation is the corpus's own dev split, or about 10 % drawn from
+    the training part, the same for the same ``seed`` and fold: whole speakers if there are four or more,
+    else whole dialogues, else utterances stratified by label.
+
+    Raises `DataError` for an unknown scheme, or one that these utterances do not allow.
+    """
+    scheme = scheme or default_scheme(corpus)
+    if not corpus.utterances:
+        raise DataError(f"{corpus.root}: no usable utterance, expected some to divide")
+    if scheme == "official":
+        return [_official(corpus, seed)]
+    held_out = _held_out(corpus, scheme, seed)
+    if len(held_out) < 2:
+        raise DataError(
+            f"{corpus.root}: {scheme} makes one group, expected at least 2: {', '.join(held_out)}"
+        )
+    folds = []
+    for name, ids in held_out.items():
+        rest = [utterance for utterance in corpus.utterances if utterance.id not in ids]
+        test = tuple(utterance for utterance in corpus.utterances if utterance.id in ids)
+        folds.append(Fold(name, *_divide(rest, f"{seed} {name}"), test))
+    return folds
+
+
+def _official(corpus: Corpus, seed: int) -> Fold:
+    parts = _groups(_require(corpus, "split", "official"), "split")
+    for part in ("train", "test"):
+        if part not in parts:
+            raise DataError(f"{corpus.root}: no usable utterance in split {part}, expected some for official")
+    if "dev" in parts:
+        train, validation = tuple(parts["train"]), tuple(parts["dev"])
+    else:
+        train, validation = _divide(parts["train"], f"{seed} official")
+    return Fold("official", train, validation, tuple(parts["test"]))
+
+
+def _held_out(corpus: Corpus, scheme: str, seed: int) -> dict[str, set[str]]:
+    """The ids of each fold's test part, by the fold's name."""
+    kind, _, count = scheme.partition(":")
+    if kind == "random" and count.isdecimal():
+        k = int(count)
+        if not 2 <= k <= len(corpus.utterances):
+            raise DataError(
+                f"{corpus.root}: {scheme} of {len(corpus.utterances)} utterances, expected 2 to that many"
+            )
+        ordered = _by_label(corpus.utterances, random.Random(f"{seed} random"))
+        return {f"random-{i + 1}": _ids(ordered[i::k]) for i in range(k)}
+    if scheme in ("session", "speaker"):
+        groups = _groups(_require(corpus, scheme, scheme), scheme)
+        return {f"{scheme}-{name}": _ids(groups[name]) for name in sorted(groups)}
+    if scheme == "speaker-pair":
+        groups = _groups(_require(corpus, "speaker", scheme), "speaker")
+        names = sorted(groups)
+        pairs = [names[i : i + 2] for i in range(0, len(names), 2)]
+        return {
+            "speakers-" + "+".join(pair): set().union(*(_ids(groups[name]) for name in pair))
+            for pair in pairs
+        }
+    raise DataError(f"{corpus.name}: unknown folds {scheme!r}, expected {SCHEMES}")
+
+
+def _divide(
+    utterances: Sequence[Utterance], seed: str
+) -> tuple[tuple[Utterance, ...], tuple[Utterance, ...]]:
+    """Training and validation part."""
+    draw = random.Random(seed)
+    chosen = (
+        _whole_groups(utterances, "speaker", _MIN_SPEAKERS, draw)
+        or _whole_groups(utterances, "dialogue", 2, draw)
+        or _stratified(utterances, draw)
+    )
+    train = tuple(utterance for utterance in utterances if utterance.id not in chosen)
+    return train, tuple(utterance for utterance in utterances if utterance.id in chosen)
+
+
+def _whole_groups(utterances: Sequence[Utterance], field: str, least: int, draw: random.Random) -> set[str]:
+    """Ids of randomly drawn groups that reach the validation share, none superfluous; empty if none do.
+
+    Half of the utterances at most: a corpus of one large group and a few small ones is not divided this way.
+    """
+    groups = _groups(utterances, field)
+    if None in groups or len(groups) < least:
+        return set()
+    quota = VALIDATION_SHARE * len(utterances)
+    names = sorted(groups)
+    draw.shuffle(names)
+    chosen: list[str] = []
+    size = 0
+    for name in names:
+        if size < quota and size + len(groups[name]) <= len(utterances) / 2:
+            chosen.append(name)
+            size += len(groups[name])
+    if size < quota:
+        return set()
+    for name in tuple(chosen):
+        if size - len(groups[name]) >= quota:
+            chosen.remove(name)
+            size -= len(groups[name])
+    return set().union(*(_ids(groups[name]) for name in chosen))
+
+
+def _stratified(utterances: Sequence[Utterance], draw: random.Random) -> set[str]:
+    if len(utterances) < 2:
+        return set()
+    step = round(1 / VALIDATION_SHARE)
+    offset = draw.randrange(min(step, len(utterances)))
+    return _ids(_by_label(utterances, draw)[offset::step])
+
+
+def _by_label(utterances: Sequence[Utterance], draw: random.Random) -> list[Utterance]:
+    """In random order within each label: every k-th of them is a stratified sample."""
+    shuffled = list(utterances)
+    draw.shuffle(shuffled)
+    return sorted(shuffled, key=lambda utterance: utterance.label)
+
+
+def _groups(utterances: Sequence[Utterance], field: str) -> dict[str, list[Utterance]]:
+    groups: dict[str, list[Utterance]] = {}
+    for utterance in utterances:
+        groups.setdefault(getattr(utterance, field), []).append(utterance)
+    return groups
+
+
+def _ids(utterances: Sequence[Utterance]) -> set[str]:
+    return {utterance.id for utterance in utterances}
+
+
+def _all_have(corpus: Corpus, field: str) -> bool:
+    return all(getattr(utterance, field) is not None for utterance in corpus.utterances)
+
+
+def _require(corpus: Corpus, field: str, scheme: str) -> tuple[Utterance, ...]:
+    lacking = Counter(getattr(utterance, field) is None for utterance in corpus.utterances)[True]
+    if lacking:
+        raise DataError(
+            f"{corpus.root}: {lacking} of {len(corpus.utterances)} utterances have no {field}, "
+            f"expected one for all with folds {scheme}"
+        )
+    return corpus.utterances

@@ -1,0 +1,102 @@
+"""MELD: dialogues from a television series, three official splits, seven classes."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from mtab.data.layout import find_root, hidden, read_csv
+from mtab.data.records import Corpus, Problem, Utterance
+
+LABELS = ("anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise")
+
+_CLIP_FOLDERS = {
+    "train": "train_splits",
+    "dev": "dev_splits_complete",
+    "test": "output_repeated_splits_test",
+}
+# The corpus ships mp4; whoever converts it keeps the names.
+_SUFFIXES = (".wav", ".flac", ".mp4")
+_COLUMNS = ("Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID", "StartTime", "EndTime")
+_TIME = re.compile(r"(\d+):(\d\d):(\d\d)[,.](\d{1,3})")
+
+
+def read_meld(path: Path) -> Corpus:
+    """Read MELD from its root (the folder of ``train_sent_emo.csv``) or the folder that holds it.
+
+    A split whose CSV is absent is listed as a problem. ``start`` and ``end`` are times in the episode; each
+    clip holds its utterance alone. No clip is opened. Raises `DataError` if there is no CSV at all.
+    """
+    root = find_root(
+        path,
+        lambda folder: any(_annotations(folder, split) for split in _CLIP_FOLDERS),
+        "MELD's train_sent_emo.csv, dev_sent_emo.csv or test_sent_emo.csv",
+    )
+    utterances: list[Utterance] = []
+    problems: list[Problem] = []
+    for split in _CLIP_FOLDERS:
+        file = _annotations(root, split)
+        if file is None:
+            missing = root / f"{split}_sent_emo.csv"
+            problems.append(
+                Problem(missing, f"not found, expected the annotations of {split}; split left out")
+            )
+            continue
+        for found in _read_split(split, file, _clip_folder(file, split)):
+            (problems if isinstance(found, Problem) else utterances).append(found)  # pyright: ignore[reportArgumentType]
+    return Corpus("meld", root, LABELS, tuple(utterances), tuple(problems))
+
+
+def _annotations(root: Path, split: str) -> Path | None:
+    # Unpacked, each split's archive may have left a folder of its own.
+    name = f"{split}_sent_emo.csv"
+    return next((file for file in (root / name, root / split / name) if file.is_file()), None)
+
+
+def _clip_folder(annotations: Path, split: str) -> Path:
+    beside = annotations.parent / _CLIP_FOLDERS[split]
+    below = annotations.parent / split / _CLIP_FOLDERS[split]
+    return below if below.is_dir() and not beside.is_dir() else beside
+
+
+def _read_split(split: str, file: Path, clips: Path) -> Iterator[Utterance | Problem]:
+    present = {clip.name for clip in clips.iterdir() if not hidden(clip)} if clips.is_dir() else set()
+    seen: set[str] = set()
+    for line, row in read_csv(file, _COLUMNS):
+        dialogue, number, label = row["Dialogue_ID"], row["Utterance_ID"], row["Emotion"].lower()
+        if not (dialogue.isdecimal() and number.isdecimal()):
+            found = f"Dialogue_ID {dialogue!r}, Utterance_ID {number!r}"
+            yield Problem(file, f"{found}, expected two whole numbers", line)
+            continue
+        if label not in LABELS:
+            yield Problem(file, f"Emotion {label!r}, expected one of {', '.join(LABELS)}", line)
+            continue
+        start, end = _seconds(row["StartTime"]), _seconds(row["EndTime"])
+        if start is None or end is None:
+            found = f"StartTime {row['StartTime']!r}, EndTime {row['EndTime']!r}"
+            yield Problem(file, f"{found}, expected hours:minutes:seconds,milliseconds", line)
+            continue
+        stem = f"dia{int(dialogue)}_utt{int(number)}"
+        if stem in seen:
+            yield Problem(file, f"{stem} a second time, expected once", line)
+            continue
+        seen.add(stem)
+        name = next((stem + suffix for suffix in _SUFFIXES if stem + suffix in present), f"{stem}.mp4")
+        yield Utterance(
+            id=f"{split}_{stem}",
+            audio=clips / name,
+            text=row["Utterance"] or None,
+            label=label,
+            speaker=row["Speaker"] or None,
+            dialogue=f"{split}_dia{int(dialogue)}",
+            split=split,
+            start=start,
+            end=end,
+        )
+
+
+def _seconds(time: str) -> float | None:
+    match = _TIME.fullmatch(time)
+    if not match:
+        return None
+    hours, minutes, seconds, milliseconds = match.groups()
+    return int(hours) * 3600 + int(minutes) * 60 + int(seconds) + int(milliseconds.ljust(3, "0")) / 1000
