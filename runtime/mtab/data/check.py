@@ -38,29 +38,32 @@ def measure(corpus: Corpus) -> tuple[Corpus, dict[str, float]]:
 
 
 def clip_seconds(path: Path) -> float | None:
-    """A clip's length from its header; None where that takes PyAV (mp4 and the like) and it is not installed.
+    """A clip's length from its header; None where the header does not say.
 
-    Raises `AudioError` if the clip is missing, unreadable or empty; the message leaves the file's name out.
+    Also None where it takes PyAV to tell (mp4 and the like) and PyAV is not installed: then the clip is only
+    known to exist. Raises `AudioError` if it is missing, unreadable or empty; the message leaves the file's
+    name out.
     """
-    if not path.is_file():
-        raise AudioError("not found, expected a clip")
-    if path.suffix.lower() in _SOUNDFILE_SUFFIXES:
-        try:
+    try:
+        if not path.is_file():
+            raise AudioError("not found, expected a clip")
+        if path.suffix.lower() in _SOUNDFILE_SUFFIXES:
             seconds = soundfile.info(path).duration
-        except (soundfile.LibsndfileError, OSError) as error:
-            reason = getattr(error, "error_string", None) or str(error)
-            raise AudioError(f"unreadable ({reason.strip().rstrip('.')}), expected a clip") from None
-    elif importlib.util.find_spec("av") is None:
-        return None
-    else:
-        seconds = _container_seconds(path)
-    if not seconds > 0:
+        elif importlib.util.find_spec("av") is None:
+            return None
+        else:
+            seconds = _container_seconds(path)
+    except (soundfile.LibsndfileError, OSError) as error:
+        reason = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
+        raise AudioError(f"unreadable ({reason.strip().rstrip('.')}), expected a clip") from None
+    if seconds is not None and not seconds > 0:
         raise AudioError("holds no sample, expected a clip")
     return seconds
 
 
-def _container_seconds(path: Path) -> float:
+def _container_seconds(path: Path) -> float | None:
     import av
+    import av.error
 
     try:
         with av.open(str(path)) as container:
@@ -69,8 +72,8 @@ def _container_seconds(path: Path) -> float:
             stream = container.streams.audio[0]
             if stream.duration is not None and stream.time_base is not None:
                 return float(stream.duration * stream.time_base)
-            return (container.duration or 0) / av.time_base
-    except av.FFmpegError as error:
+            return None if container.duration is None else container.duration / av.time_base
+    except av.error.FFmpegError as error:
         raise AudioError(f"unreadable ({error.strerror}), expected a clip") from None
 
 

@@ -36,10 +36,10 @@ def read_iemocap(path: Path) -> Corpus:
     utterances: list[Utterance] = []
     problems: list[Problem] = []
     excluded: Counter[str] = Counter()
+    seen: set[str] = set()
     for session in _sessions(root):
         for evaluation in _evaluations(session):
             transcripts = _read_transcripts(session / "dialog" / "transcriptions" / evaluation.name, problems)
-            seen: set[str] = set()
             for number, line in read_lines(evaluation):
                 if not line.startswith("["):
                     continue

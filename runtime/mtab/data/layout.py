@@ -36,7 +36,7 @@ def find_data_dir(dataset: str, data_dir: Path | None) -> Path:
 
 
 def find_root(path: Path, holds: Callable[[Path], bool], expected: str) -> Path:
-    """``path`` itself or the first folder in it, by name, for which ``holds``; `DataError` if there is none."""
+    """``path`` itself or the first folder in it, by name, for which ``holds``; else `DataError`."""
     if not path.is_dir():
         raise DataError(f"{path}: not a folder, expected {expected}")
     folders = sorted(folder for folder in path.iterdir() if folder.is_dir() and not hidden(folder))

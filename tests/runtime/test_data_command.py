@@ -1,0 +1,80 @@
+"""`mtab-train data`: what a corpus holds and what had to be skipped."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from click.testing import CliRunner
+
+from mtab_train.data_command import data, data_report
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two speakers with 15 utterances each, of which 25 clips are missing."""
+    rows = [f"{s}{i}.wav,Hi,{'xy'[i % 2]},{s}" for s in "ab" for i in range(15)]
+    (tmp_path / "manifest.csv").write_text("\n".join(["audio,text,label,speaker", *rows, "c.wav,Hi,,a"]))
+    for name in ("a0", "a1", "a2", "b0", "b1"):
+        soundfile.write(tmp_path / f"{name}.wav", np.zeros(16000), 16000)
+    return tmp_path
+
+
+def run(*arguments: object) -> tuple[int, str]:
+    result = CliRunner().invoke(data, [str(argument) for argument in arguments])
+    return result.exit_code, result.output
+
+
+def test_report(folder: Path) -> None:
+    report = data_report("manifest", folder)
+    assert report["utterances"] == {"annotated": 30, "usable": 5}
+    assert report["classes"] == {"x": {"annotated": 16, "usable": 3}, "y": {"annotated": 14, "usable": 2}}
+    assert report["hours"]["from_clips"] == pytest.approx(5 / 3600)
+    assert report["folds"]["scheme"] == "speaker"
+    assert [fold["test"] for fold in report["folds"]["folds"]] == [{"x": 2, "y": 1}, {"x": 1, "y": 1}]
+    assert report["problem_count"] == len(report["problems"]) == 26
+    assert report["problems"][0] == {
+        "file": str(folder / "manifest.csv"),
+        "line": 32,
+        "message": "no label, expected one",
+    }
+
+
+def test_table(folder: Path) -> None:
+    code, output = run("--dataset", "manifest", "--data-dir", folder, "--folds", "random:2")
+    assert code == 0
+    assert "30 utterances annotated, 5 usable" in output
+    assert "problems: 26" in output
+    assert f"{folder / 'manifest.csv'}:32: no label" in output
+    assert "... and 6 more" in output
+
+
+def test_json(folder: Path) -> None:
+    code, output = run("--dataset", "manifest", "--data-dir", folder, "--json")
+    assert code == 0
+    assert json.loads(output) == data_report("manifest", folder)
+
+
+def test_no_clip_at_all_is_reported_from_the_annotations(folder: Path) -> None:
+    for clip in folder.glob("*.wav"):
+        clip.unlink()
+    report = data_report("manifest", folder)
+    assert report["folds"]["of"] == "annotated"
+    assert len(report["folds"]["folds"]) == 2
+    code, output = run("--dataset", "manifest", "--data-dir", folder)
+    assert code == 0
+    assert "30 utterances annotated, 0 usable" in output
+
+
+def test_failures_are_one_line(folder: Path) -> None:
+    for arguments in (
+        ("--dataset", "manifest", "--data-dir", folder, "--folds", "session"),
+        ("--dataset", "iemocap", "--data-dir", folder),
+        ("--dataset", "meld", "--data-dir", folder / "nowhere"),
+    ):
+        code, output = run(*arguments)
+        assert code == 1
+        assert output.startswith("Error: ")
+        assert output.count("\n") == 1
+    assert run("--dataset", "ravdess")[0] == 2

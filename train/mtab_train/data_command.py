@@ -1,0 +1,176 @@
+"""``mtab-train data``: what a corpus holds, and everything in it that had to be skipped."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mtab.console import Command, table
+from mtab.data import DATASETS, Corpus, Utterance, default_scheme, make_folds, read_corpus
+from mtab.data.check import measure
+from mtab.errors import DataError
+
+_PROBLEMS_SHOWN = 20
+
+
+def data_report(dataset: str, data_dir: Path | None = None, folds: str | None = None) -> dict[str, Any]:
+    """Read and check a corpus; what it holds as plain JSON values.
+
+    Every count is given of the annotated utterances and of the usable ones, whose clip is there and readable.
+    Folds are made of the usable ones or, where no clip is usable, of the annotated ones (``folds.of``); where
+    the default scheme does not fit, ``folds.unavailable`` says why.
+    Raises `DataError` if nothing is annotated, or if ``folds`` is given and does not fit.
+    """
+    annotated = read_corpus(dataset, data_dir)
+    usable, seconds = measure(annotated)
+    return {
+        "dataset": dataset,
+        "title": annotated.title,
+        "root": str(annotated.root),
+        "synthetic": annotated.synthetic,
+        "utterances": {"annotated": len(annotated.utterances), "usable": len(usable.utterances)},
+        "classes": _by_class(annotated, usable),
+        "excluded": dict(annotated.excluded),
+        "splits": _by_split(annotated, usable),
+        "hours": _hours(annotated.utterances, seconds),
+        "folds": _folds(annotated, usable, folds),
+        "problem_count": len(usable.problems),
+        "problems": [
+            {"file": str(problem.file), "line": problem.line, "message": problem.message}
+            for problem in usable.problems
+        ],
+    }
+
+
+def _by_class(annotated: Corpus, usable: Corpus) -> dict[str, dict[str, int]]:
+    every, good = (_counts(corpus.utterances, annotated.labels) for corpus in (annotated, usable))
+    return {label: {"annotated": every[label], "usable": good[label]} for label in annotated.labels}
+
+
+def _by_split(annotated: Corpus, usable: Corpus) -> dict[str, dict[str, Any]]:
+    """By split, where the corpus has its own; empty otherwise."""
+    report = {}
+    for split in ("train", "dev", "test"):
+        every, good = (
+            [utterance for utterance in corpus.utterances if utterance.split == split]
+            for corpus in (annotated, usable)
+        )
+        if every:
+            classes = _counts(every, annotated.labels)
+            report[split] = {"annotated": len(every), "usable": len(good), "classes": classes}
+    return report
+
+
+def _hours(annotated: Iterable[Utterance], seconds: dict[str, float]) -> dict[str, float | int]:
+    """Hours of speech, from clip headers or else from annotated times, and of how many utterances each."""
+    times = [
+        utterance.end - utterance.start
+        for utterance in annotated
+        if utterance.id not in seconds and utterance.start is not None and utterance.end is not None
+    ]
+    return {
+        "from_clips": sum(seconds.values()) / 3600,
+        "utterances_from_clips": len(seconds),
+        "from_annotated_times": sum(times) / 3600,
+        "utterances_from_annotated_times": len(times),
+    }
+
+
+def _folds(annotated: Corpus, usable: Corpus, wanted: str | None) -> dict[str, Any]:
+    corpus, of = (usable, "usable") if usable.utterances else (annotated, "annotated")
+    scheme = wanted or default_scheme(corpus)
+    report: dict[str, Any] = {"scheme": scheme, "of": of, "folds": []}
+    try:
+        folds = make_folds(corpus, scheme)
+    except DataError as error:
+        if wanted:
+            raise
+        return report | {"unavailable": str(error)}
+    for fold in folds:
+        parts = {"train": fold.train, "validation": fold.validation, "test": fold.test}
+        counts = {part: _counts(utterances, corpus.labels) for part, utterances in parts.items()}
+        report["folds"].append({"name": fold.name} | counts)
+    return report
+
+
+def _counts(utterances: Iterable[Utterance], labels: tuple[str, ...]) -> dict[str, int]:
+    found = Counter(utterance.label for utterance in utterances)
+    return {label: found[label] for label in labels}
+
+
+def print_report(report: dict[str, Any]) -> None:
+    """Print what `data_report` found, with the first problems."""
+    total, hours, folds, labels = (report[key] for key in ("utterances", "hours", "folds", "classes"))
+    click.echo(f"{report['title']} in {report['root']}")
+    click.echo(f"{total['annotated']} utterances annotated, {total['usable']} usable\n")
+    rows = [(label, count["annotated"], count["usable"]) for label, count in labels.items()]
+    click.echo(table([*rows, ("all", total["annotated"], total["usable"])], ("class", "annotated", "usable")))
+    if report["excluded"]:
+        others = ", ".join(f"{emotion} {count}" for emotion, count in sorted(report["excluded"].items()))
+        click.echo(f"outside the label set, left out: {others}")
+    if report["splits"]:
+        rows = [
+            (split, count["annotated"], count["usable"], *count["classes"].values())
+            for split, count in report["splits"].items()
+        ]
+        click.echo("\n" + table(rows, ("split", "annotated", "usable", *labels)))
+
+    click.echo("\nhours of speech:")
+    click.echo(f"  {hours['from_clips']:.2f} from the headers of {hours['utterances_from_clips']} clips")
+    if count := hours["utterances_from_annotated_times"]:
+        annotated = hours["from_annotated_times"]
+        click.echo(
+            f"  {annotated:.2f} from the annotated times of {count} utterances without a readable clip"
+        )
+
+    click.echo(f"\nfolds: {folds['scheme']}, of the {folds['of']} utterances")
+    if "unavailable" in folds:
+        click.echo(f"  none: {folds['unavailable']}")
+    else:
+        rows = [
+            (fold["name"], part, sum(fold[part].values()), *fold[part].values())
+            for fold in folds["folds"]
+            for part in ("train", "validation", "test")
+        ]
+        click.echo(table(rows, ("fold", "part", "utterances", *labels)))
+
+    problems = report["problems"]
+    click.echo(f"\nproblems: {len(problems)}")
+    for problem in problems[:_PROBLEMS_SHOWN]:
+        place = problem["file"] if problem["line"] is None else f"{problem['file']}:{problem['line']}"
+        click.echo(f"  {place}: {problem['message']}")
+    if len(problems) > _PROBLEMS_SHOWN:
+        click.echo(f"  ... and {len(problems) - _PROBLEMS_SHOWN} more (--json lists all)")
+
+
+@click.command(cls=Command)
+@click.option("--dataset", type=click.Choice(DATASETS), required=True, help="The layout to read.")
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    help="The corpus, its parent or a manifest's CSV file.  [default: $MTAB_DATA/DATASET, data/DATASET]",
+)
+@click.option(
+    "--folds",
+    metavar="SCHEME",
+    help="session, speaker, speaker-pair, random:K or official.  [default: the corpus's usual one]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON, every problem included.")
+def data(dataset: str, data_dir: Path | None, folds: str | None, as_json: bool) -> None:
+    """Check a corpus: utterances per class, fold and split, hours of speech, and every problem found.
+
+    Problems (a missing or unreadable clip, a label outside the set, a line that does not parse) are listed
+    with file and line, and skipped. The exit code is 1 only if nothing at all is annotated.
+
+    \b
+    Example:
+      mtab-train data --dataset emodb --data-dir EmoDB --folds speaker-pair
+    """
+    report = data_report(dataset, data_dir, folds)
+    if as_json:
+        click.echo(json.dumps(report, indent=2, ensure_ascii=False))
+    else:
+        print_report(report)
