@@ -1,7 +1,6 @@
 """Dividing a corpus into training, validation and test utterances."""
 
 import random
-from collections import Counter
 from collections.abc import Sequence
 
 from mtab.data.records import Corpus, Fold, Utterance
@@ -166,7 +165,7 @@ def _all_have(corpus: Corpus, field: str) -> bool:
 
 
 def _require(corpus: Corpus, field: str, scheme: str) -> tuple[Utterance, ...]:
-    lacking = Counter(getattr(utterance, field) is None for utterance in corpus.utterances)[True]
+    lacking = sum(getattr(utterance, field) is None for utterance in corpus.utterances)
     if lacking:
         raise DataError(
             f"{corpus.root}: {lacking} of {len(corpus.utterances)} utterances have no {field}, "

@@ -33,62 +33,60 @@ def read_iemocap(path: Path) -> Corpus:
         lambda folder: any(_evaluations(session) for session in _sessions(folder)),
         "IEMOCAP's Session1/dialog/EmoEvaluation/*.txt",
     )
-    utterances: list[Utterance] = []
+    utterances: dict[str, Utterance] = {}
     problems: list[Problem] = []
     excluded: Counter[str] = Counter()
-    seen: set[str] = set()
     for session in _sessions(root):
         for evaluation in _evaluations(session):
             transcripts = _read_transcripts(session / "dialog" / "transcriptions" / evaluation.name, problems)
             for number, line in read_lines(evaluation):
                 if not line.startswith("["):
                     continue
-                match = _EVALUATION.fullmatch(line)
-                if not match:
-                    expected = "'[start - end]<tab>name<tab>emotion<tab>[v, a, d]'"
+                try:
+                    turn = _read_turn(line, session, evaluation.stem, transcripts or {})
+                    if turn.id in utterances:
+                        raise ValueError(f"{turn.id} a second time, expected once")
+                except ValueError as error:
+                    problems.append(Problem(evaluation, str(error), number))
+                    continue
+                if turn.label in _OTHER_EMOTIONS:
+                    excluded[turn.label] += 1
+                    continue
+                utterances[turn.id] = turn
+                if transcripts is not None and turn.text is None:
                     problems.append(
-                        Problem(evaluation, f"{line.strip()[:60]!r}, expected {expected}", number)
+                        Problem(evaluation, f"{turn.id} has no transcript, kept without one", number)
                     )
-                    continue
-                start, end, name, actors, gender, emotion, *dimensions = match.groups()
-                if name in seen:
-                    problems.append(Problem(evaluation, f"{name} a second time, expected once", number))
-                    continue
-                seen.add(name)
-                if emotion in _OTHER_EMOTIONS:
-                    excluded[emotion] += 1
-                    continue
-                if emotion not in _LABEL_OF:
-                    known = ", ".join((*_LABEL_OF, *_OTHER_EMOTIONS))
-                    problems.append(
-                        Problem(evaluation, f"emotion {emotion!r} of {name}, expected one of {known}", number)
-                    )
-                    continue
-                if transcripts is not None and name not in transcripts:
-                    problems.append(
-                        Problem(evaluation, f"{name} has no transcript, kept without one", number)
-                    )
-                valence, arousal, dominance = map(float, dimensions)
-                dialogue = evaluation.stem
-                utterances.append(
-                    Utterance(
-                        id=name,
-                        audio=session / "sentences" / "wav" / dialogue / f"{name}.wav",
-                        text=(transcripts or {}).get(name),
-                        label=_LABEL_OF[emotion],
-                        # Ses01F_impro01_M002: turn 2 of the man of session 1 (the first letter says who
-                        # wore the motion-capture markers).
-                        speaker=f"Ses{actors}{gender}",
-                        session=session.name.removeprefix("Session"),
-                        dialogue=dialogue,
-                        start=float(start),
-                        end=float(end),
-                        valence=valence,
-                        arousal=arousal,
-                        dominance=dominance,
-                    )
-                )
-    return Corpus("iemocap", root, LABELS, tuple(utterances), tuple(problems), dict(excluded))
+    return Corpus("iemocap", root, LABELS, tuple(utterances.values()), tuple(problems), dict(excluded))
+
+
+def _read_turn(line: str, session: Path, dialogue: str, transcripts: dict[str, str]) -> Utterance:
+    """One evaluated turn, labelled with one of `LABELS` or another emotion; ``ValueError`` if with neither."""
+    match = _EVALUATION.fullmatch(line)
+    if not match:
+        raise ValueError(
+            f"{line.strip()[:60]!r}, expected '[start - end]<tab>name<tab>emotion<tab>[v, a, d]'"
+        )
+    start, end, name, actors, gender, emotion, valence, arousal, dominance = match.groups()
+    if emotion not in _LABEL_OF and emotion not in _OTHER_EMOTIONS:
+        known = ", ".join((*_LABEL_OF, *_OTHER_EMOTIONS))
+        raise ValueError(f"emotion {emotion!r} of {name}, expected one of {known}")
+    return Utterance(
+        id=name,
+        audio=session / "sentences" / "wav" / dialogue / f"{name}.wav",
+        text=transcripts.get(name) or None,
+        label=_LABEL_OF.get(emotion, emotion),
+        # Ses01F_impro01_M002 is a turn of the man of session 1: the first letter says who wore the
+        # motion-capture markers.
+        speaker=f"Ses{actors}{gender}",
+        session=session.name.removeprefix("Session"),
+        dialogue=dialogue,
+        start=float(start),
+        end=float(end),
+        valence=float(valence),
+        arousal=float(arousal),
+        dominance=float(dominance),
+    )
 
 
 def _sessions(root: Path) -> list[Path]:

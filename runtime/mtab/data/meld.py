@@ -42,7 +42,10 @@ def read_meld(path: Path) -> Corpus:
             )
             continue
         for found in _read_split(split, file, _clip_folder(file, split)):
-            (problems if isinstance(found, Problem) else utterances).append(found)  # pyright: ignore[reportArgumentType]
+            if isinstance(found, Problem):
+                problems.append(found)
+            else:
+                utterances.append(found)
     return Corpus("meld", root, LABELS, tuple(utterances), tuple(problems))
 
 
