@@ -61,7 +61,7 @@ def read_iemocap(path: Path) -> Corpus:
 
 
 def _read_turn(line: str, session: Path, dialogue: str, transcripts: dict[str, str]) -> Utterance:
-    """One evaluated turn, labelled with one of `LABELS` or another emotion; ``ValueError`` if with neither."""
+    """One evaluated turn, labelled with one of `LABELS` or another emotion; ``ValueError`` otherwise."""
     match = _EVALUATION.fullmatch(line)
     if not match:
         raise ValueError(
