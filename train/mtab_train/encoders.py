@@ -1,5 +1,6 @@
 """The two encoders: published transformers weights and layers, run so that padding changes nothing."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedMode
 from transformers.utils import logging as transformers_logging
 
 from mtab.errors import ConfigError
-from mtab_train.config import AUDIO_ENCODERS, TEXT_ENCODERS
+from mtab_train.config import TEXT_ENCODERS
 from mtab_train.masking import masked_group_norm, valid_mask
 
 
@@ -17,6 +18,11 @@ def encoder_config(values: dict[str, Any]) -> PretrainedConfig:
     """The transformers configuration described by a dictionary with its ``model_type``."""
     values = dict(values)
     return AutoConfig.for_model(values.pop("model_type"), **values)
+
+
+def _options(model_type: str) -> dict[str, Any]:
+    options: dict[str, Any] = {"attn_implementation": "eager" if model_type == "wavlm" else "sdpa"}
+    return options | ({"add_pooling_layer": False} if model_type in TEXT_ENCODERS else {})
 
 
 def read_encoder_config(source: str, known: tuple[str, ...]) -> dict[str, Any]:
@@ -33,16 +39,15 @@ def read_encoder_config(source: str, known: tuple[str, ...]) -> dict[str, Any]:
     return config.to_diff_dict()
 
 
-def load_pretrained(source: str, known: tuple[str, ...] = AUDIO_ENCODERS + TEXT_ENCODERS) -> PreTrainedModel:
+def load_pretrained(source: str, known: tuple[str, ...]) -> PreTrainedModel:
     """An encoder with its published weights, by hub id or local folder; never runs code that it brings."""
-    read_encoder_config(source, known)
+    values = read_encoder_config(source, known)
     level = transformers_logging.get_verbosity()
     # A CTC or language-model head that is left behind is no news to the user.
     transformers_logging.set_verbosity_error()
-    options: dict[str, Any] = {"add_pooling_layer": False} if known == TEXT_ENCODERS else {}
     try:
         return AutoModel.from_pretrained(
-            source, trust_remote_code=False, attn_implementation="sdpa", dtype=torch.float32, **options
+            source, trust_remote_code=False, dtype=torch.float32, **_options(values["model_type"])
         )
     except (OSError, ValueError) as error:
         raise ConfigError(f"{source}: its weights cannot be loaded ({error})") from None
@@ -86,7 +91,7 @@ class AudioEncoder(nn.Module):
     @classmethod
     def from_config(cls, values: dict[str, Any]) -> "AudioEncoder":
         """With random weights."""
-        return cls(AutoModel.from_config(encoder_config(values), attn_implementation="sdpa"))
+        return cls(AutoModel.from_config(encoder_config(values), **_options(values["model_type"])))
 
     @property
     def min_samples(self) -> int:
@@ -97,22 +102,20 @@ class AudioEncoder(nn.Module):
         return samples
 
     def frame_lengths(self, lengths: Tensor) -> Tensor:
-        """Frames of each utterance, (batch,) -> (batch,); 0 stays 0."""
-        frames = lengths
-        for kernel, stride in zip(self.kernels, self.strides, strict=True):
-            frames = torch.div(frames - kernel, stride, rounding_mode="floor") + 1
-        return frames.clamp(min=0)
+        """Frames of each utterance, (batch,) -> (batch,); 0 for fewer samples than make a frame."""
+        return ((lengths - self.min_samples) // math.prod(self.strides) + 1).clamp(min=0)
 
     def features(self, input_values: Tensor, lengths: Tensor) -> Tensor:
         """The convolutional feature extractor: (batch, samples) -> (batch, frames, conv channels)."""
         x = input_values[:, None]
         for layer in self.backbone.feature_extractor.conv_layers:
             x = layer.conv(x)
-            lengths = torch.div(lengths - layer.conv.kernel_size[0], layer.conv.stride[0], rounding_mode="floor") + 1
             norm = getattr(layer, "layer_norm", None)
             if isinstance(norm, nn.GroupNorm):
-                # An utterance without audio has one frame here, so that nothing is divided by zero.
-                x = masked_group_norm(x, valid_mask(lengths.clamp(min=1), x.shape[2]), norm)
+                # Only the first layer has one. An utterance without audio gets one frame, so that nothing is
+                # divided by zero.
+                frames = ((lengths - self.kernels[0]) // self.strides[0] + 1).clamp(min=1)
+                x = masked_group_norm(x, valid_mask(frames, x.shape[2]), norm)
             elif norm is not None:
                 x = norm(x.transpose(1, 2)).transpose(1, 2)
             x = layer.activation(x)
@@ -168,8 +171,7 @@ class TextEncoder(nn.Module):
     @classmethod
     def from_config(cls, values: dict[str, Any]) -> "TextEncoder":
         """With random weights."""
-        config = encoder_config(values)
-        return cls(AutoModel.from_config(config, attn_implementation="sdpa", add_pooling_layer=False))
+        return cls(AutoModel.from_config(encoder_config(values), **_options(values["model_type"])))
 
     @property
     def max_tokens(self) -> int:

@@ -136,11 +136,11 @@ class Head(nn.Module):
 
 
 class Output(NamedTuple):
-    """What the model answers: logits (B, C), probabilities (B, C), the pooled embedding (B, 2d)."""
+    """What the model answers: logits (B, C), probabilities (B, C), the pooled embeddings (B, 2d)."""
 
     logits: Tensor
     probabilities: Tensor
-    embedding: Tensor
+    embeddings: Tensor
 
 
 class MulTAB(nn.Module):
@@ -241,8 +241,8 @@ class MulTAB(nn.Module):
         mask = valid_mask(lengths, fused.shape[1])
         if self.tab is not None:
             fused = self.tab(fused, mask)
-        embedding, logits = self.head(fused, mask)
-        return Output(logits, torch.softmax(logits, dim=1), embedding)
+        embeddings, logits = self.head(fused, mask)
+        return Output(logits, torch.softmax(logits, dim=1), embeddings)
 
     def _project(self, modality: str, x: Tensor, mask: Tensor) -> Tensor:
         if self.self_attention is not None:
