@@ -1,4 +1,4 @@
-"""What a model and its training are made of: two frozen dataclasses, and the presets ``base`` and ``tiny``."""
+"""What a model and its training are made of: two frozen dataclasses, and the presets `base` and `tiny`."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -45,19 +45,21 @@ class ModelConfig:
             ("text_config", self.text_config, TEXT_ENCODERS),
         ):
             if config is not None and config.get("model_type") not in known:
-                raise ValueError(f"{name}.model_type is {config.get('model_type')!r}, expected one of {known}")
-        if self.hidden_size % self.num_attention_heads:
-            raise ValueError(
-                f"hidden_size {self.hidden_size} is no multiple of num_attention_heads {self.num_attention_heads}"
-            )
+                found = config.get("model_type")
+                raise ValueError(f"{name}.model_type is {found!r}, expected one of {', '.join(known)}")
         for name in ("dropout", "modality_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected 0 <= {name} < 1")
         if self.modality_dropout and len(self.modalities) < 2:
             raise ValueError("modality_dropout needs both an audio and a text encoder")
-        for name in ("hidden_size", "intermediate_size", "tab_kernel_size"):
+        for name in ("hidden_size", "num_attention_heads", "intermediate_size", "tab_kernel_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
+        heads = self.num_attention_heads
+        if self.hidden_size % heads:
+            raise ValueError(
+                f"hidden_size is {self.hidden_size}, expected a multiple of {heads} attention heads"
+            )
         for name in ("num_self_attention_layers", "num_tab_layers"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least 0")
@@ -87,18 +89,21 @@ class ModelConfig:
 
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
-    """How a model is trained; the defaults are the paper's (§5: AdamW, lr 5e-5, batch 2, 100 epochs)."""
+    """How a model is trained; the defaults are the paper's (§5: AdamW, lr 5e-5, batch 2, 100 epochs).
+
+    A training clip longer than ``max_seconds`` is cut, counted and said; ``None`` never cuts.
+    """
 
     epochs: int = 100
     batch_size: int = 2
     learning_rate: float = 5e-5
     weight_decay: float = 0.01
+    lr_scheduler_type: Literal["constant_with_warmup", "linear", "cosine"] = "constant_with_warmup"
     warmup_ratio: float = 0.0
     max_grad_norm: float | None = None
     gradient_accumulation_steps: int = 1
     class_weights: Literal["none", "balanced"] = "none"
-    ctc_weight: float = 0.0
-    supcon_weight: float = 0.0
+    max_seconds: float | None = None
     bucketing: bool = True
     protocol: Literal["honest", "paper"] = "honest"
     mixed_precision: Literal["no", "fp16", "bf16"] = "no"
@@ -108,15 +113,14 @@ class TrainConfig:
         for name in ("epochs", "batch_size", "gradient_accumulation_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
-        if self.learning_rate <= 0:
-            raise ValueError(f"learning_rate is {self.learning_rate}, expected more than 0")
-        for name in ("weight_decay", "ctc_weight", "supcon_weight"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 0")
+        for name in ("learning_rate", "max_grad_norm", "max_seconds"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ValueError(f"{name} is {value}, expected more than 0")
+        if self.weight_decay < 0:
+            raise ValueError(f"weight_decay is {self.weight_decay}, expected at least 0")
         if not 0 <= self.warmup_ratio < 1:
             raise ValueError(f"warmup_ratio is {self.warmup_ratio}, expected 0 <= warmup_ratio < 1")
-        if self.max_grad_norm is not None and self.max_grad_norm <= 0:
-            raise ValueError(f"max_grad_norm is {self.max_grad_norm}, expected more than 0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +197,13 @@ PRESETS = {
             hidden_size=128,
             intermediate_size=512,
         ),
-        TrainConfig(epochs=15, batch_size=16, learning_rate=1e-3, warmup_ratio=0.1, max_grad_norm=1.0),
+        TrainConfig(
+            epochs=15,
+            batch_size=16,
+            learning_rate=1e-3,
+            lr_scheduler_type="linear",
+            warmup_ratio=0.1,
+            max_grad_norm=1.0,
+        ),
     ),
 }

@@ -1,66 +1,121 @@
 """The two encoders: published transformers weights and layers, run so that padding changes nothing."""
 
+import dataclasses
+import json
 import math
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
+from transformers.utils.hub import cached_file
 
 from mtab.errors import ConfigError
-from mtab_train.config import TEXT_ENCODERS
+from mtab_train.config import AUDIO_ENCODERS, TEXT_ENCODERS, ModelConfig
 from mtab_train.masking import masked_group_norm, valid_mask
 
 
-def encoder_config(values: dict[str, Any]) -> PretrainedConfig:
-    """The transformers configuration described by a dictionary with its ``model_type``."""
-    values = dict(values)
-    return AutoConfig.for_model(values.pop("model_type"), **values)
+def with_encoders(
+    config: ModelConfig, audio_model: str | None = None, text_model: str | None = None
+) -> ModelConfig:
+    """The configuration with other encoders: each given checkpoint's (hub id or folder) own configuration.
 
-
-def _options(model_type: str) -> dict[str, Any]:
-    options: dict[str, Any] = {"attn_implementation": "eager" if model_type == "wavlm" else "sdpa"}
-    return options | ({"add_pooling_layer": False} if model_type in TEXT_ENCODERS else {})
+    No weights are read. Raises `ConfigError` as `read_encoder_config` does.
+    """
+    if audio_model is not None:
+        values = read_encoder_config(audio_model, AUDIO_ENCODERS)
+        config = dataclasses.replace(config, audio_model=audio_model, audio_config=values)
+    if text_model is not None:
+        values = read_encoder_config(text_model, TEXT_ENCODERS)
+        config = dataclasses.replace(config, text_model=text_model, text_config=values)
+    return config
 
 
 def read_encoder_config(source: str, known: tuple[str, ...]) -> dict[str, Any]:
-    """The configuration of a checkpoint (hub id or folder) as a dictionary; no weights are read.
+    """The configuration of a checkpoint (hub id or folder) as plain JSON values; no weights are read.
 
     Raises `ConfigError` if there is none or its ``model_type`` is not in ``known``.
     """
     try:
         config = AutoConfig.from_pretrained(source, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{source}: no such encoder, expected a hub id or a local folder ({error})") from None
+    except (OSError, ValueError, StrictDataclassError) as error:
+        raise ConfigError(
+            f"{source}: no such encoder, expected a hub id or a local folder ({_one_line(error)})"
+        ) from None
     if config.model_type not in known:
         raise ConfigError(f"{source}: is a {config.model_type!r} model, expected one of {', '.join(known)}")
-    return config.to_diff_dict()
+    return json.loads(config.to_json_string())
 
 
-def load_pretrained(source: str, known: tuple[str, ...]) -> PreTrainedModel:
-    """An encoder with its published weights, by hub id or local folder; never runs code that it brings."""
-    values = read_encoder_config(source, known)
+def encoder_config(values: dict[str, Any]) -> PretrainedConfig:
+    """The transformers configuration described by a dictionary with its ``model_type``.
+
+    Raises `ConfigError` for a wrong-typed field or for values that contradict each other.
+    """
+    values = dict(values)
+    model_type = values.pop("model_type")
+    try:
+        return AutoConfig.for_model(model_type, **values)
+    except (TypeError, ValueError, StrictDataclassError) as error:
+        raise ConfigError(f"configuration of the {model_type} encoder: {_one_line(error)}") from None
+
+
+def make_backbone(values: dict[str, Any], weights: str | None) -> PreTrainedModel:
+    """A transformers encoder in float32: random, or with the weights of a checkpoint (hub id or folder).
+
+    Only safetensors are read, and code that a checkpoint brings is never run. Raises `ConfigError` if
+    ``values`` describe no encoder, or the checkpoint holds another one or only a part of it.
+    """
+    config = encoder_config(values)
+    # The attention that the layers are given masks for; WavLM has no other than its own.
+    options: dict[str, Any] = {"attn_implementation": "eager" if config.model_type == "wavlm" else "sdpa"}
+    options |= {"dtype": torch.float32, "trust_remote_code": False}
+    if config.model_type in TEXT_ENCODERS:
+        options["add_pooling_layer"] = False
+    if weights is not None:
+        return _load(weights, config, options)
+    try:
+        return AutoModel.from_config(config, **options)
+    except ValueError as error:
+        raise ConfigError(f"configuration of the {config.model_type} encoder: {_one_line(error)}") from None
+
+
+def _load(source: str, config: PretrainedConfig, options: dict[str, Any]) -> PreTrainedModel:
+    read_encoder_config(source, (config.model_type,))
     level = transformers_logging.get_verbosity()
     # A CTC or language-model head that is left behind is no news to the user.
     transformers_logging.set_verbosity_error()
     try:
-        return AutoModel.from_pretrained(
-            source, trust_remote_code=False, dtype=torch.float32, **_options(values["model_type"])
+        backbone, info = AutoModel.from_pretrained(
+            source, config=config, use_safetensors=True, output_loading_info=True, **options
         )
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{source}: its weights cannot be loaded ({error})") from None
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise ConfigError(f"{source}: its weights cannot be loaded ({_one_line(error)})") from None
     finally:
         transformers_logging.set_verbosity(level)
+    # SpecAugment's filler is not in every checkpoint, and is learned with the rest.
+    if missing := sorted(set(info["missing_keys"]) - {"masked_spec_embed"}):
+        raise ConfigError(
+            f"{source}: lacks {missing[0]!r} and {len(missing) - 1} more of its encoder's weights"
+        )
+    return backbone
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def checkpoint_file(source: str, name: str) -> Path | None:
     """The local path of a file of a checkpoint (hub id or folder), or ``None`` if it has no such file."""
-    from transformers.utils import cached_file
-
     found = cached_file(
-        source, name, _raise_exceptions_for_missing_entries=False, _raise_exceptions_for_connection_errors=False
+        source,
+        name,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
     )
     return Path(found) if found else None
 
@@ -79,9 +134,9 @@ class AudioEncoder(nn.Module):
         config = backbone.config
         if getattr(config, "conv_pos_batch_norm", False) or getattr(config, "add_adapter", False):
             raise ConfigError(
-                f"{config.model_type}: conv_pos_batch_norm and add_adapter are not supported, expected neither"
+                f"{config.model_type} encoder: has conv_pos_batch_norm or add_adapter, expected neither"
             )
-        self.backbone = backbone
+        self.backbone: Any = backbone  # transformers declares none of its parts
         self.kernels = list(config.conv_kernel)
         self.strides = list(config.conv_stride)
         self.hidden_size: int = config.hidden_size
@@ -89,9 +144,9 @@ class AudioEncoder(nn.Module):
         self.relative_positions: bool = config.model_type == "wavlm"
 
     @classmethod
-    def from_config(cls, values: dict[str, Any]) -> "AudioEncoder":
-        """With random weights."""
-        return cls(AutoModel.from_config(encoder_config(values), **_options(values["model_type"])))
+    def from_config(cls, values: dict[str, Any], weights: str | None = None) -> "AudioEncoder":
+        """Random, or with the weights of a checkpoint (hub id or folder); see `make_backbone`."""
+        return cls(make_backbone(values, weights))
 
     @property
     def min_samples(self) -> int:
@@ -103,7 +158,9 @@ class AudioEncoder(nn.Module):
 
     def frame_lengths(self, lengths: Tensor) -> Tensor:
         """Frames of each utterance, (batch,) -> (batch,); 0 for fewer samples than make a frame."""
-        return ((lengths - self.min_samples) // math.prod(self.strides) + 1).clamp(min=0)
+        hop = math.prod(self.strides)
+        # Nothing negative is divided: PyTorch rounds that down, ONNX towards zero.
+        return (lengths - self.min_samples + hop).clamp(min=0) // hop
 
     def features(self, input_values: Tensor, lengths: Tensor) -> Tensor:
         """The convolutional feature extractor: (batch, samples) -> (batch, frames, conv channels)."""
@@ -164,14 +221,14 @@ class TextEncoder(nn.Module):
 
     def __init__(self, backbone: PreTrainedModel) -> None:
         super().__init__()
-        self.backbone = backbone
+        self.backbone: Any = backbone  # transformers declares none of its parts
         self.hidden_size: int = backbone.config.hidden_size
         self.pad_token_id: int = backbone.config.pad_token_id
 
     @classmethod
-    def from_config(cls, values: dict[str, Any]) -> "TextEncoder":
-        """With random weights."""
-        return cls(AutoModel.from_config(encoder_config(values), **_options(values["model_type"])))
+    def from_config(cls, values: dict[str, Any], weights: str | None = None) -> "TextEncoder":
+        """Random, or with the weights of a checkpoint (hub id or folder); see `make_backbone`."""
+        return cls(make_backbone(values, weights))
 
     @property
     def max_tokens(self) -> int:
@@ -182,7 +239,9 @@ class TextEncoder(nn.Module):
         """(batch, tokens) int64 and their lengths -> (batch, tokens, hidden size)."""
         mask = valid_mask(lengths.clamp(min=1), input_ids.shape[1])
         positions = torch.arange(input_ids.shape[1], device=input_ids.device) + self.pad_token_id + 1
-        hidden = self.backbone.embeddings(input_ids=input_ids, position_ids=positions[None, :].expand_as(input_ids))
+        hidden = self.backbone.embeddings(
+            input_ids=input_ids, position_ids=positions[None, :].expand_as(input_ids)
+        )
         for layer in self.backbone.encoder.layer:
             hidden = layer(hidden, attention_mask=mask[:, None, None, :])
         return hidden

@@ -1,6 +1,7 @@
 """Arithmetic over padded batches in which padding never reaches a valid frame.
 
-Lengths are int64 of shape (batch,); a mask is bool of shape (batch, time), true where a frame is valid.
+Lengths are int64 of shape (batch,); a mask is bool of shape (batch, time), true where a frame is valid. Sums
+over time are in float32 under mixed precision too: half precision cannot count to the frames of a long clip.
 """
 
 import torch
@@ -14,7 +15,7 @@ def valid_mask(lengths: Tensor, size: int) -> Tensor:
 
 def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
     """Mean over the valid frames: (batch, time, channels) -> (batch, channels)."""
-    weights = mask[..., None].to(x.dtype)
+    weights = mask[..., None].float()
     return (x * weights).sum(dim=1) / weights.sum(dim=1)
 
 
@@ -24,7 +25,7 @@ def masked_group_norm(x: Tensor, mask: Tensor, norm: nn.GroupNorm) -> Tensor:
     wav2vec2-base normalises its first convolution with one group a channel, so its statistics run over time
     alone; on an unpadded batch this equals ``norm(x)``.
     """
-    weights = mask[:, None, :].to(x.dtype)
+    weights = mask[:, None, :].float()
     count = weights.sum(dim=2, keepdim=True)
     centred = x - (x * weights).sum(dim=2, keepdim=True) / count
     variance = (centred.square() * weights).sum(dim=2, keepdim=True) / count
@@ -48,7 +49,13 @@ class MaskedBatchNorm1d(nn.BatchNorm1d):
             frames = super().forward(frames)
         else:
             frames = nn.functional.batch_norm(
-                frames, self.running_mean, self.running_var, self.weight, self.bias, training=False, eps=self.eps
+                frames,
+                self.running_mean,
+                self.running_var,
+                self.weight,
+                self.bias,
+                training=False,
+                eps=self.eps,
             )
         normalised = frames.new_zeros(x.shape[0], x.shape[2], x.shape[1])
         normalised[mask] = frames

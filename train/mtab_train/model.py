@@ -5,7 +5,8 @@
     transcript -- RoBERTa --- self-attention --- projection --+
 
 Shapes: B utterances, S speech frames, T text tokens, d = ``hidden_size``, C classes. Lengths are int64 of
-shape (B,); a length of 0 means that the utterance lacks this modality.
+shape (B,). An utterance with audio too short for a frame, or without a token, lacks this modality: only a
+model with ``modality_dropout`` can answer then, and from the other modality.
 """
 
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from mtab.errors import ConfigError
 from mtab_train.config import ModelConfig
 from mtab_train.encoders import AudioEncoder, TextEncoder
 from mtab_train.masking import MaskedBatchNorm1d, interpolation_weights, masked_mean, valid_mask
@@ -23,13 +25,23 @@ class SelfAttention(nn.Module):
 
     def __init__(self, size: int, config: ModelConfig) -> None:
         super().__init__()
-        layer = nn.TransformerEncoderLayer(
-            size, config.num_attention_heads, config.intermediate_size, config.dropout, batch_first=True
+        heads = config.num_attention_heads
+        if size % heads:
+            raise ConfigError(
+                f"an encoder's hidden_size {size} is no multiple of num_attention_heads {heads}"
+            )
+        # Not `nn.TransformerEncoder`: its layers are copies and start from the same weights.
+        self.layers = nn.ModuleList(
+            nn.TransformerEncoderLayer(
+                size, heads, config.intermediate_size, config.dropout, batch_first=True
+            )
+            for _ in range(config.num_self_attention_layers)
         )
-        self.layers = nn.TransformerEncoder(layer, config.num_self_attention_layers, enable_nested_tensor=False)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        return self.layers(x, src_key_padding_mask=~mask)
+        for layer in self.layers:
+            x = layer(x, src_key_padding_mask=~mask)
+        return x
 
 
 class Projection(nn.Conv1d):
@@ -43,7 +55,7 @@ class Projection(nn.Conv1d):
 
 
 class CrossAttention(nn.Module):
-    """Eqs. 2-5: queries from one modality, keys and values from the other; residual on the queries, LayerNorm.
+    """Eqs. 2-5: queries from one modality, keys and values from the other; residual on the query, LayerNorm.
 
     (B, Lq, d), (B, Lk, d) -> (B, Lq, d)
     """
@@ -162,7 +174,9 @@ class MulTAB(nn.Module):
             self.self_attention = nn.ModuleDict({m: SelfAttention(size, config) for m, size in sizes.items()})
         else:
             self.self_attention = None
-        self.projection = nn.ModuleDict({m: Projection(size, config.hidden_size) for m, size in sizes.items()})
+        self.projection = nn.ModuleDict(
+            {m: Projection(size, config.hidden_size) for m, size in sizes.items()}
+        )
         if len(sizes) == 2:
             self.cross_modal = CrossModalEncoder(config)
             self.fusion = AlignedFusion(config)
@@ -177,11 +191,24 @@ class MulTAB(nn.Module):
 
     @classmethod
     def from_config(cls, config: ModelConfig) -> "MulTAB":
-        """With random weights everywhere."""
+        """With random weights everywhere. Raises `ConfigError` for an encoder that cannot be built."""
+        return cls._build(config, None, None)
+
+    @classmethod
+    def from_pretrained(cls, config: ModelConfig) -> "MulTAB":
+        """With the encoder weights that ``audio_model`` and ``text_model`` name, random weights elsewhere.
+
+        Raises `ConfigError` if a checkpoint cannot be read, or does not fit its configuration here.
+        """
+        return cls._build(config, config.audio_model, config.text_model)
+
+    @classmethod
+    def _build(cls, config: ModelConfig, audio_weights: str | None, text_weights: str | None) -> "MulTAB":
+        audio, text = config.audio_config, config.text_config
         return cls(
             config,
-            AudioEncoder.from_config(config.audio_config) if config.audio_config is not None else None,
-            TextEncoder.from_config(config.text_config) if config.text_config is not None else None,
+            AudioEncoder.from_config(audio, audio_weights) if audio is not None else None,
+            TextEncoder.from_config(text, text_weights) if text is not None else None,
         )
 
     def _freeze(self) -> None:
@@ -222,14 +249,15 @@ class MulTAB(nn.Module):
     def fuse(
         self, speech: Tensor | None, frames: Tensor | None, text: Tensor | None, tokens: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Encoder outputs (B, S, h), (B, T, h) and their lengths -> fused sequence (B, L, 2d) and its lengths."""
-        if self.stand_in is not None and speech is not None and text is not None:
-            speech, frames, text, tokens = self._stand_in(speech, frames, text, tokens)
+        """Encoder outputs (B, S, h), (B, T, h) and lengths -> fused sequence (B, L, 2d) and its lengths."""
         if text is None or tokens is None:
-            assert speech is not None and frames is not None
+            assert speech is not None
+            assert frames is not None
             return self._project("audio", speech, valid_mask(frames, speech.shape[1])), frames
         if speech is None or frames is None:
             return self._project("text", text, valid_mask(tokens, text.shape[1])), tokens
+        if self.stand_in is not None:
+            speech, frames, text, tokens = self._stand_in(self.stand_in, speech, frames, text, tokens)
         speech_mask, text_mask = valid_mask(frames, speech.shape[1]), valid_mask(tokens, text.shape[1])
         speech = self._project("audio", speech, speech_mask)
         text = self._project("text", text, text_mask)
@@ -249,31 +277,29 @@ class MulTAB(nn.Module):
             x = self.self_attention[modality](x, mask)
         return self.projection[modality](x)
 
-    def _stand_in(self, speech, frames, text, tokens) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    @staticmethod
+    def _stand_in(
+        stand_in: nn.ParameterDict, speech: Tensor, frames: Tensor, text: Tensor, tokens: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Put the learned stand-in where a modality is missing, as long as the other modality.
 
         Speech gets one copy a token. For text one copy says as much as one a frame would: attention over n
         equal keys is the mean of n equal values, and a constant sequence interpolates to itself.
         """
-        assert self.stand_in is not None
         no_speech, no_text = frames == 0, tokens == 0
         missing_frames = torch.sym_max(text.shape[1] - speech.shape[1], 0)
-        speech = nn.functional.pad(speech, (0, 0, 0, missing_frames))
-        speech = torch.where(no_speech[:, None, None], self.stand_in["audio"], speech)
-        text = torch.where(no_text[:, None, None], self.stand_in["text"], text)
+        speech = nn.functional.pad(speech, (0, 0, 0, missing_frames))  # pyright: ignore[reportArgumentType]
+        speech = torch.where(no_speech[:, None, None], stand_in["audio"], speech)
+        text = torch.where(no_text[:, None, None], stand_in["text"], text)
         return speech, torch.where(no_speech, tokens, frames), text, tokens.clamp(min=1)
 
 
-PARTS = ("audio_encoder", "text_encoder", "self_attention", "projection", "cross_modal", "stand_in", "tab", "head")
-
-
 def count_parameters(model: MulTAB) -> dict[str, dict[str, int]]:
-    """Parameters of each part: ``{part: {"total": n, "trained": n, "frozen": n}}``, absent parts left out."""
+    """Parameters of each part: ``{part: {"total": n, "trained": n, "frozen": n}}``, in order of data flow."""
     counts = {}
-    for part in PARTS:
-        module = getattr(model, part, None)
-        if module is not None:
-            total = sum(p.numel() for p in module.parameters())
-            trained = sum(p.numel() for p in module.parameters() if p.requires_grad)
+    for part, module in model.named_children():
+        total = sum(p.numel() for p in module.parameters())
+        trained = sum(p.numel() for p in module.parameters() if p.requires_grad)
+        if total:
             counts[part] = {"total": total, "trained": trained, "frozen": total - trained}
     return counts

@@ -29,6 +29,7 @@ __all__ = [
     "find_data_dir",
     "make_folds",
     "read_corpus",
+    "read_manifest",
     "validate",
 ]
 

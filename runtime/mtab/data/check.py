@@ -4,12 +4,9 @@ import importlib.util
 from dataclasses import replace
 from pathlib import Path
 
-import soundfile
-
+from mtab.audio import NO_SAMPLE, SOUNDFILE_SUFFIXES, open_container, open_soundfile, require_file, span
 from mtab.data.records import Corpus, Problem, Utterance
 from mtab.errors import AudioError
-
-_SOUNDFILE_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 
 
 def validate(corpus: Corpus) -> Corpus:
@@ -41,40 +38,27 @@ def clip_seconds(path: Path) -> float | None:
     """A clip's length from its header; None where the header does not say.
 
     Also None where it takes PyAV to tell (mp4 and the like) and PyAV is not installed: then the clip is only
-    known to exist. Raises `AudioError` if it is missing, unreadable or empty; the message leaves the file's
-    name out.
+    known to exist. Raises `AudioError` if it is missing, unreadable or empty, or a truncated wav or ogg; the
+    message leaves the file's name out.
     """
-    try:
-        if not path.is_file():
-            raise AudioError("not found, expected a clip")
-        if path.suffix.lower() in _SOUNDFILE_SUFFIXES:
-            seconds = soundfile.info(path).duration
-        elif importlib.util.find_spec("av") is None:
-            return None
+    require_file(path)
+    if path.suffix.lower() in SOUNDFILE_SUFFIXES:
+        with open_soundfile(path) as (sound, _, promised):
+            return None if promised is None else promised / sound.samplerate
+    if importlib.util.find_spec("av") is None:
+        return None
+    with open_container(path) as (container, stream):
+        import av
+
+        if stream.duration is not None and stream.time_base is not None:
+            seconds = float(stream.duration * stream.time_base)
+        elif container.duration is not None:
+            seconds = container.duration / av.time_base
         else:
-            seconds = _container_seconds(path)
-    except (soundfile.LibsndfileError, OSError) as error:
-        reason = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
-        raise AudioError(f"unreadable ({reason.strip().rstrip('.')}), expected a clip") from None
-    if seconds is not None and not seconds > 0:
-        raise AudioError("holds no sample, expected a clip")
+            return None
+    if not seconds > 0:
+        raise AudioError(NO_SAMPLE)
     return seconds
-
-
-def _container_seconds(path: Path) -> float | None:
-    import av
-    import av.error
-
-    try:
-        with av.open(str(path)) as container:
-            if not container.streams.audio:
-                raise AudioError("no audio stream, expected a clip with one")
-            stream = container.streams.audio[0]
-            if stream.duration is not None and stream.time_base is not None:
-                return float(stream.duration * stream.time_base)
-            return None if container.duration is None else container.duration / av.time_base
-    except av.error.FFmpegError as error:
-        raise AudioError(f"unreadable ({error.strerror}), expected a clip") from None
 
 
 def _length(clip: Path, known: dict[Path, float | AudioError | None]) -> float | None:
@@ -91,9 +75,7 @@ def _length(clip: Path, known: dict[Path, float | AudioError | None]) -> float |
 
 
 def _speech_seconds(utterance: Utterance, length: float | None) -> float | None:
-    start, end = utterance.span
     if length is None:
         return None
-    if max(start or 0.0, end or 0.0) > length + 0.01:
-        raise AudioError(f"{length:.2f} s long, expected at least {max(start or 0.0, end or 0.0):.2f} s")
-    return min(end if end is not None else length, length) - (start or 0.0)
+    start, end = span(length, *utterance.span)
+    return end - start

@@ -12,8 +12,10 @@ NUMBERS = ("start", "end", "valence", "arousal", "dominance")
 SPLITS = ("train", "dev", "test")
 
 
-def read_manifest(path: Path) -> Corpus:
+def read_manifest(path: Path, labelled: bool = True) -> Corpus:
     """Read a CSV file, or ``manifest.csv`` in a folder, with the columns audio, text and label.
+
+    Recordings that are only to be predicted have no label: unless ``labelled`` it may be empty or absent.
 
     Optional columns: id, speaker, session, dialogue, split (train, dev or test), start and end (seconds:
     the part of the audio file that holds the utterance), valence, arousal, dominance; any other column is
@@ -26,9 +28,9 @@ def read_manifest(path: Path) -> Corpus:
     utterances: list[Utterance] = []
     problems: list[Problem] = []
     line_of: dict[str, int] = {}
-    for line, row in read_csv(file, REQUIRED):
+    for line, row in read_csv(file, REQUIRED if labelled else REQUIRED[:2]):
         try:
-            utterance = _utterance(row, file.parent, line)
+            utterance = _utterance(row, file.parent, line, labelled)
         except ValueError as error:
             problems.append(Problem(file, str(error), line))
             continue
@@ -38,14 +40,14 @@ def read_manifest(path: Path) -> Corpus:
             continue
         line_of[utterance.id] = line
         utterances.append(utterance)
-    labels = tuple(sorted({utterance.label for utterance in utterances}))
+    labels = tuple(sorted({utterance.label for utterance in utterances} - {""}))
     return Corpus("manifest", file.parent, labels, tuple(utterances), tuple(problems))
 
 
-def _utterance(row: dict[str, str], folder: Path, line: int) -> Utterance:
+def _utterance(row: dict[str, str], folder: Path, line: int, labelled: bool) -> Utterance:
     """One row as an utterance; ``ValueError`` says what is wrong with it."""
-    audio, text, label = (row[column] for column in REQUIRED)
-    if not label:
+    audio, text, label = (row.get(column, "") for column in REQUIRED)
+    if labelled and not label:
         raise ValueError("no label, expected one")
     if not audio and not text:
         raise ValueError("neither audio nor text, expected at least one")

@@ -1,0 +1,39 @@
+# `make` lists the targets.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+DEMO ?= build/demo
+DATASET ?= iemocap
+UTTERANCES ?= 1000
+EPOCHS ?= 15
+
+.PHONY: help install demo test lint bench clean
+
+help: ## List the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+
+install: $(VENV)/.installed ## Virtual environment with everything in it
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --editable '.[cpu,video,train,export,bench,dev]'
+	touch $@
+
+demo: install ## The main job once: train, export, predict, bench (DATA=folder DATASET=name: on your corpus)
+	PATH="$(CURDIR)/$(BIN):$$PATH" DATA="$(DATA)" DATASET=$(DATASET) UTTERANCES=$(UTTERANCES) EPOCHS=$(EPOCHS) \
+	  bash bench/demo.sh $(DEMO)
+
+test: install ## The tests
+	$(BIN)/pytest -q -n 2
+
+lint: install ## Style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright
+
+bench: install ## Epoch times: padded against bucketed batches, with and without cached encoders
+	$(BIN)/mtab-bench training
+
+clean: ## Remove what the demo made
+	rm -rf $(DEMO)

@@ -1,0 +1,131 @@
+"""The whole model as one ONNX graph, padding masks included."""
+
+import copy
+import logging
+import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import onnx
+import torch
+from torch.export import Dim
+from torch.nn.utils import parametrize
+
+from mtab.errors import BundleError
+from mtab.graphs import FUSED, GraphSpec
+from mtab_train.model import MulTAB, Output
+
+
+def export_graph(
+    model: MulTAB, path: Path, opset: int = 18, metadata: dict[str, str] | None = None
+) -> None:
+    """Write ``model`` at inference to ``path``, its weights beside it in ``<path>.data``.
+
+    Inputs and outputs are `FUSED`'s, for the model's modalities: any batch, tokens from 1, samples from one
+    frame's, lengths from 0 where the model was trained without a modality. ``metadata`` becomes the file's
+    metadata properties. ``model`` is left as it is. Weights are in a file of their own at every size: a
+    runtime can map that into memory, and a small model takes the way of one past protobuf's 2 GB.
+
+    Raises `BundleError` if the file is not valid ONNX of standard operators, or is not what `FUSED` says.
+    """
+    spec = FUSED.of(
+        model.config.modalities, {"classes": len(model.config.labels), "embedding": model.config.fused_size}
+    )
+    plain = _plain_copy(model).eval()
+    smallest = _smallest_sizes(model)
+    dims = {axis: Dim(axis, min=size) for axis, size in smallest.items()}
+    # Tracing looks at shapes alone; different ones keep the axes apart.
+    device = model.head.classifier.weight.device
+    sizes = {axis: 3 * size + i for i, (axis, size) in enumerate(smallest.items())}
+    inputs = {
+        tensor.name: torch.zeros(
+            [sizes[str(axis)] for axis in tensor.axes], dtype=getattr(torch, tensor.dtype), device=device
+        )
+        for tensor in spec.inputs
+    }
+    with _quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            plain,
+            kwargs=inputs,
+            input_names=list(inputs),
+            output_names=list(Output._fields),
+            dynamic_shapes={
+                tensor.name: {i: dims[str(axis)] for i, axis in enumerate(tensor.axes)} for tensor in spec.inputs
+            },
+            opset_version=opset,
+            dynamo=True,
+            verbose=False,
+        )
+        assert program is not None
+        program.model.metadata_props.update(metadata or {})
+        for node in program.model.graph.all_nodes():
+            # The exporter notes the source lines of this machine on every node.
+            node.metadata_props.clear()
+        program.save(path, external_data=True)
+    _check(path, spec)
+
+
+def _smallest_sizes(model: MulTAB) -> dict[str, int]:
+    """The least that torch is told of each dynamic axis.
+
+    It takes a size of 1 for a special case, so it is shown two of everything, frames included. What it writes
+    holds for one as well, because ONNX operators broadcast when they run.
+    """
+    sizes = {"batch": 2, "tokens": 2}
+    if model.audio_encoder is not None:
+        sizes["samples"] = model.audio_encoder.min_samples + math.prod(model.audio_encoder.strides)
+    return sizes
+
+
+def _plain_copy(model: MulTAB) -> MulTAB:
+    """The model over the same tensors, with parametrised weights (weight norm) computed once and for all."""
+    plain = copy.deepcopy(model, {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())})
+    for module in plain.modules():
+        if not parametrize.is_parametrized(module):
+            continue
+        weights = {name: getattr(module, name).detach() for name in module.parametrizations}
+        # Not `remove_parametrizations`: it takes the weight out of the class that the two models share.
+        module.__class__ = parametrize.type_before_parametrizations(module)
+        del module.parametrizations
+        for name, weight in weights.items():
+            setattr(module, name, torch.nn.Parameter(weight))
+    return plain
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what the exporter tells its own developers, at the level of warnings, from the terminal."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _check(path: Path, spec: GraphSpec) -> None:
+    try:
+        # By path, so that the weights stay on disk; a full check infers all shapes strictly.
+        onnx.checker.check_model(path, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise BundleError(f"{path}: is no valid ONNX ({error})") from error
+    proto = onnx.load(path, load_external_data=False)
+    if foreign := {node.domain for node in proto.graph.node} - {"", "ai.onnx"}:
+        raise BundleError(f"{path}: has operators of {', '.join(foreign)}, expected standard ones alone")
+    for found, expected in ((proto.graph.input, spec.inputs), (proto.graph.output, spec.outputs)):
+        written = [_describe(value) for value in found]
+        wanted = [(tensor.name, tensor.dtype, tensor.axes) for tensor in expected]
+        if written != wanted:
+            raise BundleError(f"{path}: has {written}, expected {wanted}")
+
+
+def _describe(value: onnx.ValueInfoProto) -> tuple[str, str, tuple[str | int, ...]]:
+    tensor = value.type.tensor_type
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
+    return value.name, dtype, tuple(dim.dim_param or dim.dim_value for dim in tensor.shape.dim)

@@ -1,0 +1,126 @@
+"""Whether two engines answer alike, utterance by utterance, alone and among others in padded batches."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mtab.errors import DataError
+from mtab.graphs import HIDDEN, PROBABILITIES
+from mtab.preprocess import Features
+
+Answer = Callable[[Sequence[Features]], Mapping[str, np.ndarray]]
+"""One padded batch through a model: ``logits`` and ``probabilities``, (batch, classes) each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """How a candidate's answers differ from a reference's, each utterance of the reference alone.
+
+    Differences are of probabilities. Alone and in padded batches the candidate is held against the
+    reference; invariance is the candidate in batches against itself alone. ``max_logits_used`` is the share
+    of their tolerance that the worst logits take up, more than 1 being outside it. ``changed`` are the
+    utterances, counted from 0, that get another label alone or in a batch; ``near_ties`` counts those among
+    them where the reference's two likeliest classes are no further apart than the tolerance can close.
+    """
+
+    utterances: int
+    batch_size: int
+    max_probability_difference: float
+    mean_probability_difference: float
+    max_batched_difference: float
+    max_invariance_difference: float
+    worst: int
+    worst_batched: int
+    worst_invariance: int
+    max_logits_used: float
+    label_agreement: float
+    changed: tuple[int, ...]
+    near_ties: int
+
+    def failures(
+        self, max_difference: float = PROBABILITIES.atol, min_agreement: float = 1.0
+    ) -> list[str]:
+        """What exceeds the budget, a line each; nothing if the candidate may stand in for the reference.
+
+        A label that changes at a near-tie is not held against ``min_agreement``.
+        """
+        failures = []
+        for what, difference, worst in (
+            ("alone", self.max_probability_difference, self.worst),
+            (f"in batches of {self.batch_size}", self.max_batched_difference, self.worst_batched),
+            ("between batched and alone", self.max_invariance_difference, self.worst_invariance),
+        ):
+            if not difference <= max_difference:  # NaN is a failure too
+                failures.append(
+                    f"a probability differs by {difference:.2g} {what} (utterance {worst} of "
+                    f"{self.utterances}), expected at most {max_difference:.2g}"
+                )
+        agreement = self.label_agreement + self.near_ties / self.utterances
+        if agreement < min_agreement:
+            failures.append(
+                f"{len(self.changed) - self.near_ties} of {self.utterances} labels change, not at a near-tie "
+                f"(first utterance {self.changed[0]}), expected agreement of at least {min_agreement:.2%}"
+            )
+        return failures
+
+
+def measure_parity(
+    reference: Answer | Mapping[str, np.ndarray],
+    candidate: Answer,
+    features: Sequence[Features],
+    batch_size: int = 8,
+    seed: int = 0,
+    tolerance: float = PROBABILITIES.atol,
+) -> Parity:
+    """Compare ``candidate`` with ``reference`` on ``features``, alone and in batches in an order from ``seed``.
+
+    ``reference`` may be its answers already, arrays (utterances, classes) in the order of ``features``. A lead
+    of twice ``tolerance`` or less is a near-tie: the tolerance can take from the first class and give to the
+    second. Raises `DataError` without a single utterance.
+    """
+    if not features:
+        raise DataError("no utterance to compare, expected at least one")
+    order = np.random.default_rng(seed).permutation(len(features))
+    expected = reference if isinstance(reference, Mapping) else _answers(reference, features, range(len(features)), 1)
+    alone = _answers(candidate, features, range(len(features)), 1)
+    batched = _answers(candidate, features, order, batch_size)
+
+    probabilities = expected["probabilities"].astype(np.float64)
+    differences = np.abs(alone["probabilities"] - probabilities)
+    by_utterance = {
+        "alone": differences.max(axis=1),
+        "batched": np.abs(batched["probabilities"] - probabilities).max(axis=1),
+        "invariance": np.abs(batched["probabilities"] - alone["probabilities"]).max(axis=1),
+    }
+    labels = probabilities.argmax(axis=1)
+    changed = (alone["probabilities"].argmax(axis=1) != labels) | (batched["probabilities"].argmax(axis=1) != labels)
+    second, first = np.sort(probabilities, axis=1)[:, -2:].T
+    logits_used = [HIDDEN.used(found["logits"], expected["logits"]).max() for found in (alone, batched)]
+    return Parity(
+        utterances=len(features),
+        batch_size=batch_size,
+        max_probability_difference=float(by_utterance["alone"].max()),
+        mean_probability_difference=float(differences.mean()),
+        max_batched_difference=float(by_utterance["batched"].max()),
+        max_invariance_difference=float(by_utterance["invariance"].max()),
+        worst=int(by_utterance["alone"].argmax()),
+        worst_batched=int(by_utterance["batched"].argmax()),
+        worst_invariance=int(by_utterance["invariance"].argmax()),
+        max_logits_used=float(max(logits_used)),
+        label_agreement=float(1 - changed.mean()),
+        changed=tuple(np.flatnonzero(changed).tolist()),
+        near_ties=int((changed & (first - second <= 2 * tolerance)).sum()),
+    )
+
+
+def _answers(
+    answer: Answer, features: Sequence[Features], order: Sequence[int] | np.ndarray, batch_size: int
+) -> dict[str, np.ndarray]:
+    """The answers for ``features``, each in its place, asked for in batches along ``order``."""
+    parts = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    answers = [answer([features[i] for i in part]) for part in parts]
+    place = np.argsort(order)
+    return {
+        name: np.concatenate([each[name] for each in answers])[place] for name in ("logits", "probabilities")
+    }

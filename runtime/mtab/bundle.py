@@ -1,0 +1,168 @@
+"""A bundle: the folder that holds everything a deployed model needs, and proof of what it does.
+
+``config.json`` (labels and modalities), ``preprocessor_config.json``, ``tokenizer.json``, the graphs, and
+``manifest.json`` with the SHA-256 of every other file and the parity measured at export.
+"""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+from mtab.config import load_config
+from mtab.errors import BundleError
+from mtab.files import read_json, sha256
+
+FORMAT_VERSION = 1
+CONFIG, MANIFEST = "config.json", "manifest.json"
+
+Modality = Literal["audio", "text"]
+
+
+@dataclass(frozen=True, slots=True)
+class BundleConfig:
+    """``config.json``: what the model answers, and from what.
+
+    ``id2label`` names class i under the key ``"i"``; ``supported_modalities`` are the combinations that the
+    model was trained to answer from.
+    """
+
+    id2label: dict[str, str]
+    modalities: tuple[Modality, ...]
+    supported_modalities: tuple[tuple[Modality, ...], ...]
+    embedding_size: int
+    model_type: Literal["mul-tab"] = "mul-tab"
+
+    def __post_init__(self) -> None:
+        if sorted(self.id2label) != sorted(str(i) for i in range(len(self.id2label))) or not self.id2label:
+            raise ValueError(f"id2label has the keys {', '.join(self.id2label)}, expected 0, 1, ...")
+        if not self.modalities or self.modalities not in self.supported_modalities:
+            raise ValueError(
+                f"modalities {list(self.modalities)} are not in supported_modalities, expected them there"
+            )
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes in the order of the logits."""
+        return tuple(self.id2label[str(i)] for i in range(len(self.id2label)))
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """What a file must be: its SHA-256 in hexadecimal, and its size in bytes."""
+
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class GraphEntry:
+    """One ONNX graph: its file, weights' dtype, opset, and the parity with PyTorch measured at export."""
+
+    file: str
+    dtype: Literal["fp32"]
+    opset: int
+    parity: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The weights that the graphs were exported from."""
+
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """``manifest.json``: every file with its hash, every graph with its proof, and where they come from.
+
+    ``training`` is the run that made the checkpoint, as its run.json and results.json say; ``versions`` and
+    ``machine`` are those of the export.
+    """
+
+    format_version: int
+    created: str
+    checkpoint: Checkpoint
+    files: dict[str, FileEntry]
+    graphs: dict[str, GraphEntry]
+    training: dict[str, Any]
+    versions: dict[str, str]
+    machine: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in self.files:
+            path = PurePosixPath(name)
+            if path.is_absolute() or ".." in path.parts or "\\" in name or name != str(path):
+                raise ValueError(f"files names {name!r}, expected a path inside the bundle")
+        for name, graph in self.graphs.items():
+            if graph.file not in self.files:
+                raise ValueError(f"graphs.{name}.file is {graph.file!r}, expected one of files")
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """An opened bundle. ``verified`` tells whether the hashes were checked."""
+
+    folder: Path
+    config: BundleConfig
+    manifest: Manifest
+    verified: bool
+
+    def path(self, name: str) -> Path:
+        """The path of one of the bundle's files."""
+        return _inside(self.folder, name)
+
+
+def open_bundle(folder: Path | str, verify: bool = True) -> Bundle:
+    """Read a bundle's description and check that its files are those that it was written with.
+
+    Raises `BundleError` if the folder is no bundle, was made by a newer mtab, lacks a file, or holds one
+    whose SHA-256 differs (not checked unless ``verify``); `ConfigError` for a field that is missing, unknown
+    or wrong-typed.
+    """
+    folder = Path(folder)
+    if not (folder / MANIFEST).is_file():
+        found = "not found" if not folder.exists() else f"holds no {MANIFEST}"
+        raise BundleError(f"{folder}: {found}, expected a bundle made by mtab-export")
+    values = read_json(folder / MANIFEST)
+    version = values.get("format_version") if isinstance(values, dict) else None
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise BundleError(
+            f"{folder}: bundle format {version} of a newer mtab, expected {FORMAT_VERSION}; upgrade mtab"
+        )
+    manifest = load_config(Manifest, folder / MANIFEST)
+    if CONFIG not in manifest.files:
+        raise BundleError(f"{folder / MANIFEST}: files lacks {CONFIG}, expected it")
+    for name, entry in manifest.files.items():
+        _check(folder, name, entry, verify)
+    return Bundle(folder, load_config(BundleConfig, folder / CONFIG), manifest, verify)
+
+
+def file_entries(folder: Path) -> dict[str, FileEntry]:
+    """Every file below ``folder``, except its manifest, by name."""
+    return {
+        path.relative_to(folder).as_posix(): FileEntry(sha256(path), path.stat().st_size)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path != folder / MANIFEST
+    }
+
+
+def _check(folder: Path, name: str, entry: FileEntry, verify: bool) -> None:
+    path = _inside(folder, name)
+    if not path.is_file():
+        raise BundleError(f"{path}: missing, expected as in {MANIFEST}")
+    if (size := path.stat().st_size) != entry.size:
+        raise BundleError(f"{path}: {size} bytes, expected {entry.size}; the bundle was damaged or changed")
+    if verify and (found := sha256(path)) != entry.sha256:
+        raise BundleError(
+            f"{path}: SHA-256 {found[:12]}…, expected {entry.sha256[:12]}…; the bundle was damaged or changed"
+        )
+
+
+def _inside(folder: Path, name: str) -> Path:
+    # A link may lead out of the bundle where the name does not.
+    path = folder / name
+    root = os.path.realpath(folder)
+    if os.path.commonpath([root, os.path.realpath(path)]) != root:
+        raise BundleError(f"{path}: leads out of the bundle, expected a file in it")
+    return path

@@ -1,0 +1,161 @@
+"""From a clip and its transcript to the model's input: the one way in training, export, runtime and bench."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from mtab.audio import SAMPLE_RATE, cut, load_audio, normalize, to_mono_16k
+from mtab.config import load_config
+from mtab.errors import AudioError, ConfigError
+from mtab.text import Tokenizer, checked_text
+
+CONFIG_FILE = "preprocessor_config.json"
+TOKENIZER_FILE = "tokenizer.json"
+
+
+@dataclass(frozen=True, slots=True)
+class PreprocessorConfig:
+    """``preprocessor_config.json``: the keys of transformers' feature extractor, and ours.
+
+    ``min_samples`` is what the audio encoder needs for one frame, in samples at 16 kHz; ``max_tokens`` what
+    the text encoder takes, special tokens included.
+    """
+
+    feature_extractor_type: Literal["Wav2Vec2FeatureExtractor"] = "Wav2Vec2FeatureExtractor"
+    feature_size: int = 1
+    sampling_rate: int = SAMPLE_RATE
+    padding_value: float = 0.0
+    do_normalize: bool = True
+    return_attention_mask: bool = True
+    modalities: tuple[Literal["audio", "text"], ...] = ("audio", "text")
+    min_samples: int = 400
+    max_tokens: int = 512
+    pad_token_id: int = 1
+
+    def __post_init__(self) -> None:
+        fixed = {"feature_size": 1, "sampling_rate": SAMPLE_RATE, "padding_value": 0.0}
+        for name, value in fixed.items():
+            if getattr(self, name) != value:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected {value}")
+        for name, least in (("min_samples", 1), ("max_tokens", 1), ("pad_token_id", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected {least} or more")
+        if not self.modalities or len(set(self.modalities)) != len(self.modalities):
+            raise ValueError(
+                f"modalities are {list(self.modalities)}, expected audio, text or both, once each"
+            )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Features:
+    """One utterance as the model takes it; ``None`` for a modality that it lacks.
+
+    ``input_values`` is float32 (samples,) at 16 kHz and ``seconds`` its length; ``input_ids`` is int64
+    (tokens,), and ``text_truncated`` says that the text was longer.
+    """
+
+    input_values: np.ndarray | None
+    input_ids: np.ndarray | None
+    seconds: float | None
+    text_truncated: bool
+
+    @property
+    def modalities(self) -> tuple[Literal["audio", "text"], ...]:
+        """The modalities that are there."""
+        audio: tuple[Literal["audio"], ...] = () if self.input_values is None else ("audio",)
+        return audio if self.input_ids is None else (*audio, "text")
+
+
+class Preprocessor:
+    """Prepares utterances for the modalities of its ``config``. Safe to call from several threads."""
+
+    def __init__(self, config: PreprocessorConfig, tokenizer: Tokenizer | None) -> None:
+        """Raises `ConfigError` if text is a modality and there is no tokenizer."""
+        if "text" in config.modalities and tokenizer is None:
+            raise ConfigError("modalities include text, expected a tokenizer for it")
+        self.config = config
+        self._tokenizer = tokenizer if "text" in config.modalities else None
+
+    @classmethod
+    def from_folder(cls, folder: str | Path) -> "Preprocessor":
+        """Read ``preprocessor_config.json`` and, where text is a modality, ``tokenizer.json``.
+
+        Raises `ConfigError`, naming the file, if one of them is missing or invalid.
+        """
+        config = load_config(PreprocessorConfig, Path(folder) / CONFIG_FILE)
+        if "text" not in config.modalities:
+            return cls(config, None)
+        return cls(config, Tokenizer(Path(folder) / TOKENIZER_FILE, config.max_tokens))
+
+    def __call__(
+        self,
+        audio: str | Path | np.ndarray | None,
+        text: str | None,
+        *,
+        sampling_rate: int = SAMPLE_RATE,
+        start: float | None = None,
+        end: float | None = None,
+    ) -> Features:
+        """Prepare one utterance; a modality that ``config`` does not list is ``None``, whatever is given.
+
+        ``audio`` is a file or an array, (n,) or (n, channels) at ``sampling_rate`` Hz, of which ``start`` to
+        ``end`` seconds are taken. Text that is empty or only whitespace counts as missing. Raises
+        `AudioError` (also for fewer than ``min_samples`` samples) and `TextError`.
+        """
+        samples = ids = seconds = None
+        truncated = False
+        if audio is not None and "audio" in self.config.modalities:
+            samples = self._samples(audio, sampling_rate, start, end)
+            seconds = len(samples) / SAMPLE_RATE
+        if text is not None and self._tokenizer is not None and checked_text(text).strip():
+            ids, truncated = self._tokenizer(text)
+        return Features(samples, ids, seconds, truncated)
+
+    def _samples(
+        self, audio: str | Path | np.ndarray, rate: int, start: float | None, end: float | None
+    ) -> np.ndarray:
+        if isinstance(audio, (str, Path)):
+            name, samples = str(audio), load_audio(audio, start, end)
+        else:
+            name = "audio array"
+            try:
+                samples = to_mono_16k(cut(audio, rate, start, end), rate)
+            except AudioError as error:
+                raise AudioError(f"{name}: {error}") from None
+        least = self.config.min_samples
+        if len(samples) < least:
+            found = f"{len(samples)} samples at 16 kHz ({len(samples) / SAMPLE_RATE:.4f} s)"
+            raise AudioError(f"{name}: {found}, expected at least {least} ({least / SAMPLE_RATE:.4f} s)")
+        return normalize(samples) if self.config.do_normalize else samples
+
+    def collate(self, features: Sequence[Features]) -> dict[str, np.ndarray]:
+        """Pad utterances to one batch of B, with the arrays of the modalities of ``config`` only.
+
+        ``input_values`` float32 (B, samples), zeros after each clip, and ``audio_lengths`` int64 (B,);
+        ``input_ids`` int64 (B, tokens), ``pad_token_id`` after each text, and ``text_lengths`` int64 (B,).
+        A missing modality has length 0; there are at least ``min_samples`` samples and one token.
+        """
+        batch: dict[str, np.ndarray] = {}
+        if "audio" in self.config.modalities:
+            clips = [f.input_values for f in features]
+            batch["input_values"], batch["audio_lengths"] = _pad(
+                clips, self.config.min_samples, np.float32, self.config.padding_value
+            )
+        if "text" in self.config.modalities:
+            texts = [f.input_ids for f in features]
+            batch["input_ids"], batch["text_lengths"] = _pad(texts, 1, np.int64, self.config.pad_token_id)
+        return batch
+
+
+def _pad(
+    rows: Sequence[np.ndarray | None], least: int, dtype: type, fill: float
+) -> tuple[np.ndarray, np.ndarray]:
+    lengths = np.array([0 if row is None else len(row) for row in rows], dtype=np.int64)
+    padded = np.full((len(rows), lengths.max(initial=least)), fill, dtype)
+    for target, row in zip(padded, rows, strict=True):
+        if row is not None:
+            target[: len(row)] = row
+    return padded, lengths

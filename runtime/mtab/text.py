@@ -1,0 +1,91 @@
+"""From a transcript to token ids, and a tokenizer for a text encoder that is trained from scratch."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import tokenizers
+from tokenizers import AddedToken, decoders, models, pre_tokenizers, processors, trainers
+
+from mtab.errors import ConfigError, TextError
+from mtab.files import atomic_file
+
+SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
+"""RoBERTa's, in the order of their ids."""
+
+
+class Tokenizer:
+    """A checkpoint's ``tokenizer.json``: text -> token ids with the special tokens around them.
+
+    What looks like a special token in a text is tokenized as the characters that it is, so that no text can
+    inject one. Safe to call from several threads.
+    """
+
+    def __init__(self, path: str | Path, max_tokens: int) -> None:
+        """``max_tokens`` counts the special tokens too.
+
+        Raises `ConfigError` if the file is missing or invalid, or ``max_tokens`` leaves no room for text.
+        """
+        if not Path(path).is_file():
+            raise ConfigError(f"{path}: not found, expected a tokenizer.json")
+        try:
+            self._backend = tokenizers.Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises nothing more precise
+            raise ConfigError(f"{path}: is no tokenizer.json ({error})") from None
+        special = self._backend.num_special_tokens_to_add(is_pair=False)
+        if max_tokens <= special:
+            raise ConfigError(
+                f"{path}: at most {max_tokens} tokens, expected more than its {special} special ones"
+            )
+        self.max_tokens = max_tokens
+        self._backend.encode_special_tokens = True
+        self._backend.no_padding()
+        self._backend.enable_truncation(max_tokens)
+
+    def __call__(self, text: str) -> tuple[np.ndarray, bool]:
+        """The ids, int64 (tokens,), and whether the text was longer than ``max_tokens`` and lost its end.
+
+        Raises `TextError` if ``text`` is not a string or not valid Unicode.
+        """
+        encoding = self._backend.encode(checked_text(text))
+        return np.array(encoding.ids, dtype=np.int64), bool(encoding.overflowing)
+
+
+def checked_text(text: object) -> str:
+    """``text`` itself; `TextError` if it is not a string or holds a lone surrogate."""
+    if not isinstance(text, str):
+        raise TextError(f"text is {type(text).__name__}, expected a string")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        code = ord(text[error.start])
+        found = f"the lone surrogate U+{code:04X} at {error.start}"
+        raise TextError(f"text has {found}, expected valid Unicode") from None
+    return text
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int, path: str | Path) -> int:
+    """Learn a byte-level BPE with RoBERTa's special tokens, write it to ``path``, return its vocabulary size.
+
+    The size is smaller than ``vocab_size`` where the texts hold too few pairs to merge. The same texts give
+    the same file. Raises `ConfigError` if ``vocab_size`` has no room for 256 bytes and 5 special tokens, and
+    `TextError` as `Tokenizer`.
+    """
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    smallest = len(SPECIAL_TOKENS) + len(alphabet)
+    if vocab_size < smallest:
+        raise ConfigError(f"vocabulary of {vocab_size} tokens, expected at least {smallest}")
+    backend = tokenizers.Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    # As in RoBERTa, the mask takes the space before it.
+    special = [AddedToken(t, lstrip=t == "<mask>", normalized=False, special=True) for t in SPECIAL_TOKENS]
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+    )
+    backend.train_from_iterator(map(checked_text, texts), trainer)
+    end, start = ((token, SPECIAL_TOKENS.index(token)) for token in ("</s>", "<s>"))
+    backend.post_processor = processors.RobertaProcessing(end, start, add_prefix_space=False)
+    with atomic_file(path) as partial:
+        backend.save(str(partial))
+    return backend.get_vocab_size()

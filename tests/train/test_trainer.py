@@ -1,0 +1,333 @@
+"""Training: it learns, it resumes to the same bits, it chooses by the protocol, it says what it skipped."""
+
+import csv
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from mtab.data import Corpus, read_corpus, validate
+from mtab.errors import ConfigError, DataError, EngineError, MtabError
+from mtab.preprocess import Preprocessor
+from mtab_train import trainer as trainer_module
+from mtab_train.checkpoint import load_model
+from mtab_train.config import TrainConfig
+from mtab_train.run import METRICS, PREDICTIONS, RESULTS, Run, open_run, run_corpus, run_parts
+from mtab_train.start import Start, begin_run
+from mtab_train.trainer import Trainer, drop_modalities, make_accelerator
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MTAB_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def begin(folder: Path, start: Start, corpus: Corpus, **changes: object) -> Run:
+    start = dataclasses.replace(start, train=dataclasses.replace(start.train, **changes))
+    return begin_run(folder, start, corpus, "speaker", "speaker-0")
+
+
+def fit(folder: Path, start: Start, corpus: Corpus, cache: bool = True, **changes: object) -> dict:
+    return Trainer(begin(folder, start, corpus, **changes), corpus, "cpu", cache=cache).fit()
+
+
+def same(first: Path, second: Path) -> bool:
+    one, other = load_file(first), load_file(second)
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, start: Start, tones: Corpus) -> Path:
+    folder = tmp_path_factory.mktemp("run") / "finished"
+    fit(folder, start, tones, epochs=8)
+    return folder
+
+
+def test_it_learns_to_tell_tones_apart(finished: Path) -> None:
+    results = json.loads((finished / RESULTS).read_text())
+    assert results["test"]["war"] == 1
+    rows = [json.loads(line) for line in (finished / METRICS).read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == list(range(1, 9))
+    assert rows[-1]["train"]["loss"] < 0.5 * rows[0]["train"]["loss"]
+
+
+def test_a_finished_run_is_complete_in_itself(finished: Path, tones: Corpus) -> None:
+    names = {path.name for path in finished.iterdir()}
+    assert names >= {
+        "run.json",
+        "config.json",
+        "train_config.json",
+        "preprocessor_config.json",
+        "tokenizer.json",
+        "model.safetensors",
+        "metrics.jsonl",
+        "results.json",
+        "predictions.csv",
+        "curves.png",
+        "confusion_matrix.png",
+        "tensorboard",
+    }
+    assert "checkpoints" not in names
+    assert not [name for name in names if name.endswith(".partial")]
+
+    run = open_run(finished)
+    model = load_model(finished)
+    rows = list(csv.DictReader((finished / PREDICTIONS).open(encoding="utf-8")))
+    test = {utterance.id: utterance for utterance in run_parts(run, tones)["test"]}
+    assert {row["utterance"] for row in rows} == test.keys()
+    preprocess = Preprocessor.from_folder(finished)
+    for row in rows:
+        utterance = test[row["utterance"]]
+        arrays = preprocess.collate([preprocess(utterance.audio, utterance.text)])
+        with torch.inference_mode():
+            alone = model(**{name: torch.from_numpy(array) for name, array in arrays.items()}).probabilities[0]
+        assert [float(row[label]) for label in run.model.labels] == pytest.approx(alone.tolist(), abs=1e-5)
+
+
+def test_the_chosen_epoch_is_the_best_on_validation_and_test_is_scored_once(
+    tmp_path: Path, start: Start, tones: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = begin(tmp_path / "run", start, tones)
+    trainer = Trainer(run, tones, "cpu")
+    evaluated: list[int] = []
+    real = Trainer._evaluate
+
+    def watch(self: Trainer, model: nn.Module, examples: object):
+        evaluated.append(id(examples))
+        return real(self, model, examples)
+
+    monkeypatch.setattr(Trainer, "_evaluate", watch)
+    results = trainer.fit()
+    assert evaluated == [id(trainer.selection)] * 3 + [id(trainer.test)]
+    rows = [json.loads(line) for line in (tmp_path / "run" / METRICS).read_text().splitlines()]
+    best = max(rows, key=lambda row: (row["validation"]["war"], -row["validation"]["loss"]))
+    assert results["selected_epoch"] == best["epoch"]
+    ids = [{example.utterance.id for example in part} for part in (trainer.train, trainer.selection, trainer.test)]
+    assert not ids[0] & ids[1]
+    assert not ids[0] & ids[2]
+    assert not ids[1] & ids[2]
+
+
+def test_the_papers_protocol_chooses_on_the_test_part(tmp_path: Path, start: Start, tones: Corpus) -> None:
+    results = fit(tmp_path / "run", start, tones, protocol="paper")
+    rows = [json.loads(line) for line in (tmp_path / "run" / METRICS).read_text().splitlines()]
+    assert all("validation" not in row for row in rows)
+    assert results["test"]["war"] == max(row["test"]["war"] for row in rows)
+    assert results["protocol"] == "paper"
+
+
+class Stop(Exception):
+    pass
+
+
+@pytest.mark.parametrize("moment", ["in an epoch", "before the state", "after the state"])
+def test_a_run_that_was_stopped_ends_with_the_same_bits(
+    tmp_path: Path, start: Start, tones: Corpus, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    start = dataclasses.replace(start, model=dataclasses.replace(start.model, modality_dropout=0.3))
+    changes = {"lr_scheduler_type": "linear", "warmup_ratio": 0.2, "max_grad_norm": 1.0, "epochs": 3}
+    whole = fit(tmp_path / "whole", start, tones, **changes)
+
+    run = begin(tmp_path / "stopped", start, tones, **changes)
+    calls = 0
+
+    def stop_at(when: int, real):
+        def wrapped(*args, **kwargs):
+            nonlocal calls
+            calls += 1
+            if calls == when:
+                if moment == "after the state":
+                    real(*args, **kwargs)
+                raise Stop
+            return real(*args, **kwargs)
+
+        return wrapped
+
+    with monkeypatch.context() as patch:
+        if moment == "in an epoch":
+            patch.setattr(trainer_module, "drop_modalities", stop_at(6, drop_modalities))
+        else:
+            patch.setattr(trainer_module, "save_state", stop_at(2, trainer_module.save_state))
+        with pytest.raises(Stop):
+            Trainer(run, tones, "cpu").fit()
+    assert not (run.folder / RESULTS).exists()
+
+    torch.manual_seed(123)
+    resumed = Trainer(open_run(run.folder), run_corpus(run), "cpu").fit()
+    assert same(tmp_path / "whole" / "model.safetensors", run.folder / "model.safetensors")
+    assert resumed["test"] == whole["test"]
+    strip = [
+        [
+            {key: value for key, value in json.loads(line).items() if key not in ("seconds", "train")}
+            for line in (folder / METRICS).read_text().splitlines()
+        ]
+        for folder in (tmp_path / "whole", run.folder)
+    ]
+    assert strip[0] == strip[1]
+
+
+COMMAND = "import sys; from mtab_train.cli import main; sys.exit(main())"
+
+
+def test_a_killed_process_resumes_and_ends_with_the_same_bits(tmp_path: Path, start: Start, tones: Corpus) -> None:
+    """SIGKILL at whatever moment it comes, once the first epoch is kept."""
+    fit(tmp_path / "whole", start, tones, epochs=6)
+    run = begin(tmp_path / "killed", start, tones, epochs=6)
+    command = [sys.executable, "-c", COMMAND, "fit", "--resume", str(run.folder), "--device", "cpu"]
+    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not (run.folder / "checkpoints" / "epoch-0001").is_dir() and process.poll() is None:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert same(tmp_path / "whole" / "model.safetensors", run.folder / "model.safetensors")
+    assert not list(run.folder.rglob("*.partial*"))
+
+
+def test_cached_encodings_change_nothing_but_the_time(tmp_path: Path, start: Start, tones: Corpus, cache: Path) -> None:
+    frozen = dataclasses.replace(
+        start, model=dataclasses.replace(start.model, audio_training="conv-frozen", text_training="frozen")
+    )
+    plain = fit(tmp_path / "plain", frozen, tones, cache=False)
+    assert not cache.exists()
+    cached = fit(tmp_path / "cached", frozen, tones)
+    files = list(cache.rglob("*.npy"))
+    assert len(files) > 36  # a clip each, and some texts are the same
+    again = fit(tmp_path / "again", frozen, tones)
+    assert sorted(cache.rglob("*.npy")) == sorted(files)
+    assert same(tmp_path / "cached" / "model.safetensors", tmp_path / "again" / "model.safetensors")
+    assert again["test"] == cached["test"]
+    assert cached["test"]["loss"] == pytest.approx(plain["test"]["loss"], abs=1e-3)
+
+    all_frozen = dataclasses.replace(frozen, model=dataclasses.replace(frozen.model, audio_training="frozen"))
+    fit(tmp_path / "all", all_frozen, tones)
+    weights = [load_file(tmp_path / name / "model.safetensors") for name in ("cached", "all")]
+    name = "audio_encoder.backbone.feature_extractor.conv_layers.0.conv.weight"
+    assert torch.equal(weights[0][name], weights[1][name])
+
+
+def test_a_damaged_cached_encoding_is_named(tmp_path: Path, start: Start, tones: Corpus, cache: Path) -> None:
+    frozen = dataclasses.replace(start, model=dataclasses.replace(start.model, text_training="frozen"))
+    trainer = Trainer(begin(tmp_path / "run", frozen, tones), tones, "cpu")
+    for file in cache.rglob("*.npy"):
+        file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(ConfigError, match=r"\.npy: is no whole cached encoding"):
+        trainer.fit()
+
+
+def test_gradients_accumulate_to_those_of_the_larger_batch(tmp_path: Path, start: Start, tones: Corpus) -> None:
+    """Without batch norm and dropout, two batches of 4 are one of 8 where the parts are equally large."""
+    still = {"dropout": 0.0, "num_tab_layers": 0}
+    audio = start.model.audio_config or {}
+    text = start.model.text_config or {}
+    zero = dict.fromkeys(
+        ("hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout"), 0.0
+    )
+    model = dataclasses.replace(
+        start.model,
+        audio_config=audio | zero,
+        text_config=text | {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0},
+        **still,
+    )
+    start = dataclasses.replace(start, model=model)
+    changes = {"epochs": 1, "bucketing": False}
+    first = Trainer(begin(tmp_path / "large", start, tones, batch_size=8, **changes), tones, "cpu")
+    size = len(first.train) // 8 * 8
+    first.train = first.train[:size]
+    first.fit()
+    second = Trainer(
+        begin(tmp_path / "small", start, tones, batch_size=4, gradient_accumulation_steps=2, **changes), tones, "cpu"
+    )
+    second.train = second.train[:size]
+    second.fit()
+    one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("large", "small"))
+    for name, tensor in one.items():
+        torch.testing.assert_close(tensor, other[name], atol=2e-4, rtol=0, msg=name)
+
+
+def test_bf16_trains(tmp_path: Path, start: Start, tones: Corpus) -> None:
+    results = fit(tmp_path / "run", start, tones, mixed_precision="bf16", epochs=8)
+    assert results["test"]["war"] > 0.8
+
+
+def test_problems_are_skipped_counted_and_said(
+    tmp_path: Path, start: Start, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from conftest import write_tones  # noqa: PLC0415
+
+    root = write_tones(tmp_path)
+    rows = (root / "manifest.csv").read_text().splitlines()
+    soundfile.write(root / "nan.wav", np.full(8000, np.nan), 16_000, subtype="FLOAT")
+    rows += ["nan.wav,it is high,high,1", "missing.wav,it is low,low,1", "0-0.wav,,high,1"]
+    (root / "manifest.csv").write_text("\n".join(rows))
+    corpus = validate(read_corpus("manifest", root))
+    results = fit(tmp_path / "run", start, corpus, epochs=1, max_seconds=0.3)
+    assert results["problems"] == 3
+    assert results["clips_cut"] > 5
+    printed = capsys.readouterr().out
+    assert "3 problems skipped" in printed
+    assert f"{results['clips_cut']} training clips cut to 0.3 s" in printed
+
+
+def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path, start: Start, tones: Corpus) -> None:
+    with pytest.raises(MtabError, match="the loss of epoch 1 is nan"):
+        fit(tmp_path / "run", start, tones, learning_rate=1e30, epochs=2)
+
+
+def test_a_corpus_that_changed_cannot_be_resumed(tmp_path: Path, start: Start) -> None:
+    from conftest import write_tones  # noqa: PLC0415
+
+    root = write_tones(tmp_path)
+    corpus = validate(read_corpus("manifest", root))
+    run = begin(tmp_path / "run", start, corpus)
+    manifest = root / "manifest.csv"
+    manifest.write_text(manifest.read_text().replace("a tone", "one tone"))
+    with pytest.raises(DataError, match="has changed since"):
+        run_corpus(run)
+
+
+def test_modality_dropout_takes_one_modality_and_never_both() -> None:
+    torch.manual_seed(0)
+    batch = {"audio_lengths": torch.full((4000,), 500), "text_lengths": torch.full((4000,), 5)}
+    batch["text_lengths"][:1000] = 0
+    drop_modalities(batch, 0.4)
+    no_audio, no_text = batch["audio_lengths"] == 0, batch["text_lengths"] == 0
+    assert not (no_audio & no_text).any()
+    assert not no_audio[:1000].any()
+    assert no_audio[1000:].float().mean() == pytest.approx(0.2, abs=0.03)
+    assert no_text[1000:].float().mean() == pytest.approx(0.2, abs=0.03)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_device_that_is_not_there_is_an_error() -> None:
+    with pytest.raises(EngineError, match="device cuda"):
+        make_accelerator("cuda", TrainConfig())
+
+
+def test_two_processes_train_one_model(tmp_path: Path, start: Start, tones: Corpus) -> None:
+    run = begin(tmp_path / "run", start, tones, epochs=6)
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    command += ["--main_process_port", "0", "-m", "mtab_train.cli", "fit", "--resume", str(run.folder)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*command, "--device", "cpu"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    results = json.loads((run.folder / RESULTS).read_text())
+    assert results["test"]["utterances"] == 6
+    assert results["test"]["war"] > 0.8
+

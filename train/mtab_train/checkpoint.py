@@ -1,0 +1,109 @@
+"""Weights and training state on disk: safetensors and JSON, never a pickle."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from mtab.errors import ConfigError
+from mtab.files import atomic_file, atomic_folder, read_json, write_json
+from mtab_train.model import MulTAB
+from mtab_train.run import Run, open_run
+
+
+def save_weights(module: nn.Module, path: Path) -> None:
+    """Every parameter and persistent buffer."""
+    _save(dict(module.state_dict()), path)
+
+
+def load_weights(module: nn.Module, path: Path) -> None:
+    """Read what `save_weights` wrote. Raises `ConfigError` if a tensor is missing, unknown or misshapen."""
+    apply_weights(module, read_tensors(path), path)
+
+
+def apply_weights(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
+    """Set every parameter and persistent buffer; ``path`` is where they came from, for the error."""
+    expected = module.state_dict()
+    for name in [*(expected.keys() - tensors.keys()), *(tensors.keys() - expected.keys())]:
+        state = "missing" if name in expected else "unknown"
+        raise ConfigError(f"{path}: tensor {name!r} is {state}, expected those of its config.json")
+    for name, tensor in tensors.items():
+        if tensor.shape != expected[name].shape:
+            found, wanted = list(tensor.shape), list(expected[name].shape)
+            raise ConfigError(f"{path}: tensor {name!r} has shape {found}, expected {wanted}")
+    module.load_state_dict(tensors)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """A safetensors file's tensors. Raises `ConfigError` if it is missing or damaged."""
+    if not path.is_file():
+        raise ConfigError(f"{path}: not found, expected the weights of its run")
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ConfigError(f"{path}: is no whole safetensors file ({error})") from None
+
+
+def load_model(run: Run | Path | str) -> MulTAB:
+    """The model of a run folder, on the CPU, as at inference. Needs nothing but the folder."""
+    if not isinstance(run, Run):
+        run = open_run(run)
+    model = MulTAB.from_config(run.model)
+    load_weights(model, run.weights)
+    return model.eval()
+
+
+def save_state(
+    folder: Path, epoch: int, model: nn.Module, optimizer: torch.optim.Optimizer | None, state: dict[str, Any]
+) -> None:
+    """Everything that the epochs after ``epoch`` depend on; older states go once this one is whole.
+
+    Before the first step there is no ``optimizer`` yet.
+    """
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    moments = {
+        f"{names[parameter]}/{key}": torch.as_tensor(value)
+        for parameter, values in (optimizer.state if optimizer else {}).items()
+        for key, value in values.items()
+    }
+    with atomic_folder(_state_folder(folder, epoch), overwrite=True) as partial:
+        save_weights(model, partial / "model.safetensors")
+        _save(moments, partial / "optimizer.safetensors")
+        write_json(partial / "trainer_state.json", state)
+    for older in _states(folder)[:-1]:
+        shutil.rmtree(older)
+
+
+def load_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Restore the newest state into ``model`` and ``optimizer``. Raises `ConfigError` if there is none."""
+    states = _states(folder)
+    if not states:
+        raise ConfigError(f"{folder}: holds no training state, expected checkpoints/epoch-*")
+    load_weights(model, states[-1] / "model.safetensors")
+    moments = read_tensors(states[-1] / "optimizer.safetensors")
+    parameters = dict(model.named_parameters())
+    for name, value in moments.items():
+        parameter, _, key = name.rpartition("/")
+        optimizer.state[parameters[parameter]][key] = value.to(
+            "cpu" if key == "step" else parameters[parameter].device
+        )
+    return read_json(states[-1] / "trainer_state.json")
+
+
+def _state_folder(folder: Path, epoch: int) -> Path:
+    return folder / "checkpoints" / f"epoch-{epoch:04}"
+
+
+def _states(folder: Path) -> list[Path]:
+    return sorted((folder / "checkpoints").glob("epoch-[0-9]*"))
+
+
+def _save(tensors: dict[str, Tensor], path: Path) -> None:
+    # Written by us: safetensors' own file could be read by its owner alone.
+    with atomic_file(path) as partial:
+        plain = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
+        partial.write_bytes(save(plain))

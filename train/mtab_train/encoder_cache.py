@@ -1,0 +1,139 @@
+"""Outputs of frozen encoder layers, computed once and kept in the user's cache folder."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from mtab.errors import ConfigError
+from mtab.files import atomic_file, cache_dir
+from mtab.preprocess import Preprocessor
+from mtab_train.config import ModelConfig
+from mtab_train.model import MulTAB
+
+if TYPE_CHECKING:
+    from mtab_train.examples import Example
+
+FROZEN_AUDIO = {"frozen": "audio_states", "conv-frozen": "audio_features"}
+"""What can be kept of the audio encoder: its output, or that of its convolutions."""
+
+
+def frozen_outputs(config: ModelConfig) -> dict[str, str]:
+    """By modality, the batch key of what no training step changes."""
+    outputs = {}
+    if config.audio_config is not None and config.audio_training in FROZEN_AUDIO:
+        outputs["audio"] = FROZEN_AUDIO[config.audio_training]
+    if config.text_config is not None and config.text_training == "frozen":
+        outputs["text"] = "text_states"
+    return outputs
+
+
+class EncoderCache:
+    """Arrays of shape (frames or tokens, width), float32, one file for each utterance and frozen encoder.
+
+    A file's name is made of the frozen weights, their configuration and the utterance's content, so that a
+    change of any of them makes another file.
+    """
+
+    def __init__(self, model: MulTAB, root: Path | None = None) -> None:
+        self.outputs = frozen_outputs(model.config)
+        root = root or cache_dir() / "encodings"
+        self._folders = {modality: root / _key(model, modality) for modality in self.outputs}
+        self._widths = {modality: _width(model, key) for modality, key in self.outputs.items()}
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """The modalities that need not be preprocessed any more."""
+        return tuple(self.outputs)
+
+    def fill(self, model: MulTAB, preprocess: Preprocessor, examples: "Sequence[Example]") -> int:
+        """Encode what is not there yet, each utterance alone; how many encodings that were."""
+        missing = [
+            (example, modality)
+            for example in examples
+            for modality in example.content
+            if modality in self.outputs and not self._path(example, modality).is_file()
+        ]
+        device = next(model.parameters()).device
+        model.eval()
+        for example, modality in tqdm(missing, desc="encoding once", unit="utt", disable=None, leave=False):
+            others = [other for other in example.content if other != modality]
+            arrays = preprocess.collate([example.read(preprocess, leave_out=others)])
+            inputs = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
+            with torch.inference_mode():
+                encoded = _encode(model, self.outputs[modality], inputs)[0].cpu().numpy()
+            with atomic_file(self._path(example, modality)) as partial:
+                np.save(partial, encoded, allow_pickle=False)
+        return len(missing)
+
+    def replace(self, arrays: dict[str, np.ndarray], examples: "Sequence[Example]") -> dict[str, np.ndarray]:
+        """A batch with cached encodings, padded with zeros, in place of the inputs that they come from."""
+        arrays = dict(arrays)
+        for modality, key in self.outputs.items():
+            rows = [
+                self._read(example, modality) if modality in example.content else None for example in examples
+            ]
+            sizes = [0 if row is None else len(row) for row in rows]
+            padded = np.zeros((len(rows), max(1, *sizes), self._widths[modality]), dtype=np.float32)
+            for padded_row, row in zip(padded, rows, strict=True):
+                if row is not None:
+                    padded_row[: len(row)] = row
+            for name in INPUTS[modality]:
+                del arrays[name]
+            arrays[key] = padded
+            arrays["text_lengths" if modality == "text" else "audio_frames"] = np.array(sizes, dtype=np.int64)
+        return arrays
+
+    def _path(self, example: "Example", modality: str) -> Path:
+        return self._folders[modality] / f"{example.content[modality]}.npy"
+
+    def _read(self, example: "Example", modality: str) -> np.ndarray | None:
+        if modality not in example.content:
+            return None
+        path = self._path(example, modality)
+        try:
+            return np.load(path, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise ConfigError(
+                f"{path}: is no whole cached encoding ({error}); delete it and --resume"
+            ) from None
+
+
+INPUTS = {"audio": ("input_values", "audio_lengths"), "text": ("input_ids", "text_lengths")}
+
+
+def _encode(model: MulTAB, key: str, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    if key == "text_states":
+        assert model.text_encoder is not None
+        return model.text_encoder(inputs["input_ids"], inputs["text_lengths"])
+    assert model.audio_encoder is not None
+    if key == "audio_features":
+        return model.audio_encoder.features(inputs["input_values"], inputs["audio_lengths"])
+    return model.audio_encoder(inputs["input_values"], inputs["audio_lengths"])[0]
+
+
+def _width(model: MulTAB, key: str) -> int:
+    if key == "text_states":
+        assert model.text_encoder is not None
+        return model.text_encoder.hidden_size
+    assert model.audio_encoder is not None
+    config = model.audio_encoder.backbone.config
+    return config.conv_dim[-1] if key == "audio_features" else config.hidden_size
+
+
+def _key(model: MulTAB, modality: str) -> str:
+    encoder = model.audio_encoder if modality == "audio" else model.text_encoder
+    assert encoder is not None
+    digest = hashlib.sha256()
+    # The last digits of a result are those of one kind of device and one version.
+    device = next(model.parameters()).device.type
+    digest.update(json.dumps([encoder.backbone.config.to_diff_dict(), torch.__version__, device]).encode())
+    for name, parameter in encoder.state_dict().items():
+        if modality == "text" or model.config.audio_training == "frozen" or "feature_extractor" in name:
+            digest.update(name.encode() + parameter.detach().cpu().numpy().tobytes())
+    return digest.hexdigest()[:32]

@@ -1,0 +1,300 @@
+"""``mtab-train fit`` and ``mtab-train cv``: train on one fold, or on every fold."""
+
+import dataclasses
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from mtab.console import Command, table
+from mtab.data import DATASETS
+from mtab_train.config import PRESETS, ModelConfig, TrainConfig
+
+if TYPE_CHECKING:
+    from mtab.data import Corpus
+    from mtab_train.start import Start
+
+MODEL_OPTIONS = (
+    click.option("--preset", type=click.Choice(list(PRESETS)), default="tiny", show_default=True),
+    click.option("--audio-model", metavar="ID", help="Audio encoder with its weights: hub id or folder."),
+    click.option("--text-model", metavar="ID", help="Text encoder with its weights: hub id or folder."),
+    click.option(
+        "--audio-training",
+        type=click.Choice(["frozen", "conv-frozen", "full"]),
+        help="What of the audio encoder is trained.",
+    ),
+    click.option(
+        "--text-training", type=click.Choice(["frozen", "full"]), help="What of the text encoder is trained."
+    ),
+    click.option(
+        "--modalities",
+        type=click.Choice(["audio+text", "audio", "text"]),
+        default="audio+text",
+        show_default=True,
+        help="One alone is an ablation.",
+    ),
+    click.option("--without-tab", is_flag=True, help="Ablation: no temporal-aware block."),
+    click.option("--without-mha", is_flag=True, help="Ablation: no self-attention of each modality."),
+    click.option("--fusion-align", type=click.Choice(["interpolate", "pool"]), help="How streams meet."),
+    click.option("--dropout", type=click.FloatRange(0, 1, max_open=True)),
+    click.option(
+        "--modality-dropout",
+        type=click.FloatRange(0, 1, max_open=True),
+        help="Share of training utterances that lose a modality, so that the model can answer without it.",
+    ),
+)
+TRAIN_OPTIONS = (
+    click.option("--epochs", type=click.IntRange(min=1)),
+    click.option("--batch-size", type=click.IntRange(min=1)),
+    click.option("--learning-rate", type=click.FloatRange(0, min_open=True)),
+    click.option("--weight-decay", type=click.FloatRange(0)),
+    click.option("--lr-scheduler-type", type=click.Choice(["constant_with_warmup", "linear", "cosine"])),
+    click.option("--warmup-ratio", type=click.FloatRange(0, 1, max_open=True)),
+    click.option("--max-grad-norm", type=click.FloatRange(0, min_open=True)),
+    click.option("--gradient-accumulation-steps", type=click.IntRange(min=1)),
+    click.option("--class-weights", type=click.Choice(["none", "balanced"])),
+    click.option(
+        "--max-seconds",
+        type=click.FloatRange(0, min_open=True),
+        help="Cut longer training clips, and say so.",
+    ),
+    click.option("--bucketing/--no-bucketing", default=None, help="Batches of utterances of like length."),
+    click.option(
+        "--protocol",
+        type=click.Choice(["honest", "paper"]),
+        help="Choose the epoch on a validation split of the training sessions (honest, default), or on the "
+        "test utterances as the paper does.",
+    ),
+    click.option("--mixed-precision", type=click.Choice(["no", "fp16", "bf16"])),
+    click.option("--seed", type=click.IntRange(min=0)),
+)
+RUN_OPTIONS = (
+    click.option("--dataset", type=click.Choice(DATASETS), help="The corpus's layout."),
+    click.option(
+        "--data-dir",
+        type=click.Path(path_type=Path),
+        help="The corpus, its parent or a manifest's CSV.  [default: $MTAB_DATA/DATASET, data/DATASET]",
+    ),
+    click.option(
+        "--folds",
+        metavar="SCHEME",
+        help="session, speaker, speaker-pair, random:K or official.  [default: the corpus's usual one]",
+    ),
+    click.option(
+        "--init-from",
+        type=click.Path(path_type=Path),
+        metavar="RUN",
+        help="Start from another run's model and weights; the labels may differ.",
+    ),
+    click.option(
+        "--out", type=click.Path(path_type=Path), help="The run folder.  [default: a new one below runs/]"
+    ),
+    click.option("--overwrite", is_flag=True, help="Replace the run folder if it exists."),
+    click.option(
+        "--resume",
+        type=click.Path(path_type=Path),
+        metavar="RUN",
+        help="Go on with an interrupted run; all else but --device, --workers and --no-cache lies there.",
+    ),
+)
+MACHINE_OPTIONS = (
+    click.option(
+        "--device",
+        type=click.Choice(["auto", "cpu", "cuda"]),
+        default="auto",
+        show_default=True,
+        help="Several GPUs: start with accelerate launch -m mtab_train.cli.",
+    ),
+    click.option("--workers", type=click.IntRange(min=0), default=0, help="Processes that decode audio."),
+    click.option("--cache/--no-cache", default=True, help="Keep frozen encoders' outputs on disk."),
+)
+
+
+def options(*groups: tuple[Callable[[Any], Any], ...]) -> Callable[[Any], Any]:
+    """Several groups of click options, in order."""
+
+    def decorate(function: Any) -> Any:
+        for option in reversed([option for group in groups for option in group]):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def model_from(values: dict[str, Any], random_weights: bool = False) -> ModelConfig:
+    """The model that the options of `MODEL_OPTIONS` describe, with its encoders' own configurations.
+
+    With ``random_weights`` the preset's encoders are built, and no checkpoint is looked for.
+    """
+    from mtab_train.encoders import with_encoders
+
+    changes = _given(values, ModelConfig)
+    for modality in ("audio", "text"):
+        if modality not in values["modalities"].split("+"):
+            changes |= {f"{modality}_config": None, f"{modality}_model": None}
+    if values["without_tab"]:
+        changes["num_tab_layers"] = 0
+    if values["without_mha"]:
+        changes["num_self_attention_layers"] = 0
+    config = _replace(PRESETS[values["preset"]].model, changes)
+    if random_weights:
+        return dataclasses.replace(config, audio_model=None, text_model=None)
+    return with_encoders(config, config.audio_model, config.text_model)
+
+
+def start_from(values: dict[str, Any]) -> "Start":
+    """The configurations that the options describe."""
+    from mtab_train.run import open_run
+    from mtab_train.start import Start
+
+    train = _replace(PRESETS[values["preset"]].train, _given(values, TrainConfig))
+    if values["init_from"] is None:
+        return Start(model_from(values), train, values["preset"])
+    # The architecture is the other run's; what is trained of it, and with which dropout, may differ.
+    context = click.get_current_context()
+    for name in ("audio_model", "text_model", "modalities", "without_tab", "without_mha", "fusion_align"):
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(
+                f"--{name.replace('_', '-')} and --init-from: the other run's model decides it"
+            )
+    run = open_run(values["init_from"])
+    changes = _given(values, ModelConfig)
+    if changes.get("modality_dropout") and not run.model.modality_dropout:
+        raise click.UsageError(f"--modality-dropout: {run.folder} has no stand-in for a missing modality")
+    return Start(_replace(run.model, changes), train, run.config.preset, run.folder)
+
+
+def _given(values: dict[str, Any], cls: type) -> dict[str, Any]:
+    names = {field.name for field in dataclasses.fields(cls)}
+    return {name: value for name, value in values.items() if name in names and value is not None}
+
+
+def _replace(config: Any, changes: dict[str, Any]) -> Any:
+    try:
+        return dataclasses.replace(config, **changes)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+
+
+@click.command(cls=Command)
+@options(RUN_OPTIONS[:3])
+@click.option("--fold", metavar="NAME", help="The fold whose test part is held out.  [default: the first]")
+@options(RUN_OPTIONS[3:], MODEL_OPTIONS, TRAIN_OPTIONS, MACHINE_OPTIONS)
+def fit(**values: Any) -> None:
+    """Train a model on one fold, choose an epoch, score the held-out utterances once.
+
+    The run folder is complete in itself: configuration, tokenizer, weights, metrics (JSON lines and
+    TensorBoard), predictions, results, pictures. Interrupted at any moment, --resume goes on from the last
+    epoch's end and reaches the same weights.
+
+    \b
+    Examples:
+      mtab-train fit --dataset iemocap --data-dir data/iemocap --preset tiny
+      mtab-train fit --dataset meld --preset base --mixed-precision bf16 --max-seconds 13.125
+      mtab-train fit --dataset manifest --data-dir my.csv --init-from runs/iemocap-tiny-session-1
+      mtab-train fit --resume runs/iemocap-tiny-session-1
+    """
+    from mtab.data import make_folds
+    from mtab.errors import DataError
+    from mtab_train.run import default_folder, open_run, run_corpus
+    from mtab_train.start import begin_run
+    from mtab_train.trainer import Trainer
+
+    if values["resume"] is not None:
+        folder = _resumed(values)
+        run = open_run(folder)
+        corpus = run_corpus(run)
+    else:
+        start, corpus, scheme = _new(values)
+        names = [fold.name for fold in make_folds(corpus, scheme, start.train.seed)]
+        fold = values["fold"] or names[0]
+        if fold not in names:
+            raise DataError(f"{corpus.root}: no fold {fold!r}, expected one of {', '.join(names)}")
+        folder = values["out"] or default_folder(f"{corpus.name}-{start.preset}-{fold}")
+        run = begin_run(folder, start, corpus, scheme, fold, values["overwrite"])
+    click.echo(f"{run.config.title}, fold {run.config.fold}, protocol {run.train.protocol}: {folder}")
+    with _resumable(f"mtab-train fit --resume {folder}"):
+        results = Trainer(run, corpus, **_machine(values)).fit()
+    epoch, test = results["selected_epoch"], results["test"]
+    rows = [(label, "-" if recall is None else f"{recall:.3f}") for label, recall in test["recall"].items()]
+    click.echo(f"\nepoch {epoch} on {test['utterances']} held-out utterances of {run.config.title}")
+    click.echo(f"WAR {test['war']:.3f}  UAR {test['uar']:.3f}  weighted F1 {test['weighted_f1']:.3f}\n")
+    click.echo(table(rows, ("class", "recall")))
+
+
+@click.command(cls=Command)
+@options(RUN_OPTIONS, MODEL_OPTIONS, TRAIN_OPTIONS, MACHINE_OPTIONS)
+def cv(**values: Any) -> None:
+    """Cross-validate: train on every fold in turn; mean and standard deviation over folds.
+
+    Each fold is a run folder of its own below the given one, beside summary.json. Interrupted, --resume
+    keeps the folds that are done.
+
+    \b
+    Examples:
+      mtab-train cv --dataset iemocap --preset base
+      mtab-train cv --dataset emodb --data-dir EmoDB --folds speaker-pair --preset tiny
+    """
+    from mtab_train.cross_validation import begin_cross_validation, cross_validate
+    from mtab_train.run import default_folder, open_run, run_corpus
+
+    if values["resume"] is not None:
+        folder = _resumed(values)
+        run = open_run(folder)
+        corpus = run_corpus(run)
+    else:
+        start, corpus, scheme = _new(values)
+        folder = values["out"] or default_folder(
+            f"{corpus.name}-{start.preset}-{scheme.replace(':', '-')}-cv"
+        )
+        run = begin_cross_validation(folder, start, corpus, scheme, values["overwrite"])
+    with _resumable(f"mtab-train cv --resume {folder}"):
+        summary = cross_validate(run, corpus, **_machine(values))
+    rows = [
+        (name, *(f"{scores[key]:.3f}" for key in ("war", "uar", "weighted_f1")), scores["utterances"])
+        for name, scores in (
+            ("mean", summary["mean"] | {"utterances": ""}),
+            ("standard deviation", summary["std"] | {"utterances": ""}),
+            *((fold["fold"], fold) for fold in summary["folds"]),
+        )
+    ]
+    click.echo(f"\n{run.config.title}, folds {run.config.folds}, protocol {run.train.protocol}: {folder}")
+    click.echo(table(rows, ("fold", "WAR", "UAR", "weighted F1", "utterances")))
+    click.echo(f"best fold: {summary['best_fold']}; problems skipped: {summary['problems']}")
+
+
+def _new(values: dict[str, Any]) -> "tuple[Start, Corpus, str]":
+    """What a new run starts from, its checked corpus, and how that is divided."""
+    from mtab.data import default_scheme, read_corpus, validate
+
+    if values["dataset"] is None:
+        raise click.UsageError("Missing option '--dataset' (or --resume).")
+    start = start_from(values)
+    corpus = validate(read_corpus(values["dataset"], values["data_dir"]))
+    return start, corpus, values["folds"] or default_scheme(corpus)
+
+
+def _resumed(values: dict[str, Any]) -> Path:
+    """The folder to go on in; nothing that it decides may be given again."""
+    context = click.get_current_context()
+    for name in values.keys() - {"resume", "device", "workers", "cache"}:
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--{name.replace('_', '-')} and --resume: the run has it already")
+    return values["resume"]
+
+
+def _machine(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: values[name] for name in ("device", "workers", "cache")}
+
+
+@contextmanager
+def _resumable(command: str) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo(f"\nInterrupted; to go on: {command}", err=True)
+        sys.exit(130)

@@ -1,0 +1,121 @@
+"""A run folder: one model's training, complete in itself.
+
+``run.json`` (which data), ``config.json`` (`ModelConfig`), ``train_config.json`` (`TrainConfig`),
+``preprocessor_config.json`` and ``tokenizer.json`` (as in a bundle), ``model.safetensors`` (the selected
+epoch), ``metrics.jsonl`` (one line an epoch), ``results.json``, ``predictions.csv`` and pictures;
+``checkpoints/`` holds what `--resume` needs.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from mtab.config import load_config, to_dict
+from mtab.data import Corpus, Utterance, corpus_hash, make_folds, read_corpus, validate
+from mtab.errors import ConfigError, DataError
+from mtab.files import write_json
+from mtab_train.config import ModelConfig, TrainConfig
+
+RUN, CONFIG, TRAIN_CONFIG, WEIGHTS = "run.json", "config.json", "train_config.json", "model.safetensors"
+METRICS, RESULTS, PREDICTIONS = "metrics.jsonl", "results.json", "predictions.csv"
+SUMMARY = "summary.json"
+
+
+@dataclass(frozen=True, slots=True)
+class RunConfig:
+    """``run.json``: what the model is trained on.
+
+    ``corpus_sha256`` is `mtab.data.corpus_hash` of all usable utterances. ``dataset`` is None for a model
+    that was never trained, ``fold`` for a cross-validation.
+    """
+
+    dataset: str | None
+    title: str
+    synthetic: bool
+    data_dir: str | None
+    folds: str | None
+    fold: str | None
+    preset: str
+    init_from: str | None
+    corpus_sha256: str | None
+    mtab_version: str
+    created: str
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """An opened run folder."""
+
+    folder: Path
+    config: RunConfig
+    model: ModelConfig
+    train: TrainConfig
+
+    @property
+    def weights(self) -> Path:
+        """The selected epoch's weights."""
+        return self.folder / WEIGHTS
+
+
+def open_run(folder: Path | str) -> Run:
+    """Read a run folder's configuration. Raises `ConfigError` if it is none, or a field is wrong."""
+    folder = Path(folder)
+    if not (folder / RUN).is_file():
+        found = "not found" if not folder.exists() else f"holds no {RUN}"
+        raise ConfigError(f"{folder}: {found}, expected a run folder made by mtab-train")
+    return Run(
+        folder,
+        load_config(RunConfig, folder / RUN),
+        load_config(ModelConfig, folder / CONFIG),
+        load_config(TrainConfig, folder / TRAIN_CONFIG),
+    )
+
+
+def write_run(run: Run) -> None:
+    """Write the three configurations."""
+    values: dict[str, Any] = {RUN: run.config, CONFIG: run.model, TRAIN_CONFIG: run.train}
+    for name, config in values.items():
+        write_json(run.folder / name, to_dict(config))
+
+
+def run_corpus(run: Run, data_dir: Path | None = None) -> Corpus:
+    """The corpus that a run was begun on, at ``data_dir`` if it has moved.
+
+    Raises `DataError` if it is gone, or is not the same any more.
+    """
+    config = run.config
+    if config.dataset is None or config.data_dir is None:
+        raise DataError(f"{run.folder}: was made without a corpus, expected a run of mtab-train fit")
+    corpus = validate(read_corpus(config.dataset, data_dir or Path(config.data_dir)))
+    if corpus_hash(corpus.utterances) != config.corpus_sha256:
+        raise DataError(f"{corpus.root}: has changed since {run.folder} was begun, expected the same corpus")
+    return corpus
+
+
+def run_parts(run: Run, corpus: Corpus) -> dict[str, tuple[Utterance, ...]]:
+    """The utterances to train on, to choose an epoch by, and to score, by the run's fold and protocol.
+
+    ``honest`` chooses on a validation split of the training sessions; ``paper`` on the test utterances
+    themselves, and trains on the validation split too.
+    """
+    folds = {fold.name: fold for fold in make_folds(corpus, run.config.folds, run.train.seed)}
+    if run.config.fold not in folds:
+        raise DataError(f"{corpus.root}: no fold {run.config.fold!r}, expected one of {', '.join(folds)}")
+    fold = folds[run.config.fold]
+    if run.train.protocol == "paper":
+        return {"training": fold.train + fold.validation, "selection": fold.test, "test": fold.test}
+    return {"training": fold.train, "selection": fold.validation, "test": fold.test}
+
+
+def newest_run(root: Path = Path("runs")) -> Path:
+    """The run below ``root`` that ended last. Raises `ConfigError` if none has."""
+    ended = [path for path in root.rglob(RESULTS) if path.with_name(WEIGHTS).is_file()]
+    if not ended:
+        raise ConfigError(f"{root}: no finished run below it, expected one made by mtab-train fit")
+    return max(ended, key=lambda path: path.stat().st_mtime).parent
+
+
+def default_folder(name: str) -> Path:
+    """``runs/<name>-<date>-<time>``."""
+    return Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"

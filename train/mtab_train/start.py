@@ -1,0 +1,187 @@
+"""Beginning a run: the model, its tokenizer and its preprocessing, written to a run folder."""
+
+import dataclasses
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+from accelerate.utils import set_seed
+from transformers import AutoFeatureExtractor, AutoTokenizer
+
+import mtab
+from mtab.config import to_dict
+from mtab.data import Corpus, corpus_hash
+from mtab.errors import ConfigError
+from mtab.files import atomic_folder, write_json
+from mtab.preprocess import CONFIG_FILE, TOKENIZER_FILE, Preprocessor, PreprocessorConfig
+from mtab.text import train_tokenizer
+from mtab_train.checkpoint import apply_weights, read_tensors, save_state, save_weights
+from mtab_train.config import ModelConfig, TrainConfig
+from mtab_train.model import MulTAB
+from mtab_train.run import Run, RunConfig, open_run, run_parts, write_run
+
+FRESH_STATE = {"history": [], "best": None, "seconds": 0.0, "scheduler": None, "scaler": None}
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a model starts from: a preset's configuration, or another run whose weights it takes."""
+
+    model: ModelConfig
+    train: TrainConfig
+    preset: str
+    init_from: Path | None = None
+
+
+def begin_run(
+    folder: Path, start: Start, corpus: Corpus, folds: str, fold: str, overwrite: bool = False
+) -> Run:
+    """Make a run folder, ready for `Trainer`: the model before its first step, whole or not at all."""
+    with atomic_folder(folder, overwrite) as partial:
+        run = describe_run(partial, start, corpus, folds, fold)
+        texts = [utterance.text for utterance in run_parts(run, corpus)["training"] if utterance.text]
+        run, model = _prepare(run, start, texts)
+        save_state(partial, 0, model, None, FRESH_STATE)
+        write_run(run)
+    return open_run(folder)
+
+
+def describe_run(folder: Path, start: Start, corpus: Corpus, folds: str, fold: str | None) -> Run:
+    """The configurations of a run that is to be; without a ``fold`` those of a cross-validation."""
+    config = RunConfig(
+        dataset=corpus.name,
+        title=corpus.title,
+        synthetic=corpus.synthetic,
+        data_dir=str(corpus.root.resolve()),
+        folds=folds,
+        fold=fold,
+        preset=start.preset,
+        init_from=None if start.init_from is None else str(start.init_from),
+        corpus_sha256=corpus_hash(corpus.utterances),
+        mtab_version=mtab.__version__,
+        created=_now(),
+    )
+    return Run(folder, config, dataclasses.replace(start.model, labels=corpus.labels), start.train)
+
+
+def untrained_run(folder: Path, start: Start, texts: Iterable[str], overwrite: bool = False) -> Run:
+    """Make a run folder of a model that was never trained, to be exported and timed.
+
+    The classifier's weights are scaled until its answers to noise differ as a trained model's do: random
+    weights alone answer every utterance alike, and parity would show nothing.
+    """
+    with atomic_folder(folder, overwrite) as partial:
+        config = RunConfig(
+            dataset=None,
+            title="untrained, random weights",
+            synthetic=False,
+            data_dir=None,
+            folds=None,
+            fold=None,
+            preset=start.preset,
+            init_from=None,
+            corpus_sha256=None,
+            mtab_version=mtab.__version__,
+            created=_now(),
+        )
+        run, model = _prepare(Run(partial, config, start.model, start.train), start, texts)
+        _spread_answers(model.eval())
+        save_weights(model, run.weights)
+        write_run(run)
+    return open_run(folder)
+
+
+def _prepare(run: Run, start: Start, texts: Iterable[str]) -> tuple[Run, MulTAB]:
+    """The model before its first step; its tokenizer and preprocessing are written to the run folder."""
+    set_seed(run.train.seed)
+    if start.init_from is not None:
+        return run, _from_run(run, start.init_from)
+    if run.model.text_config is not None:
+        vocab_size = _write_tokenizer(run, texts)
+        # A vocabulary learned from few texts may be smaller; a model to be timed keeps its size all the same.
+        if run.model.text_model is None and run.config.dataset is not None:
+            text_config = {**run.model.text_config, "vocab_size": vocab_size}
+            run = dataclasses.replace(run, model=dataclasses.replace(run.model, text_config=text_config))
+    model = MulTAB.from_pretrained(run.model)
+    audio, text = model.audio_encoder, model.text_encoder
+    defaults = PreprocessorConfig()
+    config = PreprocessorConfig(
+        do_normalize=_do_normalize(run.model.audio_model),
+        modalities=run.model.modalities,
+        min_samples=defaults.min_samples if audio is None else audio.min_samples,
+        max_tokens=defaults.max_tokens if text is None else text.max_tokens,
+        pad_token_id=defaults.pad_token_id if text is None else text.pad_token_id,
+    )
+    write_json(run.folder / CONFIG_FILE, to_dict(config))
+    Preprocessor.from_folder(run.folder)
+    return run, model
+
+
+def _from_run(run: Run, source: Path) -> MulTAB:
+    """Another run's model; a class that both know keeps its row of the classifier."""
+    other = open_run(source)
+    for name in (CONFIG_FILE, TOKENIZER_FILE):
+        if (source / name).is_file():
+            shutil.copy(source / name, run.folder / name)
+    model = MulTAB.from_config(run.model)
+    tensors = read_tensors(other.weights)
+    fresh = model.state_dict()
+    shared = [label for label in run.model.labels if label in other.model.labels]
+    for name in ("head.classifier.weight", "head.classifier.bias"):
+        rows = fresh[name].clone()
+        for label in shared:
+            rows[run.model.labels.index(label)] = tensors[name][other.model.labels.index(label)]
+        tensors[name] = rows
+    apply_weights(model, tensors, other.weights)
+    return model
+
+
+def _write_tokenizer(run: Run, texts: Iterable[str]) -> int:
+    """The text checkpoint's own tokenizer, or one trained on ``texts``; its vocabulary's size."""
+    path, config = run.folder / TOKENIZER_FILE, run.model
+    assert config.text_config is not None
+    if config.text_model is None:
+        return train_tokenizer(texts, config.text_config["vocab_size"], path)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(config.text_model, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{config.text_model}: has no tokenizer that can be read ({error})") from None
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise ConfigError(f"{config.text_model}: its tokenizer has no tokenizer.json, expected a fast one")
+    backend.save(str(path))
+    return len(tokenizer)
+
+
+def _do_normalize(source: str | None) -> bool:
+    """Whether a checkpoint was trained on waveforms of zero mean and unit variance; all of ours are."""
+    if source is None:
+        return True
+    try:
+        return bool(AutoFeatureExtractor.from_pretrained(source, trust_remote_code=False).do_normalize)
+    except (OSError, ValueError, AttributeError) as error:
+        raise ConfigError(f"{source}: has no preprocessor_config.json that can be read ({error})") from None
+
+
+def _spread_answers(model: MulTAB) -> None:
+    generator = torch.Generator().manual_seed(0)
+    inputs = {}
+    if model.audio_encoder is not None:
+        inputs["input_values"] = torch.randn(8, 16_000, generator=generator)
+        inputs["audio_lengths"] = torch.full((8,), 16_000)
+    if model.text_encoder is not None:
+        vocabulary = model.text_encoder.backbone.config.vocab_size
+        inputs["input_ids"] = torch.randint(5, vocabulary, (8, 12), generator=generator)
+        inputs["text_lengths"] = torch.full((8,), 12)
+    with torch.no_grad():
+        classifier = model.head.classifier
+        logits = model(**inputs).logits
+        classifier.weight /= (logits - logits.mean(dim=0)).std()
+        classifier.bias -= model(**inputs).logits.mean(dim=0)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

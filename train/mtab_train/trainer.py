@@ -1,0 +1,342 @@
+"""Training the model of a run folder (§5): the loop, the choice of an epoch, resuming."""
+
+import csv
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs, gather_object, set_seed
+from torch import nn
+from tqdm import tqdm
+from transformers import get_scheduler
+
+from mtab.data import Corpus
+from mtab.errors import DataError, EngineError, MtabError
+from mtab.files import atomic_file, write_json, write_text
+from mtab.preprocess import Preprocessor
+from mtab_train import plots
+from mtab_train.checkpoint import load_state, load_weights, save_state, save_weights
+from mtab_train.config import TrainConfig
+from mtab_train.encoder_cache import EncoderCache, frozen_outputs
+from mtab_train.examples import Batch, Example, ExampleDataset, class_weights, lengths, prepare
+from mtab_train.metrics import scores
+from mtab_train.model import MulTAB, Output, count_parameters
+from mtab_train.run import METRICS, PREDICTIONS, RESULTS, Run, run_parts
+from mtab_train.sampling import evaluation_batches, training_batches
+
+
+class BatchModel(nn.Module):
+    """The model on a `Batch`, in which cached encodings may stand for what is frozen."""
+
+    def __init__(self, model: MulTAB) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Batch) -> Output:
+        model = self.model
+        speech = frames = text = tokens = None
+        if model.audio_encoder is not None:
+            if "audio_states" in batch:
+                speech, frames = batch["audio_states"], batch["audio_frames"]
+            elif "audio_features" in batch:
+                frames = batch["audio_frames"]
+                speech = model.audio_encoder.context(batch["audio_features"], frames)
+            else:
+                speech, frames = model.audio_encoder(batch["input_values"], batch["audio_lengths"])
+        if model.text_encoder is not None:
+            tokens = batch["text_lengths"]
+            text = (
+                batch["text_states"]
+                if "text_states" in batch
+                else model.text_encoder(batch["input_ids"], tokens)
+            )
+        return model.classify(*model.fuse(speech, frames, text, tokens))
+
+
+def drop_modalities(batch: Batch, probability: float) -> None:
+    """Take one modality, either as often, from utterances that have both, each with ``probability``."""
+    audio_lengths = "audio_frames" if "audio_frames" in batch else "audio_lengths"
+    both = (batch[audio_lengths] > 0) & (batch["text_lengths"] > 0)
+    draw = torch.rand(len(both), device=both.device)
+    for name, dropped in (
+        (audio_lengths, draw < probability / 2),
+        ("text_lengths", draw > 1 - probability / 2),
+    ):
+        batch[name] = batch[name].masked_fill(both & dropped, 0)
+
+
+def make_accelerator(device: str, config: TrainConfig) -> Accelerator:
+    """``device`` is auto, cpu or cuda; asked for, it is used or `EngineError` is raised."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise EngineError(f"device cuda: torch {torch.__version__} sees no GPU, expected one; see --device")
+    return Accelerator(
+        cpu=device == "cpu",
+        mixed_precision=config.mixed_precision,
+        gradient_accumulation_steps=config.gradient_accumulation_steps,
+        # Layer dropout and absent modalities leave parameters without a gradient.
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+    )
+
+
+class Trainer:
+    """Trains the model of a run folder, from the newest state in it; each epoch ends with another.
+
+    ``corpus`` is what the run's configuration names, as `mtab.data.validate` leaves it. Utterances that this
+    model cannot use are skipped and said.
+    """
+
+    def __init__(
+        self, run: Run, corpus: Corpus, device: str = "auto", workers: int = 0, cache: bool = True
+    ) -> None:
+        self.run = run
+        self.config = run.train
+        self.workers = workers
+        self.accelerator = make_accelerator(device, self.config)
+        self.preprocess = Preprocessor.from_folder(run.folder)
+        self.train, self.selection, self.test = self._prepare(corpus)
+        self.model = MulTAB.from_config(run.model).to(self.accelerator.device)
+        self.optimizer = torch.optim.AdamW(
+            [parameter for parameter in self.model.parameters() if parameter.requires_grad],
+            lr=self.config.learning_rate,
+            weight_decay=self.config.weight_decay,
+        )
+        group = self.accelerator.num_processes * self.config.gradient_accumulation_steps
+        self.steps_per_epoch = -(-len(self._batches(0)) // group)
+        steps = self.steps_per_epoch * self.config.epochs
+        self.scheduler = get_scheduler(
+            self.config.lr_scheduler_type, self.optimizer, round(self.config.warmup_ratio * steps), steps
+        )
+        weights = None
+        if self.config.class_weights == "balanced":
+            weights = class_weights(self.train, len(run.model.labels)).to(self.accelerator.device)
+        self.loss = nn.CrossEntropyLoss(weights)
+        self.history, self.best, self.seconds = self._restore()
+        self.cache = EncoderCache(self.model) if cache and frozen_outputs(run.model) else None
+        if self.cache is not None:
+            with self.accelerator.main_process_first():
+                self.cache.fill(self.model, self.preprocess, [*self.train, *self.selection, *self.test])
+
+    def _prepare(self, corpus: Corpus) -> Sequence[tuple[Example, ...]]:
+        """The examples to train on, to choose an epoch by, and to score."""
+        self.problems, self.clips_cut, examples = list(corpus.problems), 0, []
+        for name, utterances in run_parts(self.run, corpus).items():
+            limit = self.config.max_seconds if name == "training" else None
+            prepared = prepare(utterances, self.preprocess, self.run.model, limit, f"reading {name} part")
+            if not prepared.examples:
+                raise DataError(
+                    f"{corpus.root}: no {name} utterance of {self.run.config.fold}, expected some"
+                )
+            examples.append(prepared.examples)
+            self.problems += prepared.problems
+            self.clips_cut += prepared.clips_cut
+        if self.problems:
+            self._say(f"{len(self.problems)} problems skipped, the first: {self.problems[0]}")
+        if self.clips_cut:
+            self._say(f"{self.clips_cut} training clips cut to {self.config.max_seconds:g} s")
+        return examples
+
+    def _restore(self) -> tuple[list[dict[str, Any]], dict[str, Any] | None, float]:
+        """The newest state into model, optimizer and scheduler; history, best epoch and seconds so far."""
+        state = load_state(self.run.folder, self.model, self.optimizer)
+        if state["scheduler"] is not None:
+            self.scheduler.load_state_dict(state["scheduler"])
+            for group, rate in zip(self.optimizer.param_groups, state["scheduler"]["_last_lr"], strict=True):
+                group["lr"] = rate
+        if state["scaler"] is not None and self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        return state["history"], state["best"], state["seconds"]
+
+    def _say(self, line: str) -> None:
+        """Print a line, once, above the progress bar."""
+        if self.accelerator.is_main_process:
+            tqdm.write(line)
+
+    def _batches(self, epoch: int) -> list[list[int]]:
+        """All processes' batches of an epoch, the same for the same seed."""
+        random = np.random.default_rng([self.config.seed, epoch])
+        return training_batches(lengths(self.train), self.config.batch_size, random, self.config.bucketing)
+
+    def _own(self, batches: list[list[int]]) -> list[list[int]]:
+        """This process's share; all get as many, so the first batches may serve twice."""
+        world, rank = self.accelerator.num_processes, self.accelerator.process_index
+        share = -(-len(batches) // world)
+        return [batches[(i * world + rank) % len(batches)] for i in range(share)]
+
+    def fit(self) -> dict[str, Any]:
+        """Train to the last epoch; returns what ``results.json`` says."""
+        model, optimizer = self.accelerator.prepare(BatchModel(self.model), self.optimizer)
+        done = len(self.history)
+        board = self._open_board(done) if self.accelerator.is_main_process else None
+        with tqdm(
+            total=self.config.epochs * self.steps_per_epoch,
+            initial=done * self.steps_per_epoch,
+            unit="step",
+            disable=None if self.accelerator.is_main_process else True,
+        ) as progress:
+            for epoch in range(done + 1, self.config.epochs + 1):
+                begun = time.perf_counter()
+                row = self._epoch(model, optimizer, epoch, progress)
+                row["seconds"] = round(time.perf_counter() - begun, 3)
+                self.seconds += row["seconds"]
+                self.history.append(row)
+                improved = self._is_best(row)
+                if improved:
+                    self.best = row
+                if self.accelerator.is_main_process:
+                    self._record(row, improved, board)
+        if board is not None:
+            board.close()
+        self.accelerator.wait_for_everyone()
+        return self._finish()
+
+    def _epoch(self, model: nn.Module, optimizer: Any, epoch: int, progress: tqdm) -> dict[str, Any]:
+        # Seeded anew each epoch, so that an epoch depends on the state before it and on nothing else.
+        set_seed(int(np.random.SeedSequence([self.config.seed, epoch]).generate_state(1)[0]))
+        model.train()
+        batches = self._own(self._batches(epoch))
+        dataset = ExampleDataset(self.train, self.preprocess, self.cache)
+        total, right, seen = 0.0, 0, 0
+        progress.set_description(f"epoch {epoch}/{self.config.epochs}")
+        begun = time.perf_counter()
+        for index, batch in enumerate(dataset.batches(batches, self.workers), start=1):
+            batch = self._to_device(batch)
+            if self.run.model.modality_dropout:
+                drop_modalities(batch, self.run.model.modality_dropout)
+            last = index % self.config.gradient_accumulation_steps == 0 or index == len(batches)
+            with nullcontext() if last else self.accelerator.no_sync(model):
+                with self.accelerator.autocast():
+                    logits = model(batch).logits
+                loss = self.loss(logits.float(), batch["labels"])
+                self.accelerator.backward(loss)
+            total += loss.item() * len(logits)
+            right += int((logits.argmax(dim=1) == batch["labels"]).sum())
+            seen += len(logits)
+            if last:
+                if self.config.max_grad_norm is not None:
+                    self.accelerator.clip_grad_norm_(model.parameters(), self.config.max_grad_norm)
+                optimizer.step()
+                optimizer.zero_grad()
+                self.scheduler.step()
+                progress.set_postfix(loss=f"{total / seen:.3f}", WAR=f"{right / seen:.3f}", refresh=False)
+                progress.update()
+        if not np.isfinite(total):
+            raise MtabError(
+                f"{self.run.folder}: the loss of epoch {epoch} is {total}, expected a number; "
+                "try a lower --learning-rate"
+            )
+        seconds = round(time.perf_counter() - begun, 3)
+        selection, _ = self._evaluate(model, self.selection)
+        return {
+            "epoch": epoch,
+            "learning_rate": self.scheduler.get_last_lr()[0],
+            "train": {"loss": total / seen, "war": right / seen, "seconds": seconds},
+            self._selects_on: selection,
+        }
+
+    @property
+    def _selects_on(self) -> str:
+        return "validation" if self.config.protocol == "honest" else "test"
+
+    def _to_device(self, batch: Batch) -> Batch:
+        return {name: tensor.to(self.accelerator.device) for name, tensor in batch.items()}
+
+    def _evaluate(self, model: nn.Module, examples: Sequence[Example]) -> tuple[dict[str, Any], np.ndarray]:
+        """Scores and mean loss, and probabilities (utterances, classes)."""
+        model.eval()
+        batches = evaluation_batches(lengths(examples), self.config.batch_size)
+        own = batches[self.accelerator.process_index :: self.accelerator.num_processes]
+        dataset = ExampleDataset(examples, self.preprocess, self.cache)
+        answers: list[tuple[int, np.ndarray]] = []
+        with torch.inference_mode():
+            for indices, batch in zip(own, dataset.batches(own, self.workers), strict=True):
+                answers += zip(
+                    indices, model(self._to_device(batch)).logits.float().cpu().numpy(), strict=True
+                )
+        answers = sorted(gather_object(answers), key=lambda answer: answer[0])
+        logits = torch.from_numpy(np.stack([row for _, row in answers]))
+        true = torch.tensor([example.label for example in examples])
+        result = scores(true.tolist(), logits.argmax(dim=1).tolist(), self.run.model.labels)
+        result["loss"] = float(nn.functional.cross_entropy(logits, true))
+        return result, logits.softmax(dim=1).numpy()
+
+    def _open_board(self, done: int) -> Any:
+        from torch.utils.tensorboard import SummaryWriter
+
+        return SummaryWriter(self.run.folder / "tensorboard", purge_step=done + 1)
+
+    def _is_best(self, row: dict[str, Any]) -> bool:
+        """By accuracy, among equals by loss."""
+        if self.best is None:
+            return True
+        new, old = row[self._selects_on], self.best[self._selects_on]
+        return (new["war"], -new["loss"]) > (old["war"], -old["loss"])
+
+    def _record(self, row: dict[str, Any], improved: bool, board: Any) -> None:
+        """Keep what this epoch made: metrics, the weights if they are the best so far, the state last."""
+        if improved:
+            save_weights(self.model, self.run.weights)
+        write_text(self.run.folder / METRICS, "".join(json.dumps(each) + "\n" for each in self.history))
+        scaler = self.accelerator.scaler
+        state = {
+            "history": self.history,
+            "best": self.best,
+            "seconds": self.seconds,
+            "scheduler": self.scheduler.state_dict(),
+            "scaler": None if scaler is None else scaler.state_dict(),
+        }
+        epoch, selection = row["epoch"], row[self._selects_on]
+        save_state(self.run.folder, epoch, self.model, self.optimizer, state)
+        for part in ("train", self._selects_on):
+            for key in ("loss", "war", "uar"):
+                if key in row[part]:
+                    board.add_scalar(f"{key}/{part}", row[part][key], epoch)
+        board.add_scalar("learning_rate", row["learning_rate"], epoch)
+        self._say(
+            f"epoch {epoch:>3}/{self.config.epochs}  loss {row['train']['loss']:.3f}  {self._selects_on} "
+            f"WAR {selection['war']:.3f} UAR {selection['uar']:.3f}  {row['seconds']:.1f} s"
+        )
+
+    def _finish(self) -> dict[str, Any]:
+        """Score the test utterances with the chosen epoch's weights, and write what a reader wants."""
+        load_weights(self.model, self.run.weights)
+        test, probabilities = self._evaluate(BatchModel(self.model), self.test)
+        assert self.best is not None
+        results = {
+            "protocol": self.config.protocol,
+            "selected_epoch": self.best["epoch"],
+            "selection": self.best[self._selects_on],
+            "test": test,
+            "problems": len(self.problems),
+            "clips_cut": self.clips_cut,
+            "parameters": count_parameters(self.model),
+            "seconds": round(self.seconds, 3),
+        }
+        if self.accelerator.is_main_process:
+            folder, title = self.run.folder, f"{self.run.config.title}, {self.run.config.fold}"
+            self._write_predictions(probabilities)
+            plots.save_curves(self.history, folder / "curves.png", title)
+            plots.save_confusion_matrix(
+                test["confusion_matrix"], self.run.model.labels, folder / "confusion_matrix.png", title
+            )
+            write_json(folder / RESULTS, results)
+            shutil.rmtree(folder / "checkpoints")
+        return results
+
+    def _write_predictions(self, probabilities: np.ndarray) -> None:
+        labels = self.run.model.labels
+        with (
+            atomic_file(self.run.folder / PREDICTIONS) as partial,
+            partial.open("w", encoding="utf-8", newline="") as file,
+        ):
+            writer = csv.writer(file)
+            writer.writerow(("utterance", "label", "predicted", *labels))
+            for example, row in zip(self.test, probabilities, strict=True):
+                writer.writerow(
+                    (example.utterance.id, labels[example.label], labels[row.argmax()], *row.tolist())
+                )
