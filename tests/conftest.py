@@ -1,5 +1,108 @@
-"""One thread for each test process: they run side by side, and one thread gives one order of summation."""
+"""A corpus of tones that is learned in seconds, a model small enough to do it, its run and its bundle."""
 
 import os
 
+# The tests run side by side; and one thread gives one order of summation.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from click.testing import CliRunner
+
+from mtab.data import Corpus, read_corpus, validate
+from mtab_train.config import ModelConfig, TrainConfig
+from mtab_train.start import Start, begin_run
+
+LABELS = ("high", "low")
+
+
+def write_tones(root: Path, speakers: int = 6, each: int = 6) -> Path:
+    """High and low tones of 0.1 to 0.5 s with a word that tells them apart half of the time."""
+    random = np.random.default_rng(0)
+    rows = ["audio,text,label,speaker"]
+    for speaker in range(speakers):
+        for number in range(each):
+            label = LABELS[number % 2]
+            name = f"{speaker}-{number}.wav"
+            seconds = random.uniform(0.1, 0.5)
+            time = np.arange(round(seconds * 16_000)) / 16_000
+            tone = 0.3 * np.sin(2 * np.pi * (700 if label == "high" else 150) * time)
+            soundfile.write(root / name, tone + random.normal(0, 0.02, len(time)), 16_000)
+            rows.append(f"{name},it is {label if random.random() < 0.5 else 'a tone'},{label},{speaker}")
+    (root / "manifest.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return root
+
+
+@pytest.fixture(scope="session")
+def tones(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    return validate(read_corpus("manifest", write_tones(tmp_path_factory.mktemp("tones"))))
+
+
+@pytest.fixture(scope="session")
+def nano() -> ModelConfig:
+    return ModelConfig(
+        labels=LABELS,
+        audio_config={
+            "model_type": "wav2vec2",
+            "conv_dim": [16] * 7,
+            "hidden_size": 16,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "intermediate_size": 32,
+            "num_conv_pos_embeddings": 8,
+            "num_conv_pos_embedding_groups": 2,
+            "layerdrop": 0.0,
+            "mask_time_prob": 0.0,
+        },
+        text_config={
+            "model_type": "roberta",
+            "vocab_size": 300,
+            "hidden_size": 16,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "intermediate_size": 32,
+            "max_position_embeddings": 34,
+            "type_vocab_size": 1,
+        },
+        audio_training="full",
+        text_training="full",
+        hidden_size=16,
+        num_attention_heads=2,
+        intermediate_size=32,
+    )
+
+
+@pytest.fixture(scope="session")
+def start(nano: ModelConfig) -> Start:
+    return Start(nano, TrainConfig(epochs=3, batch_size=8, learning_rate=3e-3), "nano")
+
+
+@pytest.fixture
+def make_tones() -> Callable[[Path], Path]:
+    return write_tones
+
+
+@pytest.fixture(scope="session")
+def tone_run(tmp_path_factory: pytest.TempPathFactory, start: Start, tones: Corpus) -> Path:
+    """A finished run that tells the tones apart."""
+    from mtab_train.trainer import Trainer
+
+    folder = tmp_path_factory.mktemp("runs") / "tones"
+    start = dataclasses.replace(start, train=dataclasses.replace(start.train, epochs=8))
+    Trainer(begin_run(folder, start, tones, "speaker", "speaker-0"), tones, "cpu", cache=False).fit()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tone_bundle(tone_run: Path) -> Path:
+    """Its bundle, as ``mtab-export`` writes it."""
+    from mtab_export.cli import main
+
+    done = CliRunner().invoke(main, ["--checkpoint", str(tone_run)])
+    assert done.exit_code == 0, done.output
+    return tone_run / "bundle"

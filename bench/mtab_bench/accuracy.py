@@ -6,11 +6,10 @@ from typing import Any
 import numpy as np
 
 from mtab.data import Utterance
+from mtab.graphs import PROBABILITIES
 
-PROBABILITY_TOLERANCE = 1e-5
-"""By how much an fp32 engine's probabilities may differ (shared with export)."""
-NEAR_TIE = 2 * PROBABILITY_TOLERANCE
-"""A lead of the first class over the second that the tolerance alone can overturn."""
+NEAR_TIE = 2 * PROBABILITIES.atol
+"""The widest lead of the first class over the second that the tolerance alone can overturn."""
 
 
 def parity(

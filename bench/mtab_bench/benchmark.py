@@ -12,12 +12,12 @@ from tqdm import tqdm
 
 from mtab.data import Corpus, Problem, Utterance, corpus_hash, make_folds, read_corpus, validate
 from mtab.errors import AudioError, BundleError, DataError, EngineError, TextError
+from mtab.machine import OtherLoad, describe_machine, usable_cores
 from mtab.model import Model, load
 from mtab.preprocess import Features
 from mtab_bench.accuracy import parity
 from mtab_bench.engines import REFERENCE, TITLES, Engine, bundle_engine, pytorch_engine
-from mtab_bench.latency import PAUSE, WARMUP, Measurement, latency, measure, real_time_factor, throughput
-from mtab_bench.machine import describe_machine, usable_cores
+from mtab_bench.latency import WARMUP, Measurement, latency, measure, real_time_factor, throughput
 from mtab_bench.report import SCHEMA_VERSION, Report
 from mtab_train.metrics import scores
 
@@ -60,7 +60,9 @@ def benchmark(
         skipped = str(error)
     engines.append(bundle_engine(model, threads))
     test = read_held_out(model, dataset, data_dir)
-    measurements = measure(engines, [model.preprocess.collate([features]) for features in test.features])
+    inputs = [model.preprocess.collate([features]) for features in test.features]
+    with OtherLoad() as load_beside:
+        measurements = measure(engines, inputs)
 
     by_name = {engine.name: measurement for engine, measurement in zip(engines, measurements, strict=True)}
     measured = {
@@ -88,12 +90,13 @@ def benchmark(
             "batch_size": 1,
             "threads": threads,
             "warmup": WARMUP,
-            "pause": PAUSE,
             "passes": len(measurements[0].seconds),
+            "other_load": load_beside.cores,
             "description": (
                 "Each sample is the time from the arrays of one utterance, in memory, to its probabilities: "
-                "a batch of one. The engines take turns on each utterance, in alternating order, with a "
-                "pause before each sample, after answering some utterances of every length for warm-up."
+                "a batch of one. After some utterances of every length for warm-up, the engines take turns "
+                "on each utterance, in alternating order; right before each sample the engine answers the "
+                "shortest utterance untimed."
             ),
         },
         "preprocessing": {"latency": latency(test.seconds)},

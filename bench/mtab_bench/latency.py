@@ -15,9 +15,6 @@ WARMUP = 10
 """Utterances, spread over the lengths, that every engine answers before the clock counts."""
 MIN_SAMPLES = 200
 """Few utterances are passed over again until each engine has so many samples."""
-PAUSE = 0.005
-"""Seconds before each sample: an engine's idle threads keep spinning for a while, and take a core from the
-next engine."""
 
 Inputs = dict[str, np.ndarray]
 
@@ -35,8 +32,11 @@ def measure(
 ) -> list[Measurement]:
     """Run every engine over every utterance, N of them, each as a batch of one.
 
-    The engines take turns on each utterance, in alternating order, so that noise strikes all alike.
+    The engines take turns on each utterance, in alternating order, so that noise strikes all alike. Before
+    each sample the engine answers the shortest utterance untimed: its threads wake, its weights come back to
+    the caches, and the threads of the engine before, which spin for a while when idle, go to sleep.
     """
+    shortest = inputs[spread(inputs, 1)[0]]
     for i in spread(inputs, WARMUP):
         for engine in engines:
             engine.run(inputs[i])
@@ -50,7 +50,7 @@ def measure(
         for run in range(passes):
             for i, arrays in enumerate(inputs):
                 for e, engine in turn:
-                    time.sleep(PAUSE)
+                    engine.run(shortest)
                     start = time.perf_counter()
                     probabilities = engine.run(arrays)
                     seconds[e, run, i] = time.perf_counter() - start

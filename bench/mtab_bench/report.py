@@ -13,6 +13,8 @@ from mtab.console import table
 from mtab.files import write_json, write_text
 
 SCHEMA_VERSION = 1
+NOISE = 0.2
+"""Cores that other processes may use while the clock runs before the report warns of it."""
 JSON, HTML = "report.json", "report.html"
 
 Report = dict[str, Any]
@@ -130,6 +132,14 @@ def _speed_sentence(report: Report, engine: dict[str, Any]) -> str:
     return f"{sentence}, at {factor(engine['speedup'])} the throughput of {reference}."
 
 
+def noise(report: Report) -> str | None:
+    """A warning where other processes used `NOISE` cores or more while the clock ran."""
+    load = report["timing"]["other_load"]
+    if load is None or load < NOISE:
+        return None
+    return f"Other processes kept {load:.1f} cores busy meanwhile: the times are disturbed."
+
+
 def to_text(report: Report) -> str:
     """The verdicts and the main figures for a terminal."""
     engines = report["engines"]
@@ -162,10 +172,11 @@ def to_text(report: Report) -> str:
         parities = [engine["parity"] for engine in engines.values()]
         rows.append((title, *("-" if parity is None else show(parity[key]) for parity in parities)))
     machine = report["machine"]
-    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items() if version)
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     lines = [
         accuracy_verdict(report),
         speed_verdict(report),
+        *filter(None, [noise(report)]),
         "",
         table(rows, ("", *(engine["title"] for engine in engines.values()))),
         *(f"{e['title']} skipped: {e['skipped']}" for e in engines.values() if e["skipped"]),
@@ -198,6 +209,7 @@ def to_html(report: Report) -> str:
         protocol_line=protocol_line(report),
         accuracy_verdict=accuracy_verdict(report),
         speed_verdict=speed_verdict(report),
+        noise=noise(report),
         pictures=pictures,
     )
 

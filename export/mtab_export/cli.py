@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from mtab import __version__
-from mtab.console import Group
+from mtab.console import Group, table
 from mtab.data import DATASETS
 
 
@@ -80,10 +80,14 @@ def main(
     megabytes = sum(entry.size for name, entry in manifest.files.items() if "onnx" in name) / 1e6
     click.echo(f"{graph.file}: {graph.dtype}, opset {graph.opset}, {megabytes:.1f} MB")
     parity = graph.parity
-    click.echo(
-        f"Parity with PyTorch on {parity['utterances']} utterances of {parity['corpus']}:\n"
-        f"  largest difference of a probability  alone {parity['max_probability_difference']:.1e}"
-    )
+    click.echo(f"Against PyTorch on {parity['utterances']} utterances of {parity['corpus']}:")
+    rows = [
+        ("largest difference of a probability, alone", f"{parity['max_probability_difference']:.1e}"),
+        (f"... in batches of {parity['batch_size']}", f"{parity['max_batched_difference']:.1e}"),
+        ("largest difference between batched and alone", f"{parity['max_invariance_difference']:.1e}"),
+        ("labels that agree", f"{parity['label_agreement']:.2%}"),
+    ]
+    click.echo(table(rows, ("measured", "")))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
@@ -18,9 +19,7 @@ from mtab.graphs import FUSED, GraphSpec
 from mtab_train.model import MulTAB, Output
 
 
-def export_graph(
-    model: MulTAB, path: Path, opset: int = 18, metadata: dict[str, str] | None = None
-) -> None:
+def export_graph(model: MulTAB, path: Path, opset: int = 18, metadata: dict[str, str] | None = None) -> None:
     """Write ``model`` at inference to ``path``, its weights beside it in ``<path>.data``.
 
     Inputs and outputs are `FUSED`'s, for the model's modalities: any batch, tokens from 1, samples from one
@@ -52,7 +51,8 @@ def export_graph(
             input_names=list(inputs),
             output_names=list(Output._fields),
             dynamic_shapes={
-                tensor.name: {i: dims[str(axis)] for i, axis in enumerate(tensor.axes)} for tensor in spec.inputs
+                tensor.name: {i: dims[str(axis)] for i, axis in enumerate(tensor.axes)}
+                for tensor in spec.inputs
             },
             opset_version=opset,
             dynamo=True,
@@ -64,7 +64,7 @@ def export_graph(
             # The exporter notes the source lines of this machine on every node.
             node.metadata_props.clear()
         program.save(path, external_data=True)
-    _check(path, spec)
+    check_graph(path, spec)
 
 
 def _smallest_sizes(model: MulTAB) -> dict[str, int]:
@@ -85,7 +85,8 @@ def _plain_copy(model: MulTAB) -> MulTAB:
     for module in plain.modules():
         if not parametrize.is_parametrized(module):
             continue
-        weights = {name: getattr(module, name).detach() for name in module.parametrizations}
+        parametrizations: Any = module.parametrizations
+        weights = {name: getattr(module, name).detach() for name in parametrizations}
         # Not `remove_parametrizations`: it takes the weight out of the class that the two models share.
         module.__class__ = parametrize.type_before_parametrizations(module)
         del module.parametrizations
@@ -109,7 +110,8 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _check(path: Path, spec: GraphSpec) -> None:
+def check_graph(path: Path, spec: GraphSpec) -> None:
+    """Raise `BundleError` unless the file is valid ONNX, of standard operators, and is what ``spec`` says."""
     try:
         # By path, so that the weights stay on disk; a full check infers all shapes strictly.
         onnx.checker.check_model(path, full_check=True)

@@ -1,4 +1,4 @@
-"""What each ONNX graph takes and answers, declared once: the exporter, the parity check and the runtime read it."""
+"""What each ONNX graph takes and answers, declared once for exporter, parity check and runtime."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from mtab.data import Utterance
+from mtab.machine import describe_machine
 from mtab_bench.accuracy import parity
 from mtab_bench.latency import latency, real_time_factor, throughput
-from mtab_bench.machine import describe_machine
 from mtab_train.metrics import scores
 
 LABELS = ("anger", "<b>joy</b>", "neutral & co", 'sad"ness')
@@ -79,8 +79,8 @@ def make_report(skipped: str | None = None, change: bool = True) -> dict[str, An
             "batch_size": 1,
             "threads": 2,
             "warmup": 10,
-            "pause": 0.005,
             "passes": 5,
+            "other_load": 1.25,
             "description": "How it was timed.",
         },
         "preprocessing": {"latency": latency(random.uniform(1e-3, 3e-3, count))},

@@ -32,11 +32,13 @@ def test_every_engine_answers_every_utterance_in_turns() -> None:
     assert first.probabilities.tolist() == [[0, 1], [1, 1], [2, 1]]
     assert second.probabilities.tolist() == [[0, 2], [1, 2], [2, 2]]
     assert first.seconds.shape == second.seconds.shape == (2, 3)
-    # Warm-up from the shortest to the longest, both engines each; then alternating order.
+    # Warm-up from the shortest to the longest, both engines each.
     assert calls[:6] == [("a", 1), ("bb", 1), ("a", 2), ("bb", 2), ("a", 0), ("bb", 0)]
+    # Then in alternating order, the shortest before each sample.
     turns = [("a", 0), ("bb", 0), ("bb", 1), ("a", 1), ("a", 2), ("bb", 2)]
-    assert calls[6:12] == turns
-    assert sorted(calls[12:]) == sorted(turns)
+    assert calls[6:18:2] == [(name, 1) for name, _ in turns]
+    assert calls[7:18:2] == turns
+    assert sorted(calls[19::2]) == sorted(turns)
 
 
 def test_time_is_the_engines_own() -> None:

@@ -163,6 +163,14 @@ def test_first_screen_answers(any_report: dict[str, Any], any_html: str) -> None
     assert rendering.speed_verdict(any_report) in paragraphs[:4]
 
 
+def test_noise_is_told(report: dict[str, Any], html: str) -> None:
+    expected = "Other processes kept 1.2 cores busy"
+    assert expected in html
+    assert expected in to_text(report)
+    for quiet in (0.1, None):
+        assert rendering.noise(report | {"timing": report["timing"] | {"other_load": quiet}}) is None
+
+
 def test_verdict_tells_what_changed(report: dict[str, Any], report_without_change: dict[str, Any]) -> None:
     changed = rendering.accuracy_verdict(report)
     accuracy = report["engines"]["onnxruntime"]["accuracy"]

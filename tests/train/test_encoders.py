@@ -5,6 +5,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -19,6 +20,7 @@ from transformers import (
     PreTrainedModel,
     RobertaForMaskedLM,
     RobertaModel,
+    Wav2Vec2Config,
     Wav2Vec2ForCTC,
     Wav2Vec2Model,
     WavLMModel,
@@ -31,7 +33,6 @@ from mtab_train.config import AUDIO_ENCODERS, PRESETS, TEXT_ENCODERS, ModelConfi
 from mtab_train.encoders import (
     AudioEncoder,
     TextEncoder,
-    checkpoint_file,
     encoder_config,
     read_encoder_config,
     with_encoders,
@@ -194,6 +195,22 @@ def test_training_mode_masks_and_drops_valid_frames_only(name: str) -> None:
     assert not torch.equal(outputs[0], outputs[1])
 
 
+def test_specaugment_masks_each_utterance_by_its_own_length() -> None:
+    """At least two spans among the six frames of a short clip, wherever those of the long one lie."""
+    encoder = AudioEncoder.from_config(AUDIO["wav2vec2"] | {"feat_proj_dropout": 0.0}).train()
+    seen: list[Tensor] = []
+    encoder.backbone.encoder.pos_conv_embed.register_forward_pre_hook(
+        lambda _, inputs: seen.append(inputs[0])
+    )
+    for seed in range(10):
+        np.random.seed(seed)
+        encoder(*waves([3000, 130], 3000))
+        masked = (seen[-1] == encoder.backbone.masked_spec_embed).all(dim=2)
+        assert masked[0].any()
+        assert masked[1, :6].sum() >= 2
+        assert not seen[-1][1, 6:].any()
+
+
 def test_clips_shorter_than_a_span_of_specaugment_train() -> None:
     encoder = AudioEncoder.from_config(AUDIO["wav2vec2"] | {"mask_time_length": 10, "mask_time_prob": 0.5})
     hidden, frames = encoder.train()(*waves([60, 40], 60))
@@ -307,7 +324,7 @@ def test_options_of_the_configuration_win_over_those_of_the_checkpoint(tmp_path:
 
 
 def test_a_half_precision_checkpoint_becomes_float32(tmp_path: Path) -> None:
-    Wav2Vec2Model(encoder_config(AUDIO["wav2vec2"])).half().save_pretrained(tmp_path)
+    Wav2Vec2Model(Wav2Vec2Config(**AUDIO["wav2vec2"])).half().save_pretrained(tmp_path)
     values = read_encoder_config(str(tmp_path), AUDIO_ENCODERS)
     assert "16" in values["dtype"]
     for weights in (str(tmp_path), None):
@@ -338,12 +355,6 @@ def test_with_encoders_takes_the_configuration_of_the_checkpoints(tmp_path: Path
         )
         == base
     )
-
-
-def test_a_checkpoint_file_is_found(tmp_path: Path) -> None:
-    save(tmp_path, RobertaModel, TEXT)
-    assert checkpoint_file(str(tmp_path), "config.json") == tmp_path / "config.json"
-    assert checkpoint_file(str(tmp_path), "tokenizer.json") is None
 
 
 def refused(message: str, source: Path, values: dict[str, Any] = AUDIO["wav2vec2"]) -> None:

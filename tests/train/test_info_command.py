@@ -1,5 +1,6 @@
 """`mtab-train info`: the size of the presets, part by part."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -33,6 +34,15 @@ def test_the_sums_add_up(preset: str) -> None:
     text = report["parts"]["text_encoder"]["total"]
     assert report["without_text_encoder"] == report["all"]["total"] - text
     assert report["classes"] == len(PRESETS[preset].model.labels)
+
+
+def test_stand_ins_are_no_part_of_the_count_of_the_paper(monkeypatch: pytest.MonkeyPatch) -> None:
+    base = PRESETS["base"]
+    model = dataclasses.replace(base.model, modality_dropout=0.1)
+    monkeypatch.setitem(PRESETS, "stand-ins", dataclasses.replace(base, model=model))
+    report = info_report("stand-ins")
+    assert report["parts"]["stand_in"] == {"total": 1536, "trained": 1536, "frozen": 0}
+    assert report["without_text_encoder"] == 142_807_940
 
 
 def test_a_model_that_was_really_built_has_as_many() -> None:

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, gelu, pad
-from transformers import HubertModel, RobertaForMaskedLM
+from transformers import HubertConfig, HubertModel, RobertaConfig, RobertaForMaskedLM
 
 from mtab.errors import ConfigError
 from mtab_train.config import PRESETS, ModelConfig
-from mtab_train.encoders import encoder_config, with_encoders
+from mtab_train.encoders import with_encoders
 from mtab_train.masking import MaskedBatchNorm1d, interpolation_weights
 from mtab_train.model import (
     AlignedFusion,
@@ -49,6 +49,8 @@ AUDIO: dict[str, Any] = {
     "activation_dropout": 0.0,
     "attention_dropout": 0.0,
 }
+HUBERT: dict[str, Any] = AUDIO | {"model_type": "hubert"}
+WAVLM: dict[str, Any] = AUDIO | {"model_type": "wavlm", "num_buckets": 16, "max_bucket_distance": 20}
 LAYER_NORM = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
 TEXT: dict[str, Any] = {
     "model_type": "roberta",
@@ -78,8 +80,8 @@ CONFIG = ModelConfig(
 VARIANTS: dict[str, dict[str, Any]] = {
     "wav2vec2": {},
     "wav2vec2-layer": {"audio_config": AUDIO | LAYER_NORM},
-    "hubert": {"audio_config": AUDIO | {"model_type": "hubert"}},
-    "wavlm": {"audio_config": AUDIO | {"model_type": "wavlm", "num_buckets": 16, "max_bucket_distance": 20}},
+    "hubert": {"audio_config": HUBERT},
+    "wavlm": {"audio_config": WAVLM},
     "no TAB": {"num_tab_layers": 0},
     "odd kernel": {"tab_kernel_size": 3},
     "no MHA": {"num_self_attention_layers": 0},
@@ -89,10 +91,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "pooled": {"fusion_align": "pool"},
     "missing modalities": {"modality_dropout": 0.3},
     "missing modalities, pooled": {"modality_dropout": 0.3, "fusion_align": "pool"},
-    "missing modalities, wavlm": {
-        "modality_dropout": 0.3,
-        "audio_config": AUDIO | {"model_type": "wavlm", "num_buckets": 16, "max_bucket_distance": 20},
-    },
+    "missing modalities, wavlm": {"modality_dropout": 0.3, "audio_config": WAVLM},
 }
 
 
@@ -211,7 +210,8 @@ def test_every_trained_parameter_learns_and_no_frozen_one() -> None:
 
 
 def test_layers_of_self_attention_start_from_weights_of_their_own() -> None:
-    first, second = SelfAttention(16, dataclasses.replace(CONFIG, num_self_attention_layers=2)).layers
+    block: Any = SelfAttention(16, dataclasses.replace(CONFIG, num_self_attention_layers=2))
+    first, second = block.layers
     assert not torch.equal(first.linear1.weight, second.linear1.weight)
 
 
@@ -258,7 +258,7 @@ def close(actual: Tensor, expected: Tensor) -> None:
 
 @torch.no_grad()
 def test_equation_1_projection() -> None:
-    projection = Projection(24, 16)
+    projection: Any = Projection(24, 16)
     x = random(2, 5, 24)
     close(projection(x), x @ projection.weight[:, :, 0].T + projection.bias)
 
@@ -288,7 +288,7 @@ def test_equation_6_is_the_mirror_image() -> None:
 
 @torch.no_grad()
 def test_self_attention_is_a_post_norm_relu_transformer() -> None:
-    block = SelfAttention(24, dataclasses.replace(CONFIG, num_self_attention_layers=2)).eval()
+    block: Any = SelfAttention(24, dataclasses.replace(CONFIG, num_self_attention_layers=2)).eval()
     scramble(block)
     x = random(2, 6, 24)
     y = block(x, torch.tensor([[True] * 6, [True] * 4 + [False] * 2]))
@@ -323,7 +323,7 @@ def test_equation_7_fusion_by_hand() -> None:
 def test_tab_keeps_the_length_with_one_zero_frame_more_on_the_right(
     kernel: int, left: int, right: int
 ) -> None:
-    block = TemporalAwareBlock(dataclasses.replace(CONFIG, tab_kernel_size=kernel)).eval()
+    block: Any = TemporalAwareBlock(dataclasses.replace(CONFIG, tab_kernel_size=kernel)).eval()
     scramble(block)
     x = random(1, 6, 32)
     attention = x.transpose(1, 2)
@@ -528,8 +528,8 @@ def test_a_last_batch_of_one_trains(name: str, utterances: list[Utterance]) -> N
 
 
 def test_encoders_are_loaded_and_the_rest_is_random(tmp_path: Path) -> None:
-    hubert = HubertModel(encoder_config(AUDIO | {"model_type": "hubert"}))
-    roberta = RobertaForMaskedLM(encoder_config(TEXT))
+    hubert = HubertModel(HubertConfig(**HUBERT))
+    roberta = RobertaForMaskedLM(RobertaConfig(**TEXT))
     scramble(hubert)
     scramble(roberta)
     hubert.save_pretrained(tmp_path / "hubert")
@@ -552,7 +552,7 @@ def test_encoders_are_loaded_and_the_rest_is_random(tmp_path: Path) -> None:
 
 
 def test_an_encoder_without_a_source_is_random(tmp_path: Path) -> None:
-    roberta = RobertaForMaskedLM(encoder_config(TEXT))
+    roberta = RobertaForMaskedLM(RobertaConfig(**TEXT))
     roberta.save_pretrained(tmp_path)
     model = MulTAB.from_pretrained(with_encoders(CONFIG, text_model=str(tmp_path)))
     assert model.audio_encoder is not None

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import math
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,7 +11,6 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
-from transformers.utils.hub import cached_file
 
 from mtab.errors import ConfigError
 from mtab_train.config import AUDIO_ENCODERS, TEXT_ENCODERS, ModelConfig
@@ -107,17 +105,6 @@ def _load(source: str, config: PretrainedConfig, options: dict[str, Any]) -> Pre
 
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
-
-
-def checkpoint_file(source: str, name: str) -> Path | None:
-    """The local path of a file of a checkpoint (hub id or folder), or ``None`` if it has no such file."""
-    found = cached_file(
-        source,
-        name,
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,
-    )
-    return Path(found) if found else None
 
 
 class AudioEncoder(nn.Module):

@@ -280,10 +280,15 @@ def _new(values: dict[str, Any]) -> "tuple[Start, Corpus, str]":
 
 def _resumed(values: dict[str, Any]) -> Path:
     """The folder to go on in; nothing that it decides may be given again."""
+    from mtab.errors import MtabError
+    from mtab_train.run import RESULTS
+
     context = click.get_current_context()
     for name in values.keys() - {"resume", "device", "workers", "cache"}:
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             raise click.UsageError(f"--{name.replace('_', '-')} and --resume: the run has it already")
+    if (values["resume"] / RESULTS).is_file():
+        raise MtabError(f"{values['resume']}: has finished already; its results are in {RESULTS}")
     return values["resume"]
 
 

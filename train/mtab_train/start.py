@@ -2,11 +2,12 @@
 
 import dataclasses
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import torch
 from accelerate.utils import set_seed
 from transformers import AutoFeatureExtractor, AutoTokenizer
@@ -88,7 +89,7 @@ def untrained_run(folder: Path, start: Start, texts: Iterable[str], overwrite: b
             created=_now(),
         )
         run, model = _prepare(Run(partial, config, start.model, start.train), start, texts)
-        _spread_answers(model.eval())
+        _spread_answers(model.eval(), Preprocessor.from_folder(partial), list(texts))
         save_weights(model, run.weights)
         write_run(run)
     return open_run(folder)
@@ -116,7 +117,6 @@ def _prepare(run: Run, start: Start, texts: Iterable[str]) -> tuple[Run, MulTAB]
         pad_token_id=defaults.pad_token_id if text is None else text.pad_token_id,
     )
     write_json(run.folder / CONFIG_FILE, to_dict(config))
-    Preprocessor.from_folder(run.folder)
     return run, model
 
 
@@ -152,6 +152,10 @@ def _write_tokenizer(run: Run, texts: Iterable[str]) -> int:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         raise ConfigError(f"{config.text_model}: its tokenizer has no tokenizer.json, expected a fast one")
+    # Where a checkpoint holds none, transformers makes an empty one.
+    most = config.text_config["vocab_size"]
+    if not 256 < len(tokenizer) <= most:
+        raise ConfigError(f"{config.text_model}: a tokenizer of {len(tokenizer)} tokens, expected 257 to {most}")
     backend.save(str(path))
     return len(tokenizer)
 
@@ -166,21 +170,22 @@ def _do_normalize(source: str | None) -> bool:
         raise ConfigError(f"{source}: has no preprocessor_config.json that can be read ({error})") from None
 
 
-def _spread_answers(model: MulTAB) -> None:
-    generator = torch.Generator().manual_seed(0)
-    inputs = {}
-    if model.audio_encoder is not None:
-        inputs["input_values"] = torch.randn(8, 16_000, generator=generator)
-        inputs["audio_lengths"] = torch.full((8,), 16_000)
-    if model.text_encoder is not None:
-        vocabulary = model.text_encoder.backbone.config.vocab_size
-        inputs["input_ids"] = torch.randint(5, vocabulary, (8, 12), generator=generator)
-        inputs["text_lengths"] = torch.full((8,), 12)
+def _spread_answers(model: MulTAB, preprocess: Preprocessor, texts: Sequence[str]) -> None:
+    """Centre the logits of unlike utterances, made of noise and ``texts``, and give them unit variance."""
+    random = np.random.default_rng(0)
+    features = []
+    for text in texts:
+        noise = random.normal(size=random.integers(8_000, 48_000))
+        # From white to the colour of speech.
+        noise = np.convolve(noise, random.uniform(0, 1) ** np.arange(64), mode="same")
+        features.append(preprocess(noise, text))
+    inputs = {name: torch.from_numpy(array) for name, array in preprocess.collate(features).items()}
     with torch.no_grad():
         classifier = model.head.classifier
         logits = model(**inputs).logits
-        classifier.weight /= (logits - logits.mean(dim=0)).std()
-        classifier.bias -= model(**inputs).logits.mean(dim=0)
+        deviation = logits.std(dim=0)
+        classifier.weight /= deviation[:, None]
+        classifier.bias.copy_((classifier.bias - logits.mean(dim=0)) / deviation)
 
 
 def _now() -> str:

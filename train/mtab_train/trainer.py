@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs, gather_object, set_seed
 from torch import nn
 from tqdm import tqdm
@@ -75,6 +76,8 @@ def make_accelerator(device: str, config: TrainConfig) -> Accelerator:
     """``device`` is auto, cpu or cuda; asked for, it is used or `EngineError` is raised."""
     if device == "cuda" and not torch.cuda.is_available():
         raise EngineError(f"device cuda: torch {torch.__version__} sees no GPU, expected one; see --device")
+    # What an earlier training in this process chose does not bind this one.
+    AcceleratorState._reset_state()
     return Accelerator(
         cpu=device == "cpu",
         mixed_precision=config.mixed_precision,

@@ -1,13 +1,17 @@
 """The machine's description, from real and from written-out ``/proc/cpuinfo``."""
 
 import json
+import os
 import platform
+import subprocess
+import sys
+import time
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
-from mtab_bench.machine import describe_machine
+from mtab.machine import OtherLoad, describe_machine
 
 X86 = """processor\t: {0}
 model name\t: Intel(R) Xeon(R) Platinum 8481C
@@ -58,3 +62,40 @@ def test_this_machine() -> None:
     assert machine["python"] == platform.python_version()
     assert machine["versions"]["numpy"] == version("numpy")
     assert machine["versions"]["mtab"] == version("mtab")
+
+
+def test_what_is_not_installed_has_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mtab.machine.PACKAGES", ("numpy", "mtab-of-another-world"))
+    assert describe_machine()["versions"] == {"numpy": version("numpy")}
+
+
+@pytest.mark.skipif(not Path("/proc/stat").is_file(), reason="this system has no /proc/stat")
+def test_other_load_counts_other_processes() -> None:
+    burn = "import time\nwhile time.process_time() < 0.5: pass"
+    with OtherLoad() as load:
+        subprocess.run([sys.executable, "-c", burn], check=True)
+        time.sleep(0.5)
+    assert load.cores is not None
+    assert load.cores > 0.1
+
+
+def test_other_load_leaves_its_own_process_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stat = tmp_path / "stat"
+    ticks = os.sysconf("SC_CLK_TCK")
+    clock = iter([10.0, 14.0])  # four seconds on the wall
+    monkeypatch.setattr("time.perf_counter", lambda: next(clock))
+    own = iter([1.0, 3.0])  # two of our own
+    monkeypatch.setattr("time.process_time", lambda: next(own))
+    stat.write_text(f"cpu {100 * ticks} 0 0 999 9 0 0 0 0 0\ncpu0 1 2 3\n")
+    with OtherLoad(stat) as load:
+        stat.write_text(
+            f"cpu {102 * ticks} {1 * ticks} {1 * ticks} 99999 9 {1 * ticks} {1 * ticks} 0 0 0\ncpu0 1\n"
+        )
+    # Six seconds of all processes less two of our own, in four: one core.
+    assert load.cores == pytest.approx(1.0)
+
+
+def test_other_load_is_unknown_without_stat(tmp_path: Path) -> None:
+    with OtherLoad(tmp_path / "none") as load:
+        pass
+    assert load.cores is None

@@ -2,6 +2,8 @@
 
 import os
 import platform
+import time
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ INSTRUCTION_SETS = {
     "i8mm": {"i8mm"},
     "sve": {"sve"},
 }
-PACKAGES = ("mtab", "numpy", "onnxruntime", "onnxruntime-gpu", "torch", "transformers")
+PACKAGES = ("mtab", "numpy", "onnxruntime", "onnxruntime-gpu", "onnx", "torch", "transformers")
 
 
 def describe_machine(cpuinfo: Path = Path("/proc/cpuinfo")) -> dict[str, Any]:
@@ -26,7 +28,7 @@ def describe_machine(cpuinfo: Path = Path("/proc/cpuinfo")) -> dict[str, Any]:
 
     ``cores.usable`` are the logical ones that this process may run on, ``cores.physical`` those of the
     machine; ``instruction_sets`` and ``cores.physical`` are None, and ``cpu`` is what Python's `platform`
-    says, where the system has no ``cpuinfo``. A package that is not installed has the version None.
+    says, where the system has no ``cpuinfo``. ``versions`` are those of what is installed.
     """
     described = {
         "cpu": platform.processor() or platform.machine(),
@@ -35,7 +37,7 @@ def describe_machine(cpuinfo: Path = Path("/proc/cpuinfo")) -> dict[str, Any]:
         "cores": {"usable": usable_cores(), "logical": os.cpu_count(), "physical": None},
         "os": platform.platform(),
         "python": platform.python_version(),
-        "versions": {package: _version(package) for package in PACKAGES},
+        "versions": _versions(),
     }
     if cpuinfo.is_file():
         blocks = _blocks(cpuinfo.read_text(encoding="utf-8", errors="replace"))
@@ -64,8 +66,37 @@ def _blocks(text: str) -> list[dict[str, str]]:
     ]
 
 
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+def _versions() -> dict[str, str]:
+    versions = {}
+    for package in PACKAGES:
+        with suppress(PackageNotFoundError):
+            versions[package] = version(package)
+    return versions
+
+
+class OtherLoad:
+    """How busy other processes keep the machine inside a ``with`` block; noise in whatever is timed there.
+
+    ``cores`` is the mean number of cores that they used, None where the system has no ``stat``.
+    """
+
+    def __init__(self, stat: Path = Path("/proc/stat")) -> None:
+        self._stat = stat
+        self.cores: float | None = None
+
+    def __enter__(self) -> "OtherLoad":
+        self._begun = time.perf_counter(), self._others()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        begun, before = self._begun
+        after = self._others()
+        if before is not None and after is not None:
+            self.cores = max(0.0, after - before) / (time.perf_counter() - begun)
+
+    def _others(self) -> float | None:
+        """Seconds of processor time that all processes but this one have used since boot."""
+        if not self._stat.is_file():
+            return None
+        user, nice, system, _idle, _iowait, irq, softirq, *_ = map(int, self._stat.read_text().split()[1:9])
+        return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK") - time.process_time()

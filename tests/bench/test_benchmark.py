@@ -1,0 +1,200 @@
+"""The command on a real bundle: figures against the trainer's own, sides that are missing, wrong use."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from sklearn.metrics import accuracy_score, recall_score
+
+import mtab
+from mtab.data import Corpus, corpus_hash
+from mtab_bench.cli import main, newest_bundle
+
+WITHOUT_TORCH = """
+import sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "torch":
+            raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+sys.meta_path.insert(0, Missing())
+from mtab_bench.cli import main
+main()
+"""
+
+
+def bench(*arguments: object) -> tuple[int, str]:
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    return result.exit_code, result.output
+
+
+@pytest.fixture(scope="module")
+def folder(tone_bundle: Path, tones: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("bench") / "report"
+    options = ("--bundle", tone_bundle, "--data-dir", tones.root, "--out", out, "--threads", 1)
+    code, output = bench("--dataset", "manifest", *options)
+    assert code == 0, output
+    assert "Deployment cost no accuracy" in output
+    return out
+
+
+@pytest.fixture(scope="module")
+def report(folder: Path) -> dict:
+    return json.loads((folder / "report.json").read_text())
+
+
+def test_writes_two_files(folder: Path) -> None:
+    assert sorted(path.name for path in folder.iterdir()) == ["report.html", "report.json"]
+
+
+def test_probabilities_are_the_trainers_and_the_runtimes(
+    report: dict, tone_run: Path, tone_bundle: Path, tones: Corpus
+) -> None:
+    with (tone_run / "predictions.csv").open() as file:
+        predictions = {row["utterance"]: row for row in csv.DictReader(file)}
+    model = mtab.load(tone_bundle)
+    utterances = {utterance.id: utterance for utterance in tones.utterances}
+    assert {each["id"] for each in report["utterances"]} == set(predictions)
+    for each in report["utterances"]:
+        trained = [float(predictions[each["id"]][label]) for label in model.labels]
+        assert each["probabilities"]["pytorch"] == pytest.approx(trained, abs=1e-5)
+        utterance = utterances[each["id"]]
+        answer = model.predict(utterance.audio, utterance.text)
+        assert each["probabilities"]["onnxruntime"] == pytest.approx(
+            list(answer.probabilities.values()), abs=1e-6
+        )
+        assert each["seconds"] == answer.duration
+
+
+def test_accuracy_is_that_of_the_probabilities(report: dict) -> None:
+    classes = report["protocol"]["classes"]
+    true = [each["true"] for each in report["utterances"]]
+    for name, engine in report["engines"].items():
+        predicted = [classes[int(np.argmax(each["probabilities"][name]))] for each in report["utterances"]]
+        assert engine["accuracy"]["war"] == pytest.approx(accuracy_score(true, predicted))
+        assert engine["accuracy"]["uar"] == pytest.approx(recall_score(true, predicted, average="macro"))
+    results = report["engines"]["onnxruntime"]["parity"]
+    assert results["label_agreement"] == 1.0
+    assert 0 < results["max_probability_difference"] < 1e-5
+    assert results["war_difference"] == 0.0
+
+
+def test_protocol(report: dict, tones: Corpus) -> None:
+    protocol = report["protocol"]
+    test = tuple(utterance for utterance in tones.utterances if utterance.speaker == "0")
+    assert protocol["utterances"] == len(test) == 6
+    assert protocol["corpus_sha256"] == corpus_hash(test)
+    assert (protocol["folds"], protocol["fold"], protocol["protocol"]) == ("speaker", "speaker-0", "honest")
+    assert protocol["utterances_per_class"] == {"high": 3, "low": 3}
+    assert protocol["problem_count"] == 0
+
+
+def test_speed(report: dict) -> None:
+    assert report["timing"]["threads"] == 1
+    seconds = sum(each["seconds"] for each in report["utterances"])
+    for engine in report["engines"].values():
+        samples = engine["latency"]["values"]
+        assert engine["threads"] == 1
+        assert len(samples) >= 200
+        assert len(samples) % len(report["utterances"]) == 0
+        assert min(samples) > 0
+        passes = len(samples) / len(report["utterances"])
+        assert engine["rtf"]["value"] == pytest.approx(sum(samples) / (passes * seconds))
+    pytorch, onnx = report["engines"]["pytorch"], report["engines"]["onnxruntime"]
+    assert onnx["speedup"] == pytest.approx(pytorch["latency"]["total"] / onnx["latency"]["total"])
+
+
+def test_without_its_checkpoint_pytorch_is_skipped(tone_bundle: Path, tones: Corpus, tmp_path: Path) -> None:
+    shutil.copytree(tone_bundle, tmp_path / "alone")
+    code, output = bench(
+        "--dataset", "manifest", "--data-dir", tones.root,
+        "--bundle", tmp_path / "alone", "--out", tmp_path / "out", "--threads", 1,
+    )  # fmt: skip
+    assert code == 0, output
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert "model.safetensors: not found" in report["engines"]["pytorch"]["skipped"]
+    assert report["engines"]["pytorch"]["accuracy"] is None
+    assert report["engines"]["onnxruntime"]["accuracy"]["war"] == 1.0
+    assert report["engines"]["onnxruntime"]["parity"] is None
+    assert set(report["utterances"][0]["probabilities"]) == {"onnxruntime"}
+    assert "skipped" in output
+
+
+def test_without_torch_pytorch_is_skipped(tone_bundle: Path, tones: Corpus, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = ("--dataset", "manifest", "--data-dir", tones.root, "--bundle", tone_bundle, "--out", out)
+    command = [sys.executable, "-c", WITHOUT_TORCH, *map(str, arguments), "--threads", "1"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((out / "report.json").read_text())
+    expected = "PyTorch's side needs torch, which is not installed: pip install 'mtab[train]'"
+    assert report["engines"]["pytorch"]["skipped"] == expected
+    assert report["engines"]["onnxruntime"]["accuracy"]["war"] == 1.0
+
+
+def test_what_cannot_be_read_is_counted(
+    tone_bundle: Path, make_tones: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    make_tones(data)
+    clips = sorted(data.glob("0-*.wav"))
+    clips[0].unlink()
+    # Its header is sound; what follows is not there.
+    clips[1].write_bytes(clips[1].read_bytes()[:60])
+    code, output = bench(
+        "--dataset", "manifest", "--data-dir", data,
+        "--bundle", tone_bundle, "--out", tmp_path / "out", "--threads", 1,
+    )  # fmt: skip
+    assert code == 0, output
+    protocol = json.loads((tmp_path / "out" / "report.json").read_text())["protocol"]
+    assert (protocol["utterances"], protocol["problem_count"]) == (4, 2)
+    assert sorted(Path(problem["file"]).name for problem in protocol["problems"]) == ["0-0.wav", "0-1.wav"]
+
+
+def test_failures_are_one_line(tone_bundle: Path, tones: Corpus, folder: Path, tmp_path: Path) -> None:
+    here = ("--bundle", tone_bundle, "--data-dir", tones.root)
+    wrong = tmp_path / "wrong"
+    wrong.mkdir()
+    (wrong / "model.safetensors").write_bytes(b"another model")
+    for expected, arguments in {
+        "exists already": ("--dataset", "manifest", *here, "--out", folder),
+        "was trained on manifest, expected emodb": ("--dataset", "emodb", *here, "--out", tmp_path / "x"),
+        "model.safetensors: SHA-256": (
+            "--dataset", "manifest", *here, "--out", tmp_path / "x", "--checkpoint", wrong,
+        ),
+        "expected a bundle": ("--dataset", "manifest", "--bundle", tmp_path, "--out", tmp_path / "x"),
+    }.items():  # fmt: skip
+        code, output = bench(*arguments)
+        assert code == 1
+        assert output.startswith("Error: ")
+        assert output.count("\n") == 1
+        assert expected in output
+    assert not (tmp_path / "x").exists()
+
+
+def test_wrong_use() -> None:
+    for arguments in ((), ("--dataset", "ravdess"), ("nonsense",), ("--dataset", "emodb", "--threads", 0)):
+        assert bench(*arguments)[0] == 2
+    assert bench("--version")[1].strip().endswith(mtab.__version__)
+    code, output = bench("--help")
+    assert code == 0
+    assert "mtab-bench --dataset iemocap" in output
+
+
+def test_newest_bundle(tmp_path: Path) -> None:
+    for age, name in enumerate(("new/fold-1", "old")):
+        manifest = tmp_path / name / "bundle" / "manifest.json"
+        manifest.parent.mkdir(parents=True)
+        manifest.touch()
+        os.utime(manifest, (1e9 - age, 1e9 - age))
+    assert newest_bundle(tmp_path) == tmp_path / "new" / "fold-1" / "bundle"

@@ -1,0 +1,208 @@
+"""`mtab-train fit`, `cv` and `init` as they are typed."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from mtab.data import Corpus
+from mtab_train import fit_command
+from mtab_train.cli import main
+from mtab_train.config import PRESETS, ModelConfig, Preset
+from mtab_train.cross_validation import summarize
+from mtab_train.run import newest_run, open_run
+from mtab_train.start import Start
+
+
+@pytest.fixture(autouse=True)
+def nano_preset(start: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """`tiny` shrunk, so that a command takes a second."""
+    monkeypatch.setitem(PRESETS, "tiny", Preset(start.model, start.train))
+    monkeypatch.setenv("MTAB_CACHE", str(tmp_path / "cache"))
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def corpus_of(tones: Corpus) -> tuple[str, ...]:
+    return ("--dataset", "manifest", "--data-dir", str(tones.root))
+
+
+def test_fit_prints_its_result_and_takes_options(tmp_path: Path, tones: Corpus) -> None:
+    out = tmp_path / "run"
+    done = run(
+        *("fit", *corpus_of(tones), "--fold", "speaker-3", "--out", out, "--epochs", 2, "--batch-size", 4),
+        *("--learning-rate", 0.002, "--class-weights", "balanced", "--without-tab", "--dropout", 0.2),
+        *("--modality-dropout", 0.1, "--device", "cpu"),
+    )
+    assert done.exit_code == 0, done.output
+    opened = open_run(out)
+    assert (opened.train.epochs, opened.train.batch_size, opened.train.class_weights) == (2, 4, "balanced")
+    assert (opened.model.num_tab_layers, opened.model.dropout, opened.model.modality_dropout) == (0, 0.2, 0.1)
+    assert opened.config.fold == "speaker-3"
+    results = json.loads((out / "results.json").read_text())
+    assert f"WAR {results['test']['war']:.3f}  UAR {results['test']['uar']:.3f}" in done.output
+    assert "6 held-out utterances" in done.output
+
+
+@pytest.mark.parametrize(("modality", "config"), [("audio", "text_config"), ("text", "audio_config")])
+def test_one_modality_alone(tmp_path: Path, tones: Corpus, modality: str, config: str) -> None:
+    out = tmp_path / "run"
+    done = run("fit", *corpus_of(tones), "--modalities", modality, "--out", out, "--epochs", 1)
+    assert done.exit_code == 0, done.output
+    assert getattr(open_run(out).model, config) is None
+    assert (out / "tokenizer.json").exists() == (modality == "text")
+
+
+def test_a_finished_run_starts_another(tmp_path: Path, tones: Corpus, tone_run: Path) -> None:
+    out = tmp_path / "run"
+    arguments = ("fit", *corpus_of(tones), "--init-from", tone_run, "--epochs", 1, "--out", out)
+    refused = run(*arguments, "--without-tab")
+    assert refused.exit_code == 2
+    assert "--without-tab and --init-from" in refused.output
+    done = run(*arguments)
+    assert done.exit_code == 0, done.output
+    assert open_run(out).config.init_from == str(tone_run)
+    first = json.loads((out / "metrics.jsonl").read_text().splitlines()[0])
+    assert first["train"]["war"] > 0.9
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("fit",), 2, "--dataset"),
+        (("fit", "--dataset", "nonsense"), 2, "nonsense"),
+        (("fit", "--dataset", "iemocap", "--data-dir", "nowhere"), 1, "nowhere"),
+        (("fit", "--resume", "nowhere"), 1, "nowhere: not found, expected a run folder"),
+        (("fit", "--resume", "nowhere", "--epochs", "3"), 2, "--epochs and --resume"),
+        (("fit", "--dataset", "iemocap", "--modalities", "audio", "--modality-dropout", "0.2"), 2, "both"),
+        (("cv",), 2, "--dataset"),
+        (("init", "--out", "x", "--audio-model", "y"), 2, "--audio-model"),
+        (("init",), 2, "--out"),
+    ],
+)
+def test_wrong_use_and_missing_things(
+    arguments: tuple[str, ...], code: int, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = run(*arguments)
+    assert done.exit_code == code, done.output
+    assert message in done.output
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_fold_is_named_with_those_there_are(tones: Corpus, tmp_path: Path) -> None:
+    done = run("fit", *corpus_of(tones), "--fold", "speaker-9", "--out", tmp_path / "run")
+    assert done.exit_code == 1
+    assert "no fold 'speaker-9', expected one of speaker-0, speaker-1" in done.output
+
+
+def test_a_finished_run_needs_no_resuming(tone_run: Path) -> None:
+    done = run("fit", "--resume", tone_run)
+    assert done.exit_code == 1
+    assert done.stderr.count("\n") == 1
+    assert "finished" in done.stderr
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path: Path, tones: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mtab_train.trainer import Trainer
+
+    def interrupt(self: Trainer) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "fit", interrupt)
+        stopped = run("fit", *corpus_of(tones), "--out", tmp_path / "run", "--epochs", 1)
+    assert stopped.exit_code == 130
+    assert f"mtab-train fit --resume {tmp_path / 'run'}" in stopped.stderr
+    assert run("fit", "--resume", tmp_path / "run").exit_code == 0
+
+
+def test_cross_validation_resumes_and_sums_up(
+    tmp_path: Path, tones: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mtab_train import cross_validation
+
+    out = tmp_path / "cv"
+    begun = 0
+    real = cross_validation.begin_run
+
+    def stop_at_the_third(*arguments, **options):
+        nonlocal begun
+        begun += 1
+        if begun == 3:
+            raise KeyboardInterrupt
+        return real(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cross_validation, "begin_run", stop_at_the_third)
+        stopped = run("cv", *corpus_of(tones), "--folds", "speaker-pair", "--epochs", 1, "--out", out)
+    assert stopped.exit_code == 130
+    assert f"mtab-train cv --resume {out}" in stopped.stderr
+    before = (out / "speakers-0+1" / "results.json").stat().st_mtime_ns
+
+    done = run("cv", "--resume", out)
+    assert done.exit_code == 0, done.output
+    assert (out / "speakers-0+1" / "results.json").stat().st_mtime_ns == before
+    summary = json.loads((out / "summary.json").read_text())
+    names = ["speakers-0+1", "speakers-2+3", "speakers-4+5"]
+    assert [fold["fold"] for fold in summary["folds"]] == names
+    wars = [json.loads((out / name / "results.json").read_text())["test"]["war"] for name in names]
+    assert summary["mean"]["war"] == pytest.approx(np.mean(wars))
+    assert summary["std"]["war"] == pytest.approx(np.std(wars, ddof=1))
+    lines = done.output.splitlines()
+    assert any(line.startswith("mean ") and f"{np.mean(wars):.3f}" in line for line in lines)
+
+
+def test_the_summary_by_hand() -> None:
+    def result(war: float, problems: int) -> dict:
+        test = {"war": war, "uar": war / 2, "weighted_f1": war / 4, "utterances": 10}
+        return {"test": test, "selected_epoch": 1, "problems": problems}
+
+    found = summarize({"a": result(0.2, 3), "b": result(0.4, 3), "c": result(0.9, 4)})
+    assert found["mean"] == pytest.approx({"war": 0.5, "uar": 0.25, "weighted_f1": 0.125})
+    assert found["std"]["war"] == pytest.approx(((0.09 + 0.01 + 0.16) / 2) ** 0.5)
+    assert found["best_fold"] == "c"
+    assert found["problems"] == 4
+
+
+def test_init_writes_a_model_to_time(tmp_path: Path) -> None:
+    done = run("init", "--out", tmp_path / "run")
+    assert done.exit_code == 0, done.output
+    assert "random weights" in done.output
+    assert open_run(tmp_path / "run").weights.is_file()
+
+
+def test_the_newest_finished_run(tmp_path: Path, tone_run: Path) -> None:
+    assert newest_run(tone_run.parent) == tone_run
+    with pytest.raises(Exception, match="no finished run"):
+        newest_run(tmp_path)
+
+
+def test_options_reach_the_configurations(nano: ModelConfig) -> None:
+    """Every field of both configurations that a user may want to set has an option of its name."""
+    names = {option.name for option in fit_command.fit.params}
+    assert names >= {
+        "epochs",
+        "batch_size",
+        "learning_rate",
+        "weight_decay",
+        "lr_scheduler_type",
+        "warmup_ratio",
+        "max_grad_norm",
+        "gradient_accumulation_steps",
+        "class_weights",
+        "max_seconds",
+        "bucketing",
+        "protocol",
+        "mixed_precision",
+        "seed",
+        "fusion_align",
+        "dropout",
+        "modality_dropout",
+        "audio_training",
+        "text_training",
+    }
