@@ -7,9 +7,10 @@ import click
 from mtab import __version__
 from mtab.console import Group
 from mtab.data import DATASETS
+from mtab_bench.training import training
 
 
-@click.group(cls=Group, invoke_without_command=True, subcommand_metavar="")
+@click.group(cls=Group, invoke_without_command=True)
 @click.option("--dataset", type=click.Choice(DATASETS), help="The corpus whose test utterances to run.")
 @click.option(
     "--bundle",
@@ -88,6 +89,8 @@ def newest_bundle(root: Path = Path("runs")) -> Path:
         raise BundleError(f"{root}: no bundle in it, expected one made by mtab-export; give --bundle")
     return max(manifests, key=lambda path: path.stat().st_mtime).parent
 
+
+main.add_command(training)
 
 if __name__ == "__main__":
     main()

@@ -23,7 +23,7 @@ from mtab.data import DATASETS
     help="Compare on the utterances of another corpus.  [default: the test part that the run was scored on]",
 )
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Where the corpus lies now.")
-@click.option("--opset", type=click.IntRange(min=18), default=18, show_default=True)
+@click.option("--opset", type=click.IntRange(18, 22), default=18, show_default=True)
 @click.option(
     "--atol",
     type=click.FloatRange(0, min_open=True),

@@ -1,5 +1,6 @@
 """From a run to a bundle, written only if its graph answers as PyTorch does on real utterances."""
 
+import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -80,7 +81,7 @@ def export_bundle(
         metadata = {
             "mtab_version": mtab.__version__,
             "checkpoint_sha256": checkpoint,
-            "labels": ",".join(run.model.labels),
+            "labels": json.dumps(run.model.labels),
         }
         export_graph(model, partial / GRAPH_FILE, opset, metadata)
         judged = _read(utterances, Preprocessor.from_folder(partial), run, budget.utterances)
@@ -158,11 +159,17 @@ def _judge(
         return engine.run(preprocess.collate(features))
 
     parity = measure_parity(pytorch, graph, [features for _, features in judged])
-    failures = parity.failures(budget.max_difference, budget.min_agreement)
+    names = [utterance.id for utterance, _ in judged]
+    failures = parity.failures(budget.max_difference, budget.min_agreement, names)
     if failures:
         found = "; ".join(failures)
         raise BundleError(f"{GRAPH_FILE} does not answer as PyTorch does: {found}; nothing written")
-    return to_dict(parity)
+    described = to_dict(parity)
+    for key in ("worst", "worst_batched", "worst_invariance"):
+        described[key] = names[described[key]]
+    for key in ("changed", "near_ties"):
+        described[key] = [names[i] for i in described[key]]
+    return described
 
 
 def _provenance(corpus: Corpus, utterances: Sequence[Utterance]) -> dict[str, Any]:

@@ -27,7 +27,9 @@ def export_graph(model: MulTAB, path: Path, opset: int = 18, metadata: dict[str,
     metadata properties. ``model`` is left as it is. Weights are in a file of their own at every size: a
     runtime can map that into memory, and a small model takes the way of one past protobuf's 2 GB.
 
-    Raises `BundleError` if the file is not valid ONNX of standard operators, or is not what `FUSED` says.
+    An ``opset`` of 18 to 22: from 23 on torch writes attention as one operator, with a mask that ONNX Runtime
+    1.32 refuses on a CPU. Raises `BundleError` if the file is not valid ONNX of standard operators, or is
+    not what `FUSED` says.
     """
     spec = FUSED.of(
         model.config.modalities, {"classes": len(model.config.labels), "embedding": model.config.fused_size}
@@ -116,7 +118,7 @@ def check_graph(path: Path, spec: GraphSpec) -> None:
         # By path, so that the weights stay on disk; a full check infers all shapes strictly.
         onnx.checker.check_model(path, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise BundleError(f"{path}: is no valid ONNX ({error})") from error
+        raise BundleError(f"{path}: is no valid ONNX ({str(error).splitlines()[0]})") from error
     proto = onnx.load(path, load_external_data=False)
     if foreign := {node.domain for node in proto.graph.node} - {"", "ai.onnx"}:
         raise BundleError(f"{path}: has operators of {', '.join(foreign)}, expected standard ones alone")

@@ -40,11 +40,18 @@ class Parity:
     changed: tuple[int, ...]
     near_ties: tuple[int, ...]
 
-    def failures(self, max_difference: float = PROBABILITIES.atol, min_agreement: float = 1.0) -> list[str]:
+    def failures(
+        self,
+        max_difference: float = PROBABILITIES.atol,
+        min_agreement: float = 1.0,
+        names: Sequence[str] | None = None,
+    ) -> list[str]:
         """What exceeds the budget, a line each; nothing if the candidate may stand in for the reference.
 
-        A label that changes at a near-tie is not held against ``min_agreement``.
+        A label that changes at a near-tie is not held against ``min_agreement``. ``names`` are what to call
+        the utterances (None: by their number).
         """
+        names = names or [str(i) for i in range(self.utterances)]
         failures = []
         for what, difference, worst in (
             ("alone", self.max_probability_difference, self.worst),
@@ -53,13 +60,13 @@ class Parity:
         ):
             if not difference <= max_difference:  # NaN is a failure too
                 failures.append(
-                    f"a probability differs by {difference:.2g} {what} (utterance {worst} of "
+                    f"a probability differs by {difference:.2g} {what} (utterance {names[worst]} of "
                     f"{self.utterances}), expected at most {max_difference:.2g}"
                 )
         if 1 - len(self.changed) / self.utterances < min_agreement:
             failures.append(
                 f"{len(self.changed)} of {self.utterances} labels change, not at a near-tie (first utterance "
-                f"{self.changed[0]}), expected agreement of at least {min_agreement:.2%}"
+                f"{names[self.changed[0]]}), expected agreement of at least {min_agreement:.2%}"
             )
         return failures
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from mtab.config import load_config
+from mtab.config import from_dict, load_config
 from mtab.errors import BundleError
 from mtab.files import read_json, sha256
 
@@ -17,6 +17,8 @@ FORMAT_VERSION = 1
 CONFIG, MANIFEST = "config.json", "manifest.json"
 
 Modality = Literal["audio", "text"]
+
+_COMBINATIONS = (("audio", "text"), ("audio",), ("text",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +36,22 @@ class BundleConfig:
     model_type: Literal["mul-tab"] = "mul-tab"
 
     def __post_init__(self) -> None:
-        if sorted(self.id2label) != sorted(str(i) for i in range(len(self.id2label))) or not self.id2label:
-            raise ValueError(f"id2label has the keys {', '.join(self.id2label)}, expected 0, 1, ...")
-        if not self.modalities or self.modalities not in self.supported_modalities:
+        if not self.id2label or set(self.id2label) != {str(i) for i in range(len(self.id2label))}:
+            raise ValueError(
+                f"id2label has the keys {', '.join(self.id2label) or 'none'}, expected 0, 1, ..."
+            )
+        if len(set(self.id2label.values())) < len(self.id2label):
+            raise ValueError(f"id2label names {', '.join(self.labels)}, expected different labels")
+        if self.modalities not in _COMBINATIONS:
+            raise ValueError(
+                f"modalities are {list(self.modalities)}, expected audio, text, or both in this order"
+            )
+        for each in self.supported_modalities:
+            if each not in _COMBINATIONS or not set(each) <= set(self.modalities):
+                raise ValueError(
+                    f"supported_modalities hold {list(each)}, expected combinations of {list(self.modalities)}"
+                )
+        if self.modalities not in self.supported_modalities:
             raise ValueError(
                 f"modalities {list(self.modalities)} are not in supported_modalities, expected them there"
             )
@@ -90,10 +105,15 @@ class Manifest:
     machine: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.format_version != FORMAT_VERSION:
+            raise ValueError(f"format_version is {self.format_version}, expected {FORMAT_VERSION}")
         for name in self.files:
             path = PurePosixPath(name)
-            if path.is_absolute() or ".." in path.parts or "\\" in name or name != str(path):
+            plain = name.isprintable() and "\\" not in name and name == str(path)
+            if not plain or path.is_absolute() or ".." in path.parts:
                 raise ValueError(f"files names {name!r}, expected a path inside the bundle")
+        if CONFIG not in self.files:
+            raise ValueError(f"files lack {CONFIG}, expected it")
         for name, graph in self.graphs.items():
             if graph.file not in self.files:
                 raise ValueError(f"graphs.{name}.file is {graph.file!r}, expected one of files")
@@ -109,8 +129,10 @@ class Bundle:
     verified: bool
 
     def path(self, name: str) -> Path:
-        """The path of one of the bundle's files."""
-        return _inside(self.folder, name)
+        """The path of a file that the manifest lists. Raises `BundleError` if it does not."""
+        if name not in self.manifest.files:
+            raise BundleError(f"{self.folder / MANIFEST}: files lack {name}, expected it")
+        return self.folder / name
 
 
 def open_bundle(folder: Path | str, verify: bool = True) -> Bundle:
@@ -130,9 +152,7 @@ def open_bundle(folder: Path | str, verify: bool = True) -> Bundle:
         raise BundleError(
             f"{folder}: bundle format {version} of a newer mtab, expected {FORMAT_VERSION}; upgrade mtab"
         )
-    manifest = load_config(Manifest, folder / MANIFEST)
-    if CONFIG not in manifest.files:
-        raise BundleError(f"{folder / MANIFEST}: files lacks {CONFIG}, expected it")
+    manifest = from_dict(Manifest, values, folder / MANIFEST)
     for name, entry in manifest.files.items():
         _check(folder, name, entry, verify)
     return Bundle(folder, load_config(BundleConfig, folder / CONFIG), manifest, verify)
@@ -148,7 +168,10 @@ def file_entries(folder: Path) -> dict[str, FileEntry]:
 
 
 def _check(folder: Path, name: str, entry: FileEntry, verify: bool) -> None:
-    path = _inside(folder, name)
+    path, root = folder / name, os.path.realpath(folder)
+    # A link may lead out of the bundle where the name does not.
+    if os.path.commonpath([root, os.path.realpath(path)]) != root:
+        raise BundleError(f"{path}: leads out of the bundle, expected a file in it")
     if not path.is_file():
         raise BundleError(f"{path}: missing, expected as in {MANIFEST}")
     if (size := path.stat().st_size) != entry.size:
@@ -157,12 +180,3 @@ def _check(folder: Path, name: str, entry: FileEntry, verify: bool) -> None:
         raise BundleError(
             f"{path}: SHA-256 {found[:12]}…, expected {entry.sha256[:12]}…; the bundle was damaged or changed"
         )
-
-
-def _inside(folder: Path, name: str) -> Path:
-    # A link may lead out of the bundle where the name does not.
-    path = folder / name
-    root = os.path.realpath(folder)
-    if os.path.commonpath([root, os.path.realpath(path)]) != root:
-        raise BundleError(f"{path}: leads out of the bundle, expected a file in it")
-    return path

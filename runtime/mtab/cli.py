@@ -34,14 +34,23 @@ def main() -> None:
 @click.argument("audio", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--text", help="The transcript of the one AUDIO given, or the utterance itself without AUDIO.")
 @click.option(
-    "--text-file", type=click.Path(path_type=Path), help="UTF-8, a transcript a line, in the order of AUDIO."
+    "--text-file",
+    type=click.Path(path_type=Path),
+    help="UTF-8, a transcript a line in the order of AUDIO; blank where there is none.",
 )
 @click.option(
     "--manifest",
     type=click.Path(path_type=Path),
     help="CSV with the columns audio and text, optionally id, start and end, in place of AUDIO.",
 )
-@click.option("--format", "style", type=click.Choice(["table", "json", "csv"]), default="table")
+@click.option(
+    "--format",
+    "style",
+    type=click.Choice(["table", "json", "csv"]),
+    default="table",
+    show_default=True,
+    help="To read, or with every digit.",
+)
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N; used or refused.")
 @click.option("--threads", type=click.IntRange(min=1), help="Within an operator.  [default: one a core]")
 @click.option("--batch-size", type=click.IntRange(min=1), default=8, show_default=True)
@@ -82,15 +91,15 @@ def predict(
 
     if manifest is not None:
         utterances = _read_manifest(manifest)
+    elif text_file is not None:
+        utterances = _utterances(audio, _read_texts(text_file, len(audio)))
     else:
-        texts = [text] if text_file is None else _read_texts(text_file, len(audio))
-        utterances = _utterances(audio or (None,), texts)
+        utterances = _utterances(audio or (None,), (text,) * (len(audio) or 1))
     model = load(bundle, device, threads)
     features = []
     for utterance in utterances:
         start, end = utterance.span
-        features.append(model.preprocess(utterance.audio, utterance.text, start=start, end=end))
-        model.check(features[-1], utterance.id)
+        features.append(model.read(utterance.audio, utterance.text, start=start, end=end, name=utterance.id))
     results = model.answer(features, batch_size)
     click.echo(FORMATS[style]([utterance.id for utterance in utterances], results), nl=style != "csv")
 
@@ -98,23 +107,26 @@ def predict(
 def _utterances(audio: Sequence[Path | None], texts: Sequence[str | None]) -> "list[Utterance]":
     from mtab.data import Utterance
 
-    pairs = zip(audio, texts * len(audio) if len(texts) == 1 else texts, strict=True)
     return [
-        Utterance(id="text" if path is None else str(path), audio=path, text=text, label="")
-        for path, text in pairs
+        # A file's name may hold bytes that no output can show.
+        Utterance(id="text" if path is None else click.format_filename(path), audio=path, text=text, label="")
+        for path, text in zip(audio, texts, strict=True)
     ]
 
 
-def _read_texts(path: Path, expected: int) -> list[str | None]:
+def _read_texts(path: Path, expected: int) -> list[str]:
+    """The lines of a UTF-8 file, with or without a byte order mark."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise TextError(f"{path}: not found, expected a transcript a line") from None
+        with path.open(encoding="utf-8-sig") as file:
+            lines = [line.rstrip("\n") for line in file]
+    except OSError as error:
+        raise TextError(f"{path}: {error.strerror}, expected a file with a transcript a line") from None
     except UnicodeDecodeError as error:
-        raise TextError(f"{path}: is not UTF-8 ({error.reason} at byte {error.start})") from None
+        found = f"{error.reason} at byte {error.start}"
+        raise TextError(f"{path}: is not UTF-8 ({found}), expected a transcript a line") from None
     if len(lines) != expected:
         raise TextError(f"{path}: {len(lines)} lines, expected one for each of {expected} audio files")
-    return list(lines)
+    return lines
 
 
 def _read_manifest(path: Path) -> "tuple[Utterance, ...]":

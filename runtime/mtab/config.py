@@ -1,6 +1,8 @@
 """Configurations: frozen dataclasses read from, and saved as, JSON. Validated here and nowhere else."""
 
 import dataclasses
+import math
+import reprlib
 import types
 import typing
 from pathlib import Path
@@ -15,19 +17,23 @@ T = TypeVar("T")
 def from_dict(cls: type[T], value: Any, source: str | Path) -> T:
     """Make the dataclass ``cls`` from parsed JSON.
 
-    Raises `ConfigError`, naming ``source`` and the field, for a missing, an unknown and a wrong-typed field.
-    A ``ValueError`` raised by ``__post_init__`` (values that contradict each other) becomes one too.
+    Fields may be str, int, float, bool, Any, a `Literal`, another dataclass, and Optional, tuple and dict of
+    these. An integer is taken for a float, but never a bool for a number.
+
+    Raises `ConfigError`, naming ``source`` and the field, for a missing, an unknown and a wrong-typed field,
+    and for a number that is not finite. A ``ValueError`` raised by ``__post_init__`` (values that contradict
+    each other) becomes one too.
     """
     return _convert(cls, value, str(source), "")
 
 
 def load_config(cls: type[T], path: Path | str) -> T:
-    """Read the dataclass ``cls`` from a JSON file; `ConfigError` names the file."""
+    """Read the dataclass ``cls`` from a JSON file; `ConfigError`, naming the file, as `from_dict`."""
     return from_dict(cls, read_json(path), path)
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """The dataclass as plain JSON values (tuples become lists)."""
+    """The dataclass as plain JSON values (tuples become lists); `from_dict` makes it again."""
     return {field.name: _plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
 
 
@@ -42,6 +48,7 @@ def _plain(value: Any) -> Any:
 
 
 def _convert(kind: Any, value: Any, source: str, where: str) -> Any:
+    """``value`` as the type ``kind``; ``where`` is the field's name, with those around it."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if kind is Any:
         return value
@@ -53,20 +60,23 @@ def _convert(kind: Any, value: Any, source: str, where: str) -> Any:
         choices = [argument for argument in arguments if argument is not type(None)]
         if len(choices) == 1:
             return _convert(choices[0], value, source, where)
-    if origin is Literal:
-        if value in arguments:
+    elif origin is Literal:
+        # By type too: True equals 1.
+        if any(type(value) is type(argument) and value == argument for argument in arguments):
             return value
-        raise _wrong(source, where, repr(value), "one of " + ", ".join(map(repr, arguments)))
-    if origin is tuple and isinstance(value, (list, tuple)):
-        if len(arguments) == 2 and arguments[1] is Ellipsis:
-            return tuple(_convert(arguments[0], item, source, f"{where}[{i}]") for i, item in enumerate(value))
-        if len(arguments) == len(value):
-            return tuple(_convert(a, v, source, f"{where}[{i}]") for i, (a, v) in enumerate(zip(arguments, value)))
-    if origin is dict and isinstance(value, dict):
+        raise _wrong(source, where, reprlib.repr(value), "one of " + ", ".join(map(repr, arguments)))
+    elif origin is tuple and isinstance(value, (list, tuple)):
+        if arguments[1:] == (Ellipsis,):
+            arguments = arguments[:1] * len(value)
+        if len(arguments) != len(value):
+            raise _wrong(source, where, _describe(value), f"{len(arguments)} items")
+        pairs = zip(arguments, value, strict=True)
+        return tuple(_convert(kind, item, source, f"{where}[{i}]") for i, (kind, item) in enumerate(pairs))
+    elif origin is dict and isinstance(value, dict):
         return {key: _convert(arguments[1], item, source, f"{where}.{key}") for key, item in value.items()}
-    if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
-    if kind in (bool, int, str) and type(value) is kind:
+    elif kind is float and type(value) in (int, float):
+        return _finite(value, source, where)
+    elif kind in (bool, int, str) and type(value) is kind:
         return value
     raise _wrong(source, where, _describe(value), getattr(kind, "__name__", None) or str(kind))
 
@@ -87,7 +97,18 @@ def _convert_dataclass(kind: Any, value: Any, source: str, where: str) -> Any:
     try:
         return kind(**converted)
     except ValueError as error:
-        raise ConfigError(f"{source}: {prefix.rstrip('.') + ': ' if prefix else ''}{error}") from None
+        raise ConfigError(f"{source}: {where + ': ' if where else ''}{error}") from None
+
+
+def _finite(value: float, source: str, where: str) -> float:
+    # JSON has no infinity, but Python reads 1e999 as one, and an integer may be beyond any float.
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise _wrong(source, where, _describe(value), "a finite float")
+    return number
 
 
 def _wrong(source: str, where: str, found: str, expected: str) -> ConfigError:
@@ -95,5 +116,4 @@ def _wrong(source: str, where: str, found: str, expected: str) -> ConfigError:
 
 
 def _describe(value: Any) -> str:
-    text = repr(value)
-    return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(value).__name__})"
+    return f"{reprlib.repr(value)} ({type(value).__name__})"

@@ -1,6 +1,6 @@
 """What the four commands share: one-line errors, exit codes (0 done, 1 failed, 2 wrong use), plain tables."""
 
-import errno
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +28,9 @@ EXTRA_OF_MODULE = {
     "transformers": "train",
 }
 
+# What a table takes for a number: with its unit, or a place that stays empty.
+_NUMBER = re.compile(r"|-|[+-]?[\d,]*\.?\d+(e[+-]?\d+)?(%| \S+)?")
+
 
 def install_hint(module: str, needed_by: str) -> str:
     """One line that says which extra to install for ``module``."""
@@ -37,7 +40,11 @@ def install_hint(module: str, needed_by: str) -> str:
 
 @contextmanager
 def one_line_errors(command: str) -> Iterator[None]:
-    """Turn the failures that a user can act on into one line on stderr and exit code 1 (130 for Ctrl-C)."""
+    """Turn the failures that a user can act on into one line on stderr and exit code 1 (130 for Ctrl-C).
+
+    These are an `MtabError`, a module that an extra brings, what the system refuses (a full disk, a missing
+    permission) and a lack of memory. Whatever else is raised is a fault of ours, and keeps its traceback.
+    """
     try:
         yield
     except MtabError as error:
@@ -47,10 +54,13 @@ def one_line_errors(command: str) -> Iterator[None]:
         if module not in EXTRA_OF_MODULE:
             raise
         _fail(install_hint(module, command))
+    except BrokenPipeError:
+        raise  # click ends without a word, as is usual where nobody reads on
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.ENOENT):
-            raise
-        _fail(f"{error.filename or 'writing'}: {error.strerror}")
+        where = error.filename or "reading or writing"
+        _fail(f"{where}: {error.strerror}" if error.strerror else str(error))
+    except MemoryError as error:
+        _fail(f"not enough memory ({error})" if str(error) else "not enough memory")
     except KeyboardInterrupt:
         click.echo("Interrupted", err=True)
         sys.exit(130)
@@ -79,18 +89,14 @@ class Group(click.Group):
 
 
 def table(rows: Sequence[Sequence[object]], header: Sequence[str]) -> str:
-    """Rows as aligned plain text: numbers (and ``-``) to the right, the rest to the left."""
+    """Rows as aligned plain text: columns of numbers (and ``-``) to the right, the rest to the left."""
     cells = [[str(cell) for cell in row] for row in rows]
     columns = list(zip(header, *cells, strict=True))
     widths = [max(map(len, column)) for column in columns]
-    right = [all(_numeric(cell) for cell in column[1:]) for column in columns]
+    right = [all(_NUMBER.fullmatch(cell) for cell in column[1:]) for column in columns]
 
     def line(row: Sequence[str]) -> str:
         padded = (c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True))
         return "  ".join(padded).rstrip()
 
     return "\n".join([line(header), line(["-" * width for width in widths]), *map(line, cells)])
-
-
-def _numeric(cell: str) -> bool:
-    return cell in ("", "-") or cell.lstrip("+-")[:1].isdigit()

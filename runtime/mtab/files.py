@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from mtab.errors import ConfigError, MtabError
 
@@ -31,26 +31,32 @@ def atomic_file(path: Path | str) -> Iterator[Path]:
 def atomic_folder(path: Path | str, overwrite: bool = False) -> Iterator[Path]:
     """Yield a temporary folder beside ``path``; rename it to ``path`` on success, delete it on failure.
 
-    A leftover of a killed earlier run is removed first. Raises `MtabError` if ``path`` exists and is not an
-    empty folder, unless ``overwrite``.
+    Where ``path`` is a link to a folder, that folder is replaced and not the link. A leftover of a killed
+    earlier run is removed first. Raises `MtabError` if ``path`` exists and is not an empty folder, unless
+    ``overwrite``.
     """
-    path = Path(path)
-    refuse_existing(path, overwrite)
-    partial = path.with_name(f".{path.name}.partial")
+    target = Path(os.path.realpath(path))
+    partial, replaced = (target.with_name(f".{target.name}.{state}") for state in ("partial", "replaced"))
+    # What was there comes back if a run was killed before its result had taken the place.
+    _restore(replaced, target)
+    refuse_existing(Path(path), overwrite)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
         yield partial
-        if path.exists():
-            replaced = path.with_name(f".{path.name}.replaced")
-            shutil.rmtree(replaced, ignore_errors=True)
-            path.rename(replaced)
-            partial.rename(path)
-            shutil.rmtree(replaced)
-        else:
-            partial.rename(path)
+        if target.exists():
+            target.rename(replaced)
+        partial.rename(target)
     finally:
+        _restore(replaced, target)
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _restore(replaced: Path, target: Path) -> None:
+    """Put ``replaced`` back to ``target``, or delete it where ``target`` has its successor."""
+    if replaced.exists() and not target.exists():
+        replaced.rename(target)
+    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def refuse_existing(path: Path, overwrite: bool = False) -> None:
@@ -75,11 +81,15 @@ def write_json(path: Path | str, value: Any) -> None:
 def read_json(path: Path | str) -> Any:
     """Read a JSON file; `ConfigError` if it is missing or is not JSON."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except FileNotFoundError:
         raise ConfigError(f"{path}: not found, expected a JSON file") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also numbers and nesting beyond Python's limits
         raise ConfigError(f"{path}: is not JSON ({error})") from None
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is none of its numbers")
 
 
 def sha256(path: Path | str) -> str:
@@ -89,7 +99,7 @@ def sha256(path: Path | str) -> str:
 
 
 def cache_dir() -> Path:
-    """The user's cache folder for mtab: ``$MTAB_CACHE``, else ``$XDG_CACHE_HOME/mtab``, else ``~/.cache/mtab``."""
+    """The user's cache folder: ``$MTAB_CACHE``, else ``$XDG_CACHE_HOME/mtab``, else ``~/.cache/mtab``."""
     if chosen := os.environ.get("MTAB_CACHE"):
         return Path(chosen)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mtab"

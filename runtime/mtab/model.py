@@ -1,17 +1,18 @@
 """`load` a bundle, `Model.predict` the emotion of utterances."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
 
 import numpy as np
 
-from mtab.bundle import Bundle, open_bundle
+from mtab.audio import SAMPLE_RATE
+from mtab.bundle import CONFIG, Bundle, open_bundle
 from mtab.engine import OnnxRuntimeEngine
 from mtab.errors import AudioError, BundleError, MtabError, TextError
 from mtab.graphs import FUSED
-from mtab.preprocess import Features, Preprocessor
+from mtab.preprocess import CONFIG_FILE, TOKENIZER_FILE, Features, Preprocessor
 
 Audio = str | Path | np.ndarray
 """A file, or samples of shape (samples,) or (samples, channels)."""
@@ -71,37 +72,66 @@ class Model:
         sampling_rate: int = ...,
         batch_size: int = ...,
     ) -> list[Result]: ...
+    @overload
+    def predict(
+        self, audio: None, text: Sequence[str | None], *, sampling_rate: int = ..., batch_size: int = ...
+    ) -> list[Result]: ...
     def predict(
         self,
-        audio: Audio | None | Sequence[Audio | None],
-        text: str | None | Sequence[str | None] = None,
+        audio: Audio | Sequence[Audio | None] | None,
+        text: str | Sequence[str | None] | None = None,
         *,
-        sampling_rate: int = 16_000,
+        sampling_rate: int = SAMPLE_RATE,
         batch_size: int = 8,
     ) -> Result | list[Result]:
-        """The emotion of one utterance, or of a list of them in batches of utterances of like length.
+        """The emotion of one utterance, or of a list of them, in the list's order.
 
-        ``sampling_rate`` is that of samples given as arrays. Raises `AudioError` or `TextError`, naming the
-        utterance, for input that cannot be used or a modality that this model cannot do without.
+        ``audio`` is a file, or an array (samples,) or (samples, channels) at ``sampling_rate`` Hz; ``text`` is
+        its transcript. Of a list, up to ``batch_size`` utterances of like length are computed at once; no
+        batch changes an answer. Without ``audio`` a list of texts is a list of utterances.
+
+        Raises `AudioError` or `TextError`, naming the file or the utterance's number (from 0), for input that
+        cannot be used or a modality that this model cannot do without; `MtabError` if there is not a
+        transcript for each; `EngineError` if the engine fails, as for want of memory.
         """
-        if audio is None or isinstance(audio, (str, Path, np.ndarray)):
-            if text is not None and not isinstance(text, str):
-                raise MtabError(f"{len(text)} transcripts for one utterance, expected one")
-            return self.answer([self._read(audio, text, sampling_rate)])[0]
-        texts = [None] * len(audio) if text is None else text
-        if isinstance(texts, str) or len(texts) != len(audio):
-            found = "one transcript" if isinstance(texts, str) else f"{len(texts)} transcripts"
-            raise MtabError(f"{found} for {len(audio)} utterances, expected one each")
-        features = [self._read(a, t, sampling_rate) for a, t in zip(audio, texts, strict=True)]
+        one = audio is None or isinstance(audio, (str, Path, np.ndarray))
+        if one and (text is None or isinstance(text, str)):
+            return self.answer([self.read(audio, text, sampling_rate=sampling_rate)])[0]
+        features = [
+            self.read(a, t, sampling_rate=sampling_rate, name=_name(a, f"utterance {i}"))
+            for i, (a, t) in enumerate(_pairs(audio, text))
+        ]
         return self.answer(features, batch_size)
 
-    def _read(self, audio: Audio | None, text: str | None, sampling_rate: int) -> Features:
-        features = self.preprocess(audio, text, sampling_rate=sampling_rate)
-        self.check(features, str(audio) if isinstance(audio, (str, Path)) else "utterance")
+    def read(
+        self,
+        audio: Audio | None,
+        text: str | None,
+        *,
+        sampling_rate: int = SAMPLE_RATE,
+        start: float | None = None,
+        end: float | None = None,
+        name: str | None = None,
+    ) -> Features:
+        """Preprocess one utterance, for `answer`; of ``audio`` the part from ``start`` to ``end`` seconds.
+
+        Raises `AudioError` and `TextError` as `predict`; ``name`` is the utterance's there.
+        """
+        name = name or _name(audio, "utterance")
+        try:
+            features = self.preprocess(audio, text, sampling_rate=sampling_rate, start=start, end=end)
+        except (AudioError, TextError) as error:
+            if str(error).startswith(f"{name}:"):
+                raise
+            raise type(error)(f"{name}: {error}") from None
+        self.check(features, name)
         return features
 
     def check(self, features: Features, name: str) -> None:
-        """Refuse an utterance, ``name`` in the error, with modalities that the model cannot answer from."""
+        """Refuse an utterance, ``name`` in the error, with modalities that the model cannot answer from.
+
+        Raises `TextError` for want of a transcript and `AudioError` for want of audio.
+        """
         supported = self.bundle.config.supported_modalities
         if features.modalities in supported:
             return
@@ -111,23 +141,49 @@ class Model:
         raise AudioError(f"{name}: no audio, expected some: {expected}")
 
     def answer(self, features: Sequence[Features], batch_size: int = 8) -> list[Result]:
-        """`predict` for utterances that are preprocessed and checked already."""
-        results: list[Result | None] = [None] * len(features)
+        """`predict` for utterances that `read` has prepared."""
+        if batch_size < 1:
+            raise MtabError(f"batches of {batch_size} utterances, expected 1 or more")
+        results: dict[int, Result] = {}
         for indices in _batches_of_like_length(features, batch_size):
             probabilities = self.run([features[i] for i in indices])["probabilities"]
             for i, row in zip(indices, probabilities, strict=True):
-                results[i] = Result(
-                    label=self.labels[int(row.argmax())],
-                    probabilities=dict(zip(self.labels, row.tolist(), strict=True)),
-                    duration=features[i].seconds,
-                    modalities=features[i].modalities,
-                    text_truncated=features[i].text_truncated,
-                )
-        return [result for result in results if result is not None]
+                results[i] = self._result(features[i], row)
+        return [results[i] for i in range(len(features))]
+
+    def _result(self, features: Features, probabilities: np.ndarray) -> Result:
+        return Result(
+            label=self.labels[int(probabilities.argmax())],
+            probabilities=dict(zip(self.labels, probabilities.tolist(), strict=True)),
+            duration=features.seconds,
+            modalities=features.modalities,
+            text_truncated=features.text_truncated,
+        )
 
     def run(self, features: Sequence[Features]) -> dict[str, np.ndarray]:
-        """One padded batch through the engine: logits, probabilities (B, C), embeddings (B, E), float32."""
+        """One padded batch of B through the engine, float32, in the order of ``features``.
+
+        ``logits`` and ``probabilities`` (B, classes), ``embeddings`` (B, width). Raises `EngineError`.
+        """
         return self.engine.run(self.preprocess.collate(features))
+
+
+def _pairs(
+    audio: Audio | Sequence[Audio | None] | None, text: str | Sequence[str | None] | None
+) -> Iterable[tuple[Audio | None, str | None]]:
+    """Each clip with its transcript, where one of both may be missing altogether."""
+    audio = [None] * len(text or ()) if audio is None else audio
+    text = [None] * len(audio) if text is None else text
+    if isinstance(audio, (str, Path, np.ndarray)) or isinstance(text, str):
+        raise MtabError("one of audio and text is a list, expected both or neither")
+    if len(audio) != len(text):
+        raise MtabError(f"{len(text)} transcripts for {len(audio)} clips, expected one each")
+    return zip(audio, text, strict=True)
+
+
+def _name(audio: Audio | None, otherwise: str) -> str:
+    # As errors write it: without a leading "./".
+    return str(Path(audio)) if isinstance(audio, (str, Path)) else otherwise
 
 
 def _batches_of_like_length(features: Sequence[Features], batch_size: int) -> Iterator[list[int]]:
@@ -143,13 +199,26 @@ def _batches_of_like_length(features: Sequence[Features], batch_size: int) -> It
 def load(bundle: Path | str, device: str = "cpu", threads: int | None = None, verify: bool = True) -> Model:
     """Open a bundle on a device: ``cpu``, ``cuda`` or ``cuda:N``, with ``threads`` (None: one a core).
 
-    Raises `BundleError` or `ConfigError` for a bundle that is incomplete, changed or of another version
-    (hashes are not checked unless ``verify``), `EngineError` for a device that cannot be used here.
+    The hashes of its files are checked unless not ``verify``; nothing is ever written to it.
+
+    Raises `BundleError` or `ConfigError` for a bundle that is incomplete, changed, of another version or at
+    odds with itself, `EngineError` for a device that cannot be used here and a graph that cannot be read.
     """
     opened = open_bundle(bundle, verify)
     graph = opened.manifest.graphs.get(FUSED.name)
     if graph is None:
         found = ", ".join(opened.manifest.graphs) or "none"
         raise BundleError(f"{opened.folder}: graphs are {found}, expected {FUSED.name}")
+    config = opened.config
+    for name in (CONFIG_FILE, TOKENIZER_FILE) if "text" in config.modalities else (CONFIG_FILE,):
+        opened.path(name)
+    preprocess = Preprocessor.from_folder(opened.folder)
+    if preprocess.config.modalities != config.modalities:
+        found = f"modalities are {list(preprocess.config.modalities)}"
+        raise BundleError(
+            f"{opened.path(CONFIG_FILE)}: {found}, expected {list(config.modalities)} as in {CONFIG}"
+        )
     engine = OnnxRuntimeEngine(opened.path(graph.file), device, threads)
-    return Model(opened, engine, Preprocessor.from_folder(opened.folder))
+    sizes = {"classes": len(config.labels), "embedding": config.embedding_size}
+    engine.require(FUSED.of(config.modalities, sizes))
+    return Model(opened, engine, preprocess)

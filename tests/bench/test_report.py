@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from mtab_bench import pictures
 from mtab_bench import report as rendering
 from mtab_bench.report import protocol_line, to_html, to_text, write_report
 
@@ -88,9 +89,9 @@ def test_page_is_whole_and_needs_nothing_else(any_html: str) -> None:
 
 def test_page_can_be_read_out(any_report: dict[str, Any], any_html: str) -> None:
     page = Page(any_html)
-    pictures = page.all("svg")
-    assert len(pictures) == (4 if any_report["engines"]["pytorch"]["skipped"] else 7)
-    for attributes, _ in pictures:
+    drawn = page.all("svg")
+    assert len(drawn) == (4 if any_report["engines"]["pytorch"]["skipped"] else 7)
+    for attributes, _ in drawn:
         assert attributes["role"] == "img"
         assert attributes["aria-label"]
     for attributes, _ in page.all("th"):
@@ -150,6 +151,12 @@ def test_hostile_names_stay_text(html: str) -> None:
     page = Page(html)
     assert any(text == "<b>joy</b>" for _, text in page.all("th"))
     assert any("neutral & co" in text for _, text in page.all("text"))
+
+
+def test_many_points_are_an_embedded_image(report: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pictures, "MAX_VECTOR_POINTS", 0)
+    images = Page(pictures.parity_scatter(report, "onnxruntime")).all("image")
+    assert [(attributes["href"] or "")[:22] for attributes, _ in images] == ["data:image/png;base64,"]
 
 
 def test_control_characters_in_a_label(report: dict[str, Any]) -> None:

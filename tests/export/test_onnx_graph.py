@@ -1,5 +1,6 @@
 """The exported graph answers as PyTorch does, for every kind of model, alone and in any padded batch."""
 
+import copy
 import dataclasses
 import json
 import subprocess
@@ -82,42 +83,6 @@ Row = tuple[int | None, int | None]
 """An utterance's samples and tokens; None for a modality that it lacks."""
 
 
-def make_model(config: ModelConfig) -> MulTAB:
-    torch.manual_seed(0)
-    model = MulTAB.from_config(config)
-    with torch.no_grad():
-        # Random weights alone answer every utterance alike, and fresh statistics normalise nothing.
-        model.head.classifier.weight.mul_(20)
-        for name, buffer in model.named_buffers():
-            if name.endswith("running_mean"):
-                buffer.uniform_(-0.1, 0.1)
-            elif name.endswith("running_var"):
-                buffer.uniform_(0.5, 2)
-    return model
-
-
-@dataclass(frozen=True)
-class Exported:
-    model: MulTAB
-    path: Path
-    engine: OnnxRuntimeEngine
-    state_before: dict[str, torch.Tensor]
-
-
-@pytest.fixture(
-    scope="module",
-    params=[
-        pytest.param(name, marks=pytest.mark.slow if name.startswith("preset") else ()) for name in MODELS
-    ],
-)
-def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    model = make_model(MODELS[request.param]).train()
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    path = tmp_path_factory.mktemp("graph") / "model.onnx"
-    export_graph(model, path, 18, METADATA)
-    return Exported(model, path, OnnxRuntimeEngine(path, threads=1), before)
-
-
 def least_samples(model: MulTAB) -> int:
     return 1 if model.audio_encoder is None else model.audio_encoder.min_samples
 
@@ -149,6 +114,44 @@ def pytorch(model: MulTAB, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray
         output = model.eval()(**{name: torch.from_numpy(array) for name, array in batch.items()})
     model.train(training)
     return {name: tensor.numpy() for name, tensor in output._asdict().items()}
+
+
+def make_model(config: ModelConfig) -> MulTAB:
+    torch.manual_seed(0)
+    model = MulTAB.from_config(config)
+    with torch.no_grad():
+        for name, buffer in model.named_buffers():  # fresh statistics normalise nothing
+            if name.endswith("running_mean"):
+                buffer.uniform_(-0.1, 0.1)
+            elif name.endswith("running_var"):
+                buffer.uniform_(0.5, 2)
+        # Random weights alone answer every utterance alike.
+        model.head.classifier.weight.mul_(50)
+        batch, *_ = arrays(model, [(5000, 30), (900, 3), (2500, 11)])
+        model.head.classifier.bias.sub_(torch.from_numpy(pytorch(model, batch)["logits"].mean(axis=0)))
+    return model
+
+
+@dataclass(frozen=True)
+class Exported:
+    model: MulTAB
+    path: Path
+    engine: OnnxRuntimeEngine
+    state_before: dict[str, torch.Tensor]
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=pytest.mark.slow if name.startswith("preset") else ()) for name in MODELS
+    ],
+)
+def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    model = make_model(MODELS[request.param]).train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    path = tmp_path_factory.mktemp("graph") / "model.onnx"
+    export_graph(model, path, 18, METADATA)
+    return Exported(model, path, OnnxRuntimeEngine(path, threads=1), before)
 
 
 def assert_within_tolerance(found: Mapping[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
@@ -210,8 +213,7 @@ def test_the_least_and_the_missing(exported: Exported) -> None:
 def test_the_answers_are_worth_comparing(exported: Exported) -> None:
     """Without this, a graph that ignores its input could pass."""
     batch, *_ = arrays(exported.model, [(5000, 30), (900, 3), (2500, 11)])
-    probabilities = exported.engine.run(batch)["probabilities"]
-    assert np.ptp(probabilities, axis=0).max() > 0.01
+    assert np.ptp(exported.engine.run(batch)["probabilities"], axis=0).max() > 0.05
 
 
 def test_inputs_and_outputs_are_those_of_the_table(exported: Exported) -> None:
@@ -260,13 +262,13 @@ def test_the_model_is_left_as_it_was(exported: Exported) -> None:
     if model.audio_encoder is not None:
         assert parametrize.is_parametrized(model.audio_encoder.backbone.encoder.pos_conv_embed.conv)
     # The two halves of weight norm still learn.
-    output = model(
-        **{name: torch.from_numpy(a) for name, a in next(arrays(model, [(3000, 5), (900, 3)])).items()}
-    )
-    output.logits.sum().backward()
-    assert all(p.grad is not None for name, p in model.named_parameters() if "pos_conv" in name)
+    learner = copy.deepcopy(model)
+    batch, *_ = arrays(model, [(3000, 5), (900, 3)])
+    learner(**{name: torch.from_numpy(array) for name, array in batch.items()}).logits.sum().backward()
+    assert all(p.grad is not None for name, p in learner.named_parameters() if "pos_conv" in name)
 
 
+@pytest.mark.parametrize("exported", ["wavlm alone"], indirect=True)
 def test_another_runtime_agrees(exported: Exported) -> None:
     """ONNX's own reference implementation, written apart from ONNX Runtime."""
     session = onnx.reference.ReferenceEvaluator(onnx.load(exported.path))

@@ -31,7 +31,10 @@ def test_weights_come_back(tmp_path: Path) -> None:
     save_weights(module(1), tmp_path / "w.safetensors")
     model = module(2)
     load_weights(model, tmp_path / "w.safetensors")
-    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), module(1).state_dict().values()))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(model.state_dict().values(), module(1).state_dict().values(), strict=True)
+    )
 
 
 @pytest.mark.parametrize(

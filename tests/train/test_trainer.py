@@ -93,7 +93,9 @@ def test_a_finished_run_is_complete_in_itself(finished: Path, tones: Corpus) -> 
         utterance = test[row["utterance"]]
         arrays = preprocess.collate([preprocess(utterance.audio, utterance.text)])
         with torch.inference_mode():
-            alone = model(**{name: torch.from_numpy(array) for name, array in arrays.items()}).probabilities[0]
+            alone = model(**{name: torch.from_numpy(array) for name, array in arrays.items()}).probabilities[
+                0
+            ]
         assert [float(row[label]) for label in run.model.labels] == pytest.approx(alone.tolist(), abs=1e-5)
 
 
@@ -115,7 +117,10 @@ def test_the_chosen_epoch_is_the_best_on_validation_and_test_is_scored_once(
     rows = [json.loads(line) for line in (tmp_path / "run" / METRICS).read_text().splitlines()]
     best = max(rows, key=lambda row: (row["validation"]["war"], -row["validation"]["loss"]))
     assert results["selected_epoch"] == best["epoch"]
-    ids = [{example.utterance.id for example in part} for part in (trainer.train, trainer.selection, trainer.test)]
+    ids = [
+        {example.utterance.id for example in part}
+        for part in (trainer.train, trainer.selection, trainer.test)
+    ]
     assert not ids[0] & ids[1]
     assert not ids[0] & ids[2]
     assert not ids[1] & ids[2]
@@ -182,7 +187,9 @@ def test_a_run_that_was_stopped_ends_with_the_same_bits(
 COMMAND = "import sys; from mtab_train.cli import main; sys.exit(main())"
 
 
-def test_a_killed_process_resumes_and_ends_with_the_same_bits(tmp_path: Path, start: Start, tones: Corpus) -> None:
+def test_a_killed_process_resumes_and_ends_with_the_same_bits(
+    tmp_path: Path, start: Start, tones: Corpus
+) -> None:
     """SIGKILL at whatever moment it comes, once the first epoch is kept."""
     fit(tmp_path / "whole", start, tones, epochs=6)
     run = begin(tmp_path / "killed", start, tones, epochs=6)
@@ -199,7 +206,9 @@ def test_a_killed_process_resumes_and_ends_with_the_same_bits(tmp_path: Path, st
     assert not list(run.folder.rglob("*.partial*"))
 
 
-def test_cached_encodings_change_nothing_but_the_time(tmp_path: Path, start: Start, tones: Corpus, cache: Path) -> None:
+def test_cached_encodings_change_nothing_but_the_time(
+    tmp_path: Path, start: Start, tones: Corpus, cache: Path
+) -> None:
     frozen = dataclasses.replace(
         start, model=dataclasses.replace(start.model, audio_training="conv-frozen", text_training="frozen")
     )
@@ -230,7 +239,9 @@ def test_a_damaged_cached_encoding_is_named(tmp_path: Path, start: Start, tones:
         trainer.fit()
 
 
-def test_gradients_accumulate_to_those_of_the_larger_batch(tmp_path: Path, start: Start, tones: Corpus) -> None:
+def test_gradients_accumulate_to_those_of_the_larger_batch(
+    tmp_path: Path, start: Start, tones: Corpus
+) -> None:
     """Without batch norm and dropout, two batches of 4 are one of 8 where the parts are equally large."""
     still = {"dropout": 0.0, "num_tab_layers": 0}
     audio = start.model.audio_config or {}
@@ -251,13 +262,17 @@ def test_gradients_accumulate_to_those_of_the_larger_batch(tmp_path: Path, start
     first.train = first.train[:size]
     first.fit()
     second = Trainer(
-        begin(tmp_path / "small", start, tones, batch_size=4, gradient_accumulation_steps=2, **changes), tones, "cpu"
+        begin(tmp_path / "small", start, tones, batch_size=4, gradient_accumulation_steps=2, **changes),
+        tones,
+        "cpu",
     )
     second.train = second.train[:size]
     second.fit()
     assert len(first.history) == len(second.history) == 1
     for key in ("loss", "war"):
-        assert first.history[0]["validation"][key] == pytest.approx(second.history[0]["validation"][key], abs=1e-4)
+        assert first.history[0]["validation"][key] == pytest.approx(
+            second.history[0]["validation"][key], abs=1e-4
+        )
     assert first.scheduler.last_epoch == second.scheduler.last_epoch == size // 8
 
 
@@ -330,4 +345,3 @@ def test_two_processes_train_one_model(tmp_path: Path, start: Start, tones: Corp
     results = json.loads((run.folder / RESULTS).read_text())
     assert results["test"]["utterances"] == 6
     assert results["test"]["war"] > 0.8
-

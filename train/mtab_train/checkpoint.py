@@ -64,7 +64,7 @@ def save_state(
 
     Before the first step there is no ``optimizer`` yet.
     """
-    names = {parameter: name for name, parameter in model.named_parameters()}
+    names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
     moments = {
         f"{names[parameter]}/{key}": torch.as_tensor(value)
         for parameter, values in (optimizer.state if optimizer else {}).items()

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Modality = Literal["audio", "text"]
+from mtab.bundle import Modality
 
 AUDIO_ENCODERS = ("wav2vec2", "hubert", "wavlm")
 TEXT_ENCODERS = ("roberta",)

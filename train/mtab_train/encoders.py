@@ -227,7 +227,9 @@ class TextEncoder(nn.Module):
         mask = valid_mask(lengths.clamp(min=1), input_ids.shape[1])
         positions = torch.arange(input_ids.shape[1], device=input_ids.device) + self.pad_token_id + 1
         hidden = self.backbone.embeddings(
-            input_ids=input_ids, position_ids=positions[None, :].expand_as(input_ids)
+            input_ids=input_ids,
+            token_type_ids=torch.zeros_like(input_ids),
+            position_ids=positions[None, :].expand_as(input_ids),
         )
         for layer in self.backbone.encoder.layer:
             hidden = layer(hidden, attention_mask=mask[:, None, None, :])

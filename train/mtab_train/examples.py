@@ -131,7 +131,7 @@ class ExampleDataset(Dataset[tuple[Example, Features]]):
         batch["labels"] = torch.tensor([example.label for example, _ in items])
         return batch
 
-    def batches(self, indices: Sequence[Sequence[int]], workers: int = 0) -> Iterator[Batch]:
+    def batches(self, indices: Sequence[list[int]], workers: int = 0) -> Iterator[Batch]:
         """Batches of the examples ``indices``, in that order, decoded by ``workers`` processes."""
         yield from DataLoader(
             self,

@@ -17,14 +17,14 @@ def scores(true: Sequence[int], predicted: Sequence[int], labels: Sequence[str])
 
     classes = list(range(len(labels)))
     present = sorted(set(true))
-    recalls = dict(zip(present, recall_score(true, predicted, labels=present, average=None), strict=True))
+    # average=None, one recall a class, is not in scikit-learn's annotations.
+    found: Any = recall_score(true, predicted, labels=present, average=None)  # pyright: ignore[reportArgumentType]
+    recalls = dict(zip(present, found.tolist(), strict=True))
     return {
         "utterances": len(true),
         "war": float(accuracy_score(true, predicted)),
         "uar": float(np.mean(list(recalls.values()))),
-        "weighted_f1": float(
-            f1_score(true, predicted, labels=present, average="weighted", zero_division=0.0)
-        ),
-        "recall": {label: float(recalls[i]) if i in recalls else None for i, label in enumerate(labels)},
+        "weighted_f1": float(f1_score(true, predicted, labels=present, average="weighted")),
+        "recall": {label: recalls.get(i) for i, label in enumerate(labels)},
         "confusion_matrix": confusion_matrix(true, predicted, labels=classes).tolist(),
     }

@@ -155,7 +155,9 @@ def _write_tokenizer(run: Run, texts: Iterable[str]) -> int:
     # Where a checkpoint holds none, transformers makes an empty one.
     most = config.text_config["vocab_size"]
     if not 256 < len(tokenizer) <= most:
-        raise ConfigError(f"{config.text_model}: a tokenizer of {len(tokenizer)} tokens, expected 257 to {most}")
+        raise ConfigError(
+            f"{config.text_model}: a tokenizer of {len(tokenizer)} tokens, expected 257 to {most}"
+        )
     backend.save(str(path))
     return len(tokenizer)
 

@@ -4,7 +4,7 @@ import csv
 import json
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -110,7 +110,7 @@ class Trainer:
             weight_decay=self.config.weight_decay,
         )
         group = self.accelerator.num_processes * self.config.gradient_accumulation_steps
-        self.steps_per_epoch = -(-len(self._batches(0)) // group)
+        self.steps_per_epoch = -(-len(self.batches(0)) // group)
         steps = self.steps_per_epoch * self.config.epochs
         self.scheduler = get_scheduler(
             self.config.lr_scheduler_type, self.optimizer, round(self.config.warmup_ratio * steps), steps
@@ -160,7 +160,7 @@ class Trainer:
         if self.accelerator.is_main_process:
             tqdm.write(line)
 
-    def _batches(self, epoch: int) -> list[list[int]]:
+    def batches(self, epoch: int) -> list[list[int]]:
         """All processes' batches of an epoch, the same for the same seed."""
         random = np.random.default_rng([self.config.seed, epoch])
         return training_batches(lengths(self.train), self.config.batch_size, random, self.config.bucketing)
@@ -172,7 +172,13 @@ class Trainer:
         return [batches[(i * world + rank) % len(batches)] for i in range(share)]
 
     def fit(self) -> dict[str, Any]:
-        """Train to the last epoch; returns what ``results.json`` says."""
+        """Train to the last epoch, score the test utterances; returns what ``results.json`` says."""
+        for _ in self.epochs():
+            pass
+        return self._finish()
+
+    def epochs(self) -> Iterator[dict[str, Any]]:
+        """Train an epoch at a time, keep its state, and give its row of ``metrics.jsonl``."""
         model, optimizer = self.accelerator.prepare(BatchModel(self.model), self.optimizer)
         done = len(self.history)
         board = self._open_board(done) if self.accelerator.is_main_process else None
@@ -193,16 +199,16 @@ class Trainer:
                     self.best = row
                 if self.accelerator.is_main_process:
                     self._record(row, improved, board)
+                yield row
         if board is not None:
             board.close()
         self.accelerator.wait_for_everyone()
-        return self._finish()
 
     def _epoch(self, model: nn.Module, optimizer: Any, epoch: int, progress: tqdm) -> dict[str, Any]:
         # Seeded anew each epoch, so that an epoch depends on the state before it and on nothing else.
         set_seed(int(np.random.SeedSequence([self.config.seed, epoch]).generate_state(1)[0]))
         model.train()
-        batches = self._own(self._batches(epoch))
+        batches = self._own(self.batches(epoch))
         dataset = ExampleDataset(self.train, self.preprocess, self.cache)
         total, right, seen = 0.0, 0, 0
         progress.set_description(f"epoch {epoch}/{self.config.epochs}")
