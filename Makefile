@@ -4,8 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?= build/demo
 DATASET ?= iemocap
-UTTERANCES ?= 1000
-EPOCHS ?= 15
+UTTERANCES ?= 800
+EPOCHS ?= 10
 
 .PHONY: help install demo test lint bench clean
 
@@ -32,8 +32,9 @@ lint: install ## Style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
 
-bench: install ## Epoch times: padded against bucketed batches, with and without cached encoders
-	$(BIN)/mtab-bench training
+bench: install ## Epoch times: padded against bucketed batches, with and without cached frozen layers
+	$(BIN)/mtab-train synth --layout iemocap --out $(DEMO)/bench --utterances 200 --seed 0 --overwrite
+	$(BIN)/mtab-bench training --dataset iemocap --data-dir $(DEMO)/bench
 
 clean: ## Remove what the demo made
 	rm -rf $(DEMO)

@@ -5,7 +5,7 @@ set -euo pipefail
 place=$1
 mkdir -p "$place"
 cd "$place"
-say() { printf '\n\033[1m$ %s\033[0m\n' "$*"; "$@"; }
+say() { echo; echo "$ $*"; "$@"; }
 
 if [ -z "$DATA" ]; then
   DATA=data/$DATASET

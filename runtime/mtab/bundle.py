@@ -19,6 +19,7 @@ CONFIG, MANIFEST = "config.json", "manifest.json"
 Modality = Literal["audio", "text"]
 
 _COMBINATIONS = (("audio", "text"), ("audio",), ("text",))
+"""What a model can answer from, each in the order in which `mtab.preprocess.Features` names it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,21 +37,18 @@ class BundleConfig:
     model_type: Literal["mul-tab"] = "mul-tab"
 
     def __post_init__(self) -> None:
-        if not self.id2label or set(self.id2label) != {str(i) for i in range(len(self.id2label))}:
-            raise ValueError(
-                f"id2label has the keys {', '.join(self.id2label) or 'none'}, expected 0, 1, ..."
-            )
-        if len(set(self.id2label.values())) < len(self.id2label):
+        keys = [str(i) for i in range(len(self.id2label))]
+        if not keys or set(self.id2label) != set(keys):
+            found = ", ".join(self.id2label) or "none"
+            raise ValueError(f"id2label has the keys {found}, expected 0, 1, ...")
+        if len(set(self.labels)) < len(self.labels):
             raise ValueError(f"id2label names {', '.join(self.labels)}, expected different labels")
         if self.modalities not in _COMBINATIONS:
-            raise ValueError(
-                f"modalities are {list(self.modalities)}, expected audio, text, or both in this order"
-            )
+            raise ValueError(f"modalities are {list(self.modalities)}, expected audio, text or both")
         for each in self.supported_modalities:
             if each not in _COMBINATIONS or not set(each) <= set(self.modalities):
-                raise ValueError(
-                    f"supported_modalities hold {list(each)}, expected combinations of {list(self.modalities)}"
-                )
+                found, expected = list(each), list(self.modalities)
+                raise ValueError(f"supported_modalities hold {found}, expected some of {expected}")
         if self.modalities not in self.supported_modalities:
             raise ValueError(
                 f"modalities {list(self.modalities)} are not in supported_modalities, expected them there"
@@ -109,7 +107,7 @@ class Manifest:
             raise ValueError(f"format_version is {self.format_version}, expected {FORMAT_VERSION}")
         for name in self.files:
             path = PurePosixPath(name)
-            plain = name.isprintable() and "\\" not in name and name == str(path)
+            plain = name.isprintable() and "\\" not in name and name == str(path) and path.parts
             if not plain or path.is_absolute() or ".." in path.parts:
                 raise ValueError(f"files names {name!r}, expected a path inside the bundle")
         if CONFIG not in self.files:
@@ -144,7 +142,7 @@ def open_bundle(folder: Path | str, verify: bool = True) -> Bundle:
     """
     folder = Path(folder)
     if not (folder / MANIFEST).is_file():
-        found = "not found" if not folder.exists() else f"holds no {MANIFEST}"
+        found = f"holds no {MANIFEST}" if folder.is_dir() else "is a file" if folder.exists() else "not found"
         raise BundleError(f"{folder}: {found}, expected a bundle made by mtab-export")
     values = read_json(folder / MANIFEST)
     version = values.get("format_version") if isinstance(values, dict) else None
@@ -172,11 +170,13 @@ def _check(folder: Path, name: str, entry: FileEntry, verify: bool) -> None:
     # A link may lead out of the bundle where the name does not.
     if os.path.commonpath([root, os.path.realpath(path)]) != root:
         raise BundleError(f"{path}: leads out of the bundle, expected a file in it")
-    if not path.is_file():
-        raise BundleError(f"{path}: missing, expected as in {MANIFEST}")
-    if (size := path.stat().st_size) != entry.size:
-        raise BundleError(f"{path}: {size} bytes, expected {entry.size}; the bundle was damaged or changed")
-    if verify and (found := sha256(path)) != entry.sha256:
-        raise BundleError(
-            f"{path}: SHA-256 {found[:12]}…, expected {entry.sha256[:12]}…; the bundle was damaged or changed"
-        )
+    damaged = "the bundle was damaged or changed"
+    try:
+        if not path.is_file():
+            raise BundleError(f"{path}: missing, expected as in {MANIFEST}")
+        if (size := path.stat().st_size) != entry.size:
+            raise BundleError(f"{path}: {size} bytes, expected {entry.size}; {damaged}")
+        if verify and (found := sha256(path)) != entry.sha256:
+            raise BundleError(f"{path}: SHA-256 {found[:12]}…, expected {entry.sha256[:12]}…; {damaged}")
+    except OSError as error:
+        raise BundleError(f"{path}: {error.strerror}, expected a file as in {MANIFEST}") from None

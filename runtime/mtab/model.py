@@ -16,6 +16,7 @@ from mtab.preprocess import CONFIG_FILE, TOKENIZER_FILE, Features, Preprocessor
 
 Audio = str | Path | np.ndarray
 """A file, or samples of shape (samples,) or (samples, channels)."""
+_CLIP = (str, Path, np.ndarray)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,16 +87,15 @@ class Model:
     ) -> Result | list[Result]:
         """The emotion of one utterance, or of a list of them, in the list's order.
 
-        ``audio`` is a file, or an array (samples,) or (samples, channels) at ``sampling_rate`` Hz; ``text`` is
-        its transcript. Of a list, up to ``batch_size`` utterances of like length are computed at once; no
+        ``audio`` is a file, or an array (samples,) or (samples, channels) at ``sampling_rate`` Hz; ``text``
+        is its transcript. Of a list, up to ``batch_size`` utterances of like length are computed at once; no
         batch changes an answer. Without ``audio`` a list of texts is a list of utterances.
 
         Raises `AudioError` or `TextError`, naming the file or the utterance's number (from 0), for input that
         cannot be used or a modality that this model cannot do without; `MtabError` if there is not a
         transcript for each; `EngineError` if the engine fails, as for want of memory.
         """
-        one = audio is None or isinstance(audio, (str, Path, np.ndarray))
-        if one and (text is None or isinstance(text, str)):
+        if (audio is None or isinstance(audio, _CLIP)) and (text is None or isinstance(text, str)):
             return self.answer([self.read(audio, text, sampling_rate=sampling_rate)])[0]
         features = [
             self.read(a, t, sampling_rate=sampling_rate, name=_name(a, f"utterance {i}"))
@@ -172,13 +172,13 @@ def _pairs(
     audio: Audio | Sequence[Audio | None] | None, text: str | Sequence[str | None] | None
 ) -> Iterable[tuple[Audio | None, str | None]]:
     """Each clip with its transcript, where one of both may be missing altogether."""
-    audio = [None] * len(text or ()) if audio is None else audio
-    text = [None] * len(audio) if text is None else text
-    if isinstance(audio, (str, Path, np.ndarray)) or isinstance(text, str):
+    if isinstance(audio, _CLIP) or isinstance(text, str):
         raise MtabError("one of audio and text is a list, expected both or neither")
-    if len(audio) != len(text):
-        raise MtabError(f"{len(text)} transcripts for {len(audio)} clips, expected one each")
-    return zip(audio, text, strict=True)
+    audios = [None] * len(text or ()) if audio is None else audio
+    texts = [None] * len(audios) if text is None else text
+    if len(audios) != len(texts):
+        raise MtabError(f"{len(texts)} transcripts for {len(audios)} clips, expected one each")
+    return zip(audios, texts, strict=True)
 
 
 def _name(audio: Audio | None, otherwise: str) -> str:

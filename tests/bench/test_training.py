@@ -1,0 +1,43 @@
+"""`mtab-bench training`: the same training each way, and figures that are what they say."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from mtab.data import Corpus
+from mtab_bench.cli import main
+from mtab_bench.training import measure_training
+from mtab_train.config import PRESETS, Preset
+from mtab_train.start import Start
+
+
+@pytest.fixture(autouse=True)
+def nano_preset(start: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(PRESETS, "tiny", Preset(start.model, start.train))
+    monkeypatch.setenv("MTAB_CACHE", str(tmp_path / "cache"))
+
+
+def test_four_ways_to_run_the_same_epochs(tones: Corpus, tmp_path: Path) -> None:
+    measured = measure_training(tones, "tiny", batch_size=8, epochs=2)
+    two, plain, bucketed, cached = measured
+    assert all(len(each["seconds"]) == len(each["losses"]) == 2 for each in measured)
+    assert all(min(each["seconds"]) > 0 for each in measured)
+    assert 1 <= bucketed["padding"] < plain["padding"]
+    assert two["padding"] < plain["padding"]
+    # Batches are the same with the cache, and so is the training.
+    assert cached["losses"] == pytest.approx(bucketed["losses"], abs=1e-3)
+    assert list((tmp_path / "cache").rglob("*.npy"))
+
+
+def test_the_command(tones: Corpus) -> None:
+    arguments = ["training", "--dataset", "manifest", "--data-dir", str(tones.root), "--epochs", "1"]
+    done = CliRunner().invoke(main, [*arguments, "--json", "--utterances", "30"])
+    assert done.exit_code == 0, done.output
+    report = json.loads(done.stdout[done.stdout.index("{\n") :])
+    assert report["variants"][0]["name"] == "batches of 2, as they come"
+    assert {"cpu", "instruction_sets"} <= report["machine"].keys()
+    table = CliRunner().invoke(main, arguments)
+    assert "bucketed, frozen layers cached" in table.output
+    assert "1.00" in table.output

@@ -1,0 +1,143 @@
+"""Bundles: of a model that answers without a modality, and of ones that can be worked out by hand."""
+
+import dataclasses
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner
+from onnx import TensorProto, helper, numpy_helper
+
+from mtab.bundle import Manifest, file_entries
+from mtab.config import from_dict, to_dict
+from mtab.data import Corpus
+from mtab_train.start import Start, begin_run
+
+ELEMENTS = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64}
+
+
+@pytest.fixture(scope="session")
+def drop_run(tmp_path_factory: pytest.TempPathFactory, start: Start, tones: Corpus) -> Path:
+    """A run of a model that learned to do without audio and without text."""
+    from mtab_train.trainer import Trainer
+
+    folder = tmp_path_factory.mktemp("runs") / "drop"
+    model = dataclasses.replace(start.model, modality_dropout=0.3)
+    start = dataclasses.replace(start, model=model, train=dataclasses.replace(start.train, epochs=1))
+    Trainer(begin_run(folder, start, tones, "speaker", "speaker-0"), tones, "cpu", cache=False).fit()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def drop_bundle(drop_run: Path) -> Path:
+    """Its bundle."""
+    from mtab_export.cli import main
+
+    done = CliRunner().invoke(main, ["--checkpoint", str(drop_run)])
+    assert done.exit_code == 0, done.output
+    return drop_run / "bundle"
+
+
+@pytest.fixture
+def copied(tone_bundle: Path, tmp_path: Path) -> Path:
+    """A copy of the tones' bundle that a test may spoil."""
+    return shutil.copytree(tone_bundle, tmp_path / "bundle")
+
+
+def seal(bundle: Path) -> None:
+    """Make the manifest agree with the files again."""
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest["files"] = {name: to_dict(entry) for name, entry in file_entries(bundle).items()}
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+
+
+@pytest.fixture
+def change() -> Callable[..., None]:
+    """``change(bundle, file, edit)`` passes a JSON file's values to ``edit`` and makes the hashes right."""
+
+    def apply(bundle: Path, name: str, edit: Callable[[dict], object]) -> None:
+        values = json.loads((bundle / name).read_text())
+        edit(values)
+        (bundle / name).write_text(json.dumps(values))
+        if name != "manifest.json":
+            seal(bundle)
+
+    return apply
+
+
+@pytest.fixture
+def counting_bundle(tone_bundle: Path, tmp_path: Path) -> Callable[[str], Path]:
+    """Makes the bundle of a model of one modality whose logits are an utterance's length and 0.
+
+    The length is in samples at 16 kHz divided by 16,000 (seconds), or in tokens.
+    """
+
+    def make(modality: str) -> Path:
+        folder = shutil.copytree(tone_bundle, tmp_path / f"counts-{modality}")
+        (folder / "model.onnx.data").unlink()
+        audio = modality == "audio"
+        values, lengths = ("input_values", "audio_lengths") if audio else ("input_ids", "text_lengths")
+        inputs = [
+            helper.make_tensor_value_info(
+                values, ELEMENTS["float32" if audio else "int64"], ["batch", "samples" if audio else "tokens"]
+            ),
+            helper.make_tensor_value_info(lengths, TensorProto.INT64, ["batch"]),
+        ]
+        widths = {"logits": 2, "probabilities": 2, "embeddings": 1}
+        outputs = [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", width])
+            for name, width in widths.items()
+        ]
+        constants = {
+            "unit": np.array(16_000 if audio else 1, np.float32),
+            "column": np.array([1], np.int64),
+            "ones": np.array([[1, 0]], np.float32),
+        }
+        nodes = [
+            helper.make_node("Cast", [lengths], ["count"], to=TensorProto.FLOAT),
+            helper.make_node("Div", ["count", "unit"], ["length"]),
+            helper.make_node("Unsqueeze", ["length", "column"], ["embeddings"]),
+            helper.make_node("Mul", ["embeddings", "ones"], ["logits"]),
+            helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+        ]
+        graph = helper.make_graph(
+            nodes, "counts", inputs, outputs, [numpy_helper.from_array(v, k) for k, v in constants.items()]
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+        onnx.save(model, folder / "model.onnx")
+        for name, edit in {
+            "config.json": {"supported_modalities": [[modality]], "embedding_size": 1},
+            "preprocessor_config.json": {},
+        }.items():
+            values = json.loads((folder / name).read_text()) | {"modalities": [modality]} | edit
+            (folder / name).write_text(json.dumps(values))
+        if audio:
+            (folder / "tokenizer.json").unlink()
+        seal(folder)
+        from_dict(Manifest, json.loads((folder / "manifest.json").read_text()), folder)
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def own_mounts(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """``own_mounts(script, *arguments)`` runs a shell script that may mount what nobody else sees."""
+
+    def run(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+        command = ["unshare", "--map-root-user", "--mount", "sh", "-c", script, "sh", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    folder = tmp_path_factory.mktemp("mount")
+    try:
+        done = run('mount -t tmpfs -o size=64k none "$1"', folder)
+    except FileNotFoundError:
+        pytest.skip("a mount of one's own needs unshare (Linux)")
+    if done.returncode:
+        pytest.skip(f"a mount of one's own is not allowed here ({done.stderr.strip()})")
+    return run

@@ -1,0 +1,177 @@
+"""What the commands share: failures in one line with the right exit code, tables that line up."""
+
+import errno
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mtab.console import EXTRA_OF_MODULE, Command, Group, install_hint, table
+from mtab.errors import AudioError, MtabError
+
+
+def invoke(failure: BaseException, group: bool = False) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of a command that fails."""
+
+    def fail() -> None:
+        click.echo("so far")
+        raise failure
+
+    command = click.command(cls=Command, name="mtab")(fail)
+    arguments = []
+    if group:
+        command = Group("mtab", {"fail": click.command(cls=Command)(fail)})
+        arguments = ["fail"]
+    done = CliRunner().invoke(command, arguments, prog_name="mtab")
+    return done.exit_code, done.stdout, done.stderr
+
+
+def os_error(number: int, *names: str) -> OSError:
+    return OSError(number, os.strerror(number), *names)
+
+
+@pytest.mark.parametrize("group", [False, True])
+@pytest.mark.parametrize(
+    ("failure", "line"),
+    [
+        (MtabError("a.json: no"), "Error: a.json: no"),
+        (AudioError("a.wav:\n  two\n\nlines\t here "), "Error: a.wav: two lines here"),
+        (ModuleNotFoundError("No", name="torch.nn"), "Error: mtab needs torch, which is not installed: "),
+        (os_error(errno.ENOSPC, "/full/x"), "Error: /full/x: No space left on device"),
+        (os_error(errno.ENOSPC), "Error: reading or writing: No space left on device"),
+        (os_error(errno.EDQUOT, "x"), "Error: x: Disk quota exceeded"),
+        (os_error(errno.EFBIG, "x"), "Error: x: File too large"),
+        (os_error(errno.EIO, "x"), "Error: x: Input/output error"),
+        (os_error(errno.EROFS, "x"), "Error: x: Read-only file system"),
+        (PermissionError(errno.EACCES, "Permission denied", "x"), "Error: x: Permission denied"),
+        (FileNotFoundError(errno.ENOENT, "No such file", "x"), "Error: x: No such file"),
+        (IsADirectoryError(errno.EISDIR, "Is a directory", "x"), "Error: x: Is a directory"),
+        (NotADirectoryError(errno.ENOTDIR, "Not a directory", "x"), "Error: x: Not a directory"),
+        (FileExistsError(errno.EEXIST, "File exists", "x"), "Error: x: File exists"),
+        (os_error(errno.ENAMETOOLONG, "x"), "Error: x: File name too long"),
+        (OSError("no connection\nto the hub"), "Error: no connection to the hub"),
+        (MemoryError("Unable to allocate 7 GiB"), "Error: not enough memory (Unable to allocate 7 GiB)"),
+        (MemoryError(), "Error: not enough memory"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else None,
+)
+def test_a_failure_is_one_line(failure: BaseException, line: str, group: bool) -> None:
+    code, out, err = invoke(failure, group)
+    assert (code, out) == (1, "so far\n")
+    assert err.startswith(line)
+    assert err.endswith("\n")
+    assert err.count("\n") == 1
+
+
+def test_a_missing_extra_is_named() -> None:
+    _, _, err = invoke(ModuleNotFoundError("No module", name="onnxruntime.capi"))
+    assert err == "Error: mtab needs onnxruntime, which is not installed: pip install 'mtab[cpu]'\n"
+    assert install_hint("av", "reading films") == (
+        "reading films needs av, which is not installed: pip install 'mtab[video]'"
+    )
+
+
+def test_extras_are_those_of_the_distribution() -> None:
+    """Every hint names an extra that exists and that brings the module."""
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    packages = {"sklearn": "scikit-learn", "espeakng_loader": "espeakng-loader"}
+    for module, extra in EXTRA_OF_MODULE.items():
+        needed = [re.split(r"[<>=\[]", each)[0] for each in project["optional-dependencies"][extra]]
+        assert packages.get(module, module) in needed
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [ValueError("ours"), KeyError("k"), ModuleNotFoundError("No", name="nowhere"), AssertionError()],
+)
+def test_a_fault_of_ours_keeps_its_traceback(failure: Exception) -> None:
+    code, _, err = invoke(failure)
+    assert code == 1
+    assert not err.startswith("Error: ")
+
+
+def test_interrupted() -> None:
+    assert invoke(KeyboardInterrupt()) == (130, "so far\n", "Interrupted\n")
+
+
+def test_wrong_use_is_exit_2() -> None:
+    assert invoke(click.UsageError("give --this"))[0] == 2
+
+
+def run_script(body: str, stdout: Any = subprocess.PIPE) -> "subprocess.Popen[str]":
+    code = "import click, time\nfrom mtab.console import Command\n@click.command(cls=Command)\ndef main():\n"
+    code += textwrap.indent(body, "    ") + "\nmain()\n"
+    command = [sys.executable, "-c", code]
+    return subprocess.Popen(command, stdout=stdout, stderr=subprocess.PIPE, text=True)
+
+
+def test_ctrl_c() -> None:
+    process = run_script("click.echo('begun')\ntime.sleep(60)")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "begun\n"
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (130, "Interrupted\n")
+
+
+def test_nobody_reads_on() -> None:
+    """As behind ``| head -1``: click ends it without a word."""
+    process = run_script("for i in range(200_000): click.echo(f'line {i}')")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "line 0\n"
+    process.stdout.close()
+    assert process.stderr is not None
+    assert (process.stderr.read(), process.wait(timeout=30)) == ("", 1)
+
+
+def test_output_to_a_full_disk() -> None:
+    with Path("/dev/full").open("w") as full:
+        process = run_script("click.echo('x')", stdout=full)
+        _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (1, "Error: reading or writing: No space left on device\n")
+
+
+def test_a_table_lines_up() -> None:
+    rows = [("a.wav", "anger", "0.5", "+1.25 ms", "12.0%", "1e-05"), ("longer.wav", "joy", 10, "-", "", "-3")]
+    assert table(rows, ("file", "label", "p", "time", "", "difference")).splitlines() == [
+        "file        label    p      time         difference",
+        "----------  -----  ---  --------  -----  ----------",
+        "a.wav       anger  0.5  +1.25 ms  12.0%       1e-05",
+        "longer.wav  joy     10         -                 -3",
+    ]
+
+
+def test_names_that_begin_with_a_digit_are_no_numbers() -> None:
+    lines = table([("03a01Fa.wav", "1"), ("1.wav", "20"), ("7", "3")], ("file", "n")).splitlines()
+    assert lines[2:] == ["03a01Fa.wav   1", "1.wav        20", "7             3"]
+
+
+def test_a_table_without_rows() -> None:
+    assert table([], ("a", "b")) == "a  b\n-  -"
+
+
+cells = st.text(st.characters(codec="ascii", exclude_categories=["Cc"]), max_size=8)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.tuples(cells, st.integers().map(str)), min_size=1, max_size=5))
+def test_every_cell_stands_in_its_column(rows: list[tuple[str, str]]) -> None:
+    header, rule, *lines = table(rows, ("name", "number")).splitlines()
+    widths = [len(dashes) for dashes in rule.split()]
+    assert len(lines) == len(rows)
+    for line, row in zip(lines, rows, strict=True):
+        padded = line.ljust(sum(widths) + 2)
+        assert padded[: widths[0]].strip() == row[0].strip()
+        assert padded[widths[0] + 2 :] == row[1].rjust(widths[1])
+    assert header.split() == ["name", "number"]
