@@ -11,7 +11,8 @@ import numpy as np
 from tqdm import tqdm
 
 from mtab.data import Corpus, Problem, Utterance, corpus_hash, make_folds, read_corpus, validate
-from mtab.errors import AudioError, BundleError, DataError, EngineError, TextError
+from mtab.data.reading import read_utterances
+from mtab.errors import BundleError, DataError, EngineError
 from mtab.machine import OtherLoad, describe_machine, usable_cores
 from mtab.model import Model, load
 from mtab.preprocess import Features
@@ -145,20 +146,16 @@ def read_held_out(model: Model, dataset: str, data_dir: Path | None) -> HeldOut:
     if training["fold"] not in folds:
         raise DataError(f"{corpus.root}: no fold {training['fold']!r}, expected one of {', '.join(folds)}")
     usable, features, seconds, problems = [], [], [], list(corpus.problems)
-    for utterance in tqdm(
-        folds[training["fold"]].test, desc="reading", unit="utt", disable=None, leave=False
-    ):
-        start, end = utterance.span
+    shown = tqdm(folds[training["fold"]].test, desc="reading", unit="utt", disable=None, leave=False)
+    begun = time.perf_counter()
+    for utterance, read in read_utterances(shown, model.preprocess, model.bundle.config.supported_modalities):
+        if isinstance(read, Problem):
+            problems.append(read)
+        else:
+            seconds.append(time.perf_counter() - begun)
+            usable.append(utterance)
+            features.append(read)
         begun = time.perf_counter()
-        try:
-            read = model.preprocess(utterance.audio, utterance.text, start=start, end=end)
-            model.check(read, utterance.id)
-        except (AudioError, TextError) as error:
-            problems.append(Problem(utterance.audio or corpus.root, f"{error}; {utterance.id} left out"))
-            continue
-        seconds.append(time.perf_counter() - begun)
-        usable.append(utterance)
-        features.append(read)
     if not usable:
         raise DataError(
             f"{corpus.root}: no test utterance that the bundle can use; the first: {problems[-1]}"

@@ -25,8 +25,9 @@ from mtab.bundle import (
 )
 from mtab.config import to_dict
 from mtab.data import Corpus, Utterance, corpus_hash, read_corpus, validate
+from mtab.data.reading import read_utterances
 from mtab.engine import OnnxRuntimeEngine
-from mtab.errors import AudioError, BundleError, ConfigError, DataError, TextError
+from mtab.errors import BundleError, ConfigError, DataError
 from mtab.files import atomic_folder, read_json, sha256, write_json
 from mtab.graphs import FUSED
 from mtab.machine import describe_machine
@@ -126,16 +127,12 @@ def _read(
 ) -> list[tuple[Utterance, Features]]:
     """Those that the model can answer among ``most`` drawn evenly from all."""
     indices = np.linspace(0, len(utterances) - 1, min(len(utterances), most)).round().astype(int)
-    drawn = [utterances[i] for i in indices]
-    read: list[tuple[Utterance, Features]] = []
-    for utterance in tqdm(drawn, desc="reading", unit="utt", disable=None, leave=False):
-        start, end = utterance.span
-        try:
-            features = preprocess(utterance.audio, utterance.text, start=start, end=end)
-        except (AudioError, TextError):
-            continue
-        if features.modalities in run.model.supported_modalities:
-            read.append((utterance, features))
+    drawn = tqdm([utterances[i] for i in indices], desc="reading", unit="utt", disable=None, leave=False)
+    read = [
+        (utterance, features)
+        for utterance, features in read_utterances(drawn, preprocess, run.model.supported_modalities)
+        if isinstance(features, Features)
+    ]
     if not read:
         raise DataError(
             f"{run.folder}: none of {len(utterances)} utterances can be read, expected some to compare on"

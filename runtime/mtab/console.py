@@ -16,6 +16,7 @@ EXTRA_OF_MODULE = {
     "av": "video",
     "espeakng_loader": "dev",
     "jinja2": "bench",
+    "markupsafe": "bench",
     "matplotlib": "bench",
     "onnx": "export",
     "onnxruntime": "cpu",
@@ -34,7 +35,8 @@ _NUMBER = re.compile(r"|-|[+-]?[\d,]*\.?\d+(e[+-]?\d+)?(%| \S+)?")
 
 def install_hint(module: str, needed_by: str) -> str:
     """One line that says which extra to install for ``module``."""
-    extra = EXTRA_OF_MODULE[module]
+    # What trains is a part of what exports.
+    extra = "export" if needed_by == "mtab-export" else EXTRA_OF_MODULE[module]
     return f"{needed_by} needs {module}, which is not installed: pip install 'mtab[{extra}]'"
 
 

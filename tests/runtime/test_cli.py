@@ -120,7 +120,10 @@ def test_table(drop_bundle: Path, clip: Path, tmp_path: Path) -> None:
     assert (code, err) == (0, "")
     header, rule, *lines = out.splitlines()
     starts = [i for i in range(len(rule)) if rule[i] == "-" and (i == 0 or rule[i - 1] == " ")]
-    cells = [[line[a:b].strip() for a, b in zip(starts, [*starts[1:], None])] for line in [header, *lines]]  # noqa: B905
+    cells = [
+        [line[a:b].strip() for a, b in zip(starts, [*starts[1:], None], strict=True)]
+        for line in [header, *lines]
+    ]
     found = answers(drop_bundle, "--manifest", tmp_path / "m.csv")
     assert cells[0] == ["utterance", "label", "high", "low", "seconds", "from", ""]
     for row, expected in zip(cells[1:], found, strict=True):

@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,7 +11,8 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from mtab.data import Problem, Utterance
-from mtab.errors import AudioError, DataError, TextError
+from mtab.data.reading import read_utterances
+from mtab.errors import DataError
 from mtab.preprocess import Features, Preprocessor
 from mtab_train.config import ModelConfig
 from mtab_train.encoder_cache import EncoderCache
@@ -65,16 +65,12 @@ def prepare(
     clip longer than ``max_seconds`` is cut to it. Raises `DataError` if nothing is left of something.
     """
     examples, problems, clips_cut = [], [], 0
-    for utterance in tqdm(utterances, desc=name, unit="utt", disable=None, leave=False):
+    shown = tqdm(utterances, desc=name, unit="utt", disable=None, leave=False)
+    for utterance, features in read_utterances(shown, preprocess, config.supported_modalities):
+        if isinstance(features, Problem):
+            problems.append(features)
+            continue
         start, end = utterance.span
-        try:
-            features = preprocess(utterance.audio, utterance.text, start=start, end=end)
-        except (AudioError, TextError) as error:
-            problems.append(Problem(utterance.audio or Path(utterance.id), str(error)))
-            continue
-        if features.modalities not in config.supported_modalities:
-            problems.append(_lacking(utterance, features, config))
-            continue
         if max_seconds is not None and features.seconds is not None and features.seconds > max_seconds:
             end = (start or 0.0) + max_seconds
             features = preprocess(utterance.audio, utterance.text, start=start, end=end)
@@ -97,12 +93,6 @@ def prepare(
     if utterances and not examples:
         raise DataError(f"none of {len(utterances)} utterances can be used; the first: {problems[0]}")
     return Prepared(tuple(examples), tuple(problems), clips_cut)
-
-
-def _lacking(utterance: Utterance, features: Features, config: ModelConfig) -> Problem:
-    found = " and ".join(features.modalities) or "neither audio nor text"
-    expected = " or ".join(" and ".join(each) for each in config.supported_modalities)
-    return Problem(utterance.audio or Path(utterance.id), f"{utterance.id} has {found}, expected {expected}")
 
 
 class ExampleDataset(Dataset[tuple[Example, Features]]):

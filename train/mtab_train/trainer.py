@@ -31,6 +31,8 @@ from mtab_train.model import MulTAB, Output, count_parameters
 from mtab_train.run import METRICS, PREDICTIONS, RESULTS, Run, run_parts
 from mtab_train.sampling import evaluation_batches, training_batches
 
+PROBLEMS_SHOWN = 10
+
 
 class BatchModel(nn.Module):
     """The model on a `Batch`, in which cached encodings may stand for what is frozen."""
@@ -127,7 +129,7 @@ class Trainer:
 
     def _prepare(self, corpus: Corpus) -> Sequence[tuple[Example, ...]]:
         """The examples to train on, to choose an epoch by, and to score."""
-        self.problems, self.clips_cut, examples = list(corpus.problems), 0, []
+        problems, self.clips_cut, examples = list(corpus.problems), 0, []
         for name, utterances in run_parts(self.run, corpus).items():
             limit = self.config.max_seconds if name == "training" else None
             prepared = prepare(utterances, self.preprocess, self.run.model, limit, f"reading {name} part")
@@ -136,10 +138,14 @@ class Trainer:
                     f"{corpus.root}: no {name} utterance of {self.run.config.fold}, expected some"
                 )
             examples.append(prepared.examples)
-            self.problems += prepared.problems
+            problems += prepared.problems
             self.clips_cut += prepared.clips_cut
-        if self.problems:
-            self._say(f"{len(self.problems)} problems skipped, the first: {self.problems[0]}")
+        # By the paper's protocol one part selects and is scored.
+        self.problems = tuple(dict.fromkeys(problems))
+        for problem in self.problems[:PROBLEMS_SHOWN]:
+            self._say(f"skipped: {problem}")
+        if len(self.problems) > PROBLEMS_SHOWN:
+            self._say(f"... {len(self.problems)} problems skipped in all")
         if self.clips_cut:
             self._say(f"{self.clips_cut} training clips cut to {self.config.max_seconds:g} s")
         return examples
@@ -219,9 +225,8 @@ class Trainer:
                 drop_modalities(batch, self.run.model.modality_dropout)
             last = index % self.config.gradient_accumulation_steps == 0 or index == len(batches)
             with nullcontext() if last else self.accelerator.no_sync(model):
-                with self.accelerator.autocast():
-                    logits = model(batch).logits
-                loss = self.loss(logits.float(), batch["labels"])
+                logits = model(batch).logits
+                loss = self.loss(logits, batch["labels"])
                 self.accelerator.backward(loss)
             total += loss.item() * len(logits)
             right += int((logits.argmax(dim=1) == batch["labels"]).sum())
@@ -264,9 +269,7 @@ class Trainer:
         answers: list[tuple[int, np.ndarray]] = []
         with torch.inference_mode():
             for indices, batch in zip(own, dataset.batches(own, self.workers), strict=True):
-                answers += zip(
-                    indices, model(self._to_device(batch)).logits.float().cpu().numpy(), strict=True
-                )
+                answers += zip(indices, model(self._to_device(batch)).logits.cpu().numpy(), strict=True)
         answers = sorted(gather_object(answers), key=lambda answer: answer[0])
         logits = torch.from_numpy(np.stack([row for _, row in answers]))
         true = torch.tensor([example.label for example in examples])
