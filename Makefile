@@ -16,7 +16,6 @@ install: $(VENV)/.installed ## Virtual environment with everything in it
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet --editable '.[cpu,video,train,export,bench,dev]'
 	touch $@
 
@@ -25,7 +24,7 @@ demo: install ## The main job once: train, export, predict, bench (DATA=folder D
 	  bash bench/demo.sh $(DEMO)
 
 test: install ## The tests
-	$(BIN)/pytest -q -n 2
+	$(BIN)/pytest -q -n auto
 
 lint: install ## Style and types
 	$(BIN)/ruff check .

@@ -3,6 +3,7 @@
 # it a synthetic one is spoken.
 set -euo pipefail
 place=$1
+[ -z "$DATA" ] || DATA=$(realpath "$DATA")
 mkdir -p "$place"
 cd "$place"
 say() { echo; echo "$ $*"; "$@"; }
@@ -18,7 +19,11 @@ say "${fit[@]}" --modalities audio --out runs/audio
 say "${fit[@]}" --modalities text --out runs/text
 say "${fit[@]}" --out runs/full
 say mtab-export --overwrite
-clip=$(cut -d, -f1 <(tail -n 1 runs/full/predictions.csv))
-audio=$(find -L "$DATA" -name "$clip.*" -type f | head -n 1)
-say mtab predict runs/full/bundle "$audio" --text "I never said that!"
+
+# A held-out clip, wherever the layout keeps it.
+name=$(tail -n 1 runs/full/predictions.csv | cut -d, -f1)
+name=$(basename "${name#test_}")
+[ -d "$DATA" ] && root=$DATA || root=$(dirname "$DATA")
+clip=$(find -L "$root" \( -name "$name" -o -name "$name.wav" -o -name "$name.flac" -o -name "$name.mp4" \) -print -quit)
+say mtab predict runs/full/bundle "$clip" --text "I never said that!"
 say mtab-bench "${corpus[@]}" --overwrite
