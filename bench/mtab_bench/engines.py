@@ -56,12 +56,7 @@ def pytorch_engine(bundle: Bundle, checkpoint: Path | None, threads: int) -> Eng
     model = load_model(find_checkpoint(bundle, checkpoint))
     torch.set_num_threads(threads)
 
-    def run(inputs: dict[str, np.ndarray]) -> np.ndarray:
-        with torch.inference_mode():
-            tensors = {name: torch.from_numpy(array) for name, array in inputs.items()}
-            return model(**tensors).probabilities.numpy()
-
-    return Engine(REFERENCE, "cpu", "fp32", threads, run)
+    return Engine(REFERENCE, "cpu", "fp32", threads, lambda inputs: model.run(inputs)["probabilities"])
 
 
 def find_checkpoint(bundle: Bundle, checkpoint: Path | None) -> Path:

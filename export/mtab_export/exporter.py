@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 import mtab
@@ -146,16 +145,11 @@ def _judge(
     preprocess = Preprocessor.from_folder(bundle)
     engine = OnnxRuntimeEngine(bundle / GRAPH_FILE)
 
-    def pytorch(features: Sequence[Features]) -> dict[str, np.ndarray]:
-        arrays = preprocess.collate(features)
-        with torch.inference_mode():
-            output = model(**{name: torch.from_numpy(array) for name, array in arrays.items()})
-        return {name: tensor.numpy() for name, tensor in output._asdict().items()}
-
-    def graph(features: Sequence[Features]) -> dict[str, np.ndarray]:
-        return engine.run(preprocess.collate(features))
-
-    parity = measure_parity(pytorch, graph, [features for _, features in judged])
+    parity = measure_parity(
+        lambda features: model.run(preprocess.collate(features)),
+        lambda features: engine.run(preprocess.collate(features)),
+        [features for _, features in judged],
+    )
     names = [utterance.id for utterance, _ in judged]
     failures = parity.failures(budget.max_difference, budget.min_agreement, names)
     if failures:

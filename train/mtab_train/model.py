@@ -9,8 +9,10 @@ shape (B,). An utterance with audio too short for a frame, or without a token, l
 model with ``modality_dropout`` can answer then, and from the other modality.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -245,6 +247,12 @@ class MulTAB(nn.Module):
         if self.text_encoder is not None:
             text = self.text_encoder(input_ids, text_lengths)
         return self.classify(*self.fuse(speech, frames, text, text_lengths))
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """`forward` on numpy arrays at inference, as an engine of the runtime does it."""
+        with torch.inference_mode():
+            output = self(**{name: torch.from_numpy(array) for name, array in inputs.items()})
+        return {name: tensor.numpy() for name, tensor in output._asdict().items()}
 
     def fuse(
         self, speech: Tensor | None, frames: Tensor | None, text: Tensor | None, tokens: Tensor | None
