@@ -22,13 +22,14 @@ def read_manifest(path: Path, labelled: bool = True) -> Corpus:
     ignored. Audio is relative to the CSV. Audio or text may be empty, not both. Labels are sorted.
     Raises `DataError` if the file or a required column is missing.
     """
+    required = REQUIRED if labelled else REQUIRED[:2]
     file = path / "manifest.csv" if path.is_dir() else path
     if not file.is_file():
-        raise DataError(f"{file}: not found, expected a CSV file with the columns {', '.join(REQUIRED)}")
+        raise DataError(f"{file}: not found, expected a CSV file with the columns {', '.join(required)}")
     utterances: list[Utterance] = []
     problems: list[Problem] = []
     line_of: dict[str, int] = {}
-    for line, row in read_csv(file, REQUIRED if labelled else REQUIRED[:2]):
+    for line, row in read_csv(file, required):
         try:
             utterance = _utterance(row, file.parent, line, labelled)
         except ValueError as error:
