@@ -83,8 +83,8 @@ def export_bundle(
             "checkpoint_sha256": checkpoint,
             "labels": json.dumps(run.model.labels),
         }
-        export_graph(model, partial / GRAPH_FILE, opset, metadata)
         judged = _read(utterances, Preprocessor.from_folder(partial), run, budget.utterances)
+        export_graph(model, partial / GRAPH_FILE, opset, metadata)
         parity = _judge(model, partial, judged, budget)
         machine = describe_machine()
         manifest = Manifest(

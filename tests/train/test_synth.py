@@ -1,8 +1,9 @@
-"""The embedded corpus: real layouts, the same bytes for the same seed, the label in words and prosody alone."""
+"""The embedded corpus: real layouts, the same bytes for the same seed, the label only in words and prosody."""
 
 import csv
 import hashlib
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -119,6 +120,14 @@ def test_what_was_said_before_does_not_change_what_is_said(voice: str) -> None:
     for text in ("Yes.", "So you met Clara at noon, and then?"):
         espeak.speak(text, "en-us+f5", 90, 80, 220)
         np.testing.assert_array_equal(say(), first)
+
+
+def test_breath_does_not_depend_on_the_clock() -> None:
+    first = espeak.speak("So you met Clara at noon.", "en-us+f2", 50, 60, 180)[0]
+    time.sleep(1.1)
+    np.testing.assert_array_equal(
+        espeak.speak("So you met Clara at noon.", "en-us+f2", 50, 60, 180)[0], first
+    )
 
 
 def test_pitch_range_and_rate_do_what_they_say() -> None:

@@ -39,6 +39,8 @@ def speak(text: str, voice: str, pitch: int, pitch_range: int, rate: int) -> tup
         if sample_rate <= 0:
             raise MtabError(f"{data}: espeak_Initialize gave {sample_rate}, expected a sample rate")
         try:
+            # Breath is noise, which starts from the clock otherwise.
+            espeak.espeak_ng_SetRandSeed(ctypes.c_long(1))
             espeak.espeak_SetSynthCallback(callback)
             if espeak.espeak_SetVoiceByName(voice.encode()) != 0:
                 raise MtabError(f"espeak-ng: no voice {voice!r}, expected one such as 'en-us+f3'")
