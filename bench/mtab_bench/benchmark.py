@@ -18,7 +18,7 @@ from mtab.model import Model, load
 from mtab.preprocess import Features
 from mtab_bench.accuracy import parity
 from mtab_bench.engines import REFERENCE, TITLES, Engine, bundle_engine, pytorch_engine
-from mtab_bench.latency import WARMUP, Measurement, latency, measure, real_time_factor, throughput
+from mtab_bench.latency import BLOCK, WARMUP, Measurement, latency, measure, real_time_factor, throughput
 from mtab_bench.report import SCHEMA_VERSION, Report
 from mtab_train.metrics import scores
 
@@ -96,8 +96,8 @@ def benchmark(
             "description": (
                 "Each sample is the time from the arrays of one utterance, in memory, to its probabilities: "
                 "a batch of one. After some utterances of every length for warm-up, the engines take turns "
-                "on each utterance, in alternating order; right before each sample the engine answers the "
-                "shortest utterance untimed."
+                f"on each {BLOCK} utterances, in alternating order; before each turn are a pause, in which "
+                "the other engine's idle threads go to sleep, and an utterance untimed."
             ),
         },
         "preprocessing": {"latency": latency(test.seconds)},

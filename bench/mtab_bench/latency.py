@@ -13,6 +13,10 @@ from mtab_bench.engines import Engine
 
 WARMUP = 10
 """Utterances, spread over the lengths, that every engine answers before the clock counts."""
+BLOCK = 10
+"""Utterances that an engine answers in a row before it is the next one's turn."""
+PAUSE = 0.02
+"""Seconds before each turn, in which the idle threads of the engine before stop spinning."""
 MIN_SAMPLES = 200
 """Few utterances are passed over again until each engine has so many samples."""
 
@@ -32,11 +36,10 @@ def measure(
 ) -> list[Measurement]:
     """Run every engine over every utterance, N of them, each as a batch of one.
 
-    The engines take turns on each utterance, in alternating order, so that noise strikes all alike. Before
-    each sample the engine answers the shortest utterance untimed: its threads wake, its weights come back to
-    the caches, and the threads of the engine before, which spin for a while when idle, go to sleep.
+    The engines take turns on each block of `BLOCK` utterances, in alternating order, so that noise strikes
+    all alike. Before each turn are a pause and an utterance untimed: the threads of the engine before, which
+    spin for a while when idle, go to sleep, and its own threads and weights come back.
     """
-    shortest = inputs[spread(inputs, 1)[0]]
     for i in spread(inputs, WARMUP):
         for engine in engines:
             engine.run(inputs[i])
@@ -48,16 +51,19 @@ def measure(
         total=passes * len(inputs), desc="measuring", unit="utt", disable=None, leave=False
     ) as progress:
         for run in range(passes):
-            for i, arrays in enumerate(inputs):
+            for first in range(0, len(inputs), BLOCK):
+                block = range(first, min(first + BLOCK, len(inputs)))
                 for e, engine in turn:
-                    engine.run(shortest)
-                    start = time.perf_counter()
-                    probabilities = engine.run(arrays)
-                    seconds[e, run, i] = time.perf_counter() - start
-                    if run == 0:
-                        answers[e].append(probabilities[0])
+                    time.sleep(PAUSE)
+                    engine.run(inputs[first])
+                    for i in block:
+                        start = time.perf_counter()
+                        probabilities = engine.run(inputs[i])
+                        seconds[e, run, i] = time.perf_counter() - start
+                        if run == 0:
+                            answers[e].append(probabilities[0])
                 turn.reverse()
-                progress.update()
+                progress.update(len(block))
     return [Measurement(np.stack(a), s) for a, s in zip(answers, seconds, strict=True)]
 
 

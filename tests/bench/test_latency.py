@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mtab_bench.engines import Engine
-from mtab_bench.latency import WARMUP, latency, measure, real_time_factor, spread, throughput
+from mtab_bench.latency import BLOCK, WARMUP, latency, measure, real_time_factor, spread, throughput
 
 
 def inputs(*lengths: int) -> list[dict[str, np.ndarray]]:
@@ -34,11 +34,18 @@ def test_every_engine_answers_every_utterance_in_turns() -> None:
     assert first.seconds.shape == second.seconds.shape == (2, 3)
     # Warm-up from the shortest to the longest, both engines each.
     assert calls[:6] == [("a", 1), ("bb", 1), ("a", 2), ("bb", 2), ("a", 0), ("bb", 0)]
-    # Then in alternating order, the shortest before each sample.
-    turns = [("a", 0), ("bb", 0), ("bb", 1), ("a", 1), ("a", 2), ("bb", 2)]
-    assert calls[6:18:2] == [(name, 1) for name, _ in turns]
-    assert calls[7:18:2] == turns
-    assert sorted(calls[19::2]) == sorted(turns)
+    # Then a block each in alternating order, its first utterance untimed before it.
+    a, bb = ([(name, i) for i in (0, 0, 1, 2)] for name in ("a", "bb"))
+    assert calls[6:] == [*a, *bb, *bb, *a]
+
+
+def test_blocks_divide_the_utterances() -> None:
+    calls: list[tuple[str, int]] = []
+    measure([engine("a", calls), engine("bb", calls)], inputs(*range(1, 2 * BLOCK + 2)), min_samples=1)
+    first, second, third = (list(range(k, min(k + BLOCK, 2 * BLOCK + 1))) for k in (0, BLOCK, 2 * BLOCK))
+    order = [("a", first), ("bb", first), ("bb", second), ("a", second), ("a", third), ("bb", third)]
+    expected = [(name, i) for name, block in order for i in (block[0], *block)]
+    assert calls[2 * WARMUP :] == expected
 
 
 def test_time_is_the_engines_own() -> None:

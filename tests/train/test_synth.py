@@ -1,4 +1,4 @@
-"""The embedded corpus: real layouts, the same bytes for the same seed, the label only in words and prosody."""
+"""The embedded corpus: real layouts, the same bytes for a seed, the label in words and prosody alone."""
 
 import csv
 import hashlib
