@@ -126,7 +126,8 @@ def test_a_missing_field_is_named(field: str) -> None:
         ({"max_seconds": "10"}, "field 'max_seconds' is '10' (str)"),
         ({"protocol": "best"}, "field 'protocol'"),
         ({"mixed_precision": "int8"}, "field 'mixed_precision'"),
-        ({"ctc_weight": 0.1}, "unknown field 'ctc_weight'"),
+        ({"ctc_weight": -0.1}, "ctc_weight is -0.1, expected at least 0"),
+        ({"label_smoothing": 0.1}, "unknown field 'label_smoothing'"),
     ],
 )
 def test_training_configurations_that_are_refused(changes: dict[str, Any], message: str) -> None:

@@ -1,5 +1,6 @@
 """`mtab-train fit`, `cv` and `init` as they are typed."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -60,12 +61,15 @@ def test_one_modality_alone(tmp_path: Path, tones: Corpus, modality: str, config
 def test_a_finished_run_starts_another(tmp_path: Path, tones: Corpus, tone_run: Path) -> None:
     out = tmp_path / "run"
     arguments = ("fit", *corpus_of(tones), "--init-from", tone_run, "--epochs", 1, "--out", out)
-    refused = run(*arguments, "--without-tab")
-    assert refused.exit_code == 2
-    assert "--without-tab and --init-from" in refused.output
+    for option in (("--without-tab",), ("--preset", "tiny")):
+        refused = run(*arguments, *option)
+        assert refused.exit_code == 2
+        assert f"{option[0]} and --init-from" in refused.output
     done = run(*arguments)
     assert done.exit_code == 0, done.output
-    assert open_run(out).config.init_from == str(tone_run)
+    opened, source = open_run(out), open_run(tone_run)
+    assert opened.config.init_from == str(tone_run)
+    assert opened.train == dataclasses.replace(source.train, epochs=1)
     first = json.loads((out / "metrics.jsonl").read_text().splitlines()[0])
     assert first["train"]["war"] > 0.9
 
@@ -79,6 +83,11 @@ def test_a_finished_run_starts_another(tmp_path: Path, tones: Corpus, tone_run: 
         (("fit", "--resume", "nowhere"), 1, "nowhere: not found, expected a run folder"),
         (("fit", "--resume", "nowhere", "--epochs", "3"), 2, "--epochs and --resume"),
         (("fit", "--dataset", "iemocap", "--modalities", "audio", "--modality-dropout", "0.2"), 2, "both"),
+        (("fit", "--dataset", "meld", "--modalities", "text", "--ctc-weight", "1"), 2, "does not listen"),
+            ("fit", "--dataset", "iemocap", "--modalities", "text", "--ctc-weight", "0.1"),
+            2,
+            "does not listen",
+        ),
         (("cv",), 2, "--dataset"),
         (("init", "--out", "x", "--audio-model", "y"), 2, "--audio-model"),
         (("init",), 2, "--out"),
@@ -195,6 +204,8 @@ def test_options_reach_the_configurations(nano: ModelConfig) -> None:
         "max_grad_norm",
         "gradient_accumulation_steps",
         "class_weights",
+        "ctc_weight",
+        "supcon_weight",
         "max_seconds",
         "bucketing",
         "protocol",

@@ -24,7 +24,8 @@ from mtab_train.start import Start, begin_run, untrained_run
 def begin(folder: Path, start: Start, corpus: Corpus) -> dict[str, torch.Tensor]:
     """The weights before the first step."""
     begin_run(folder, start, corpus, "speaker", "speaker-0")
-    return read_tensors(folder / "checkpoints" / "epoch-0000" / "model.safetensors")
+    tensors = read_tensors(folder / "checkpoints" / "epoch-0000" / "model.safetensors")
+    return {name.removeprefix("model."): tensor for name, tensor in tensors.items()}
 
 
 def test_a_run_is_described_and_ready(tmp_path: Path, start: Start, tones: Corpus) -> None:

@@ -144,6 +144,7 @@ def test_a_run_that_was_stopped_ends_with_the_same_bits(
 ) -> None:
     start = dataclasses.replace(start, model=dataclasses.replace(start.model, modality_dropout=0.3))
     changes = {"lr_scheduler_type": "linear", "warmup_ratio": 0.2, "max_grad_norm": 1.0, "epochs": 3}
+    changes |= {"ctc_weight": 0.1, "supcon_weight": 0.1}
     whole = fit(tmp_path / "whole", start, tones, **changes)
 
     run = begin(tmp_path / "stopped", start, tones, **changes)
@@ -274,6 +275,23 @@ def test_gradients_accumulate_to_those_of_the_larger_batch(
             second.history[0]["validation"][key], abs=1e-4
         )
     assert first.scheduler.last_epoch == second.scheduler.last_epoch == size // 8
+
+
+def test_auxiliary_losses_are_learned_and_no_part_of_the_model(
+    tmp_path: Path, start: Start, tones: Corpus
+) -> None:
+    plain = fit(tmp_path / "plain", start, tones, epochs=6)
+    trained = fit(tmp_path / "aux", start, tones, epochs=6, ctc_weight=0.1, supcon_weight=0.1)
+    losses = [
+        [json.loads(line)["train"]["loss"] for line in (tmp_path / name / METRICS).read_text().splitlines()]
+        for name in ("plain", "aux")
+    ]
+    assert losses[1][0] > losses[0][0]
+    assert losses[1][-1] < losses[1][0]
+    assert trained["parameters"] == plain["parameters"]
+    one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("plain", "aux"))
+    assert one.keys() == other.keys()
+    assert load_model(tmp_path / "aux") is not None
 
 
 def test_bf16_trains(tmp_path: Path, start: Start, tones: Corpus) -> None:

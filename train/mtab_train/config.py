@@ -91,7 +91,8 @@ class ModelConfig:
 class TrainConfig:
     """How a model is trained; the defaults are the paper's (§5: AdamW, lr 5e-5, batch 2, 100 epochs).
 
-    A training clip longer than ``max_seconds`` is cut, counted and said; ``None`` never cuts.
+    ``ctc_weight`` and ``supcon_weight`` weigh MMER's auxiliary losses (0.1 each there), which the paper
+    leaves out. A training clip longer than ``max_seconds`` is cut, counted and said; ``None`` never cuts.
     """
 
     epochs: int = 100
@@ -103,6 +104,8 @@ class TrainConfig:
     max_grad_norm: float | None = None
     gradient_accumulation_steps: int = 1
     class_weights: Literal["none", "balanced"] = "none"
+    ctc_weight: float = 0.0
+    supcon_weight: float = 0.0
     max_seconds: float | None = None
     bucketing: bool = True
     protocol: Literal["honest", "paper"] = "honest"
@@ -117,8 +120,9 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ValueError(f"{name} is {value}, expected more than 0")
-        if self.weight_decay < 0:
-            raise ValueError(f"weight_decay is {self.weight_decay}, expected at least 0")
+        for name in ("weight_decay", "ctc_weight", "supcon_weight"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 0")
         if not 0 <= self.warmup_ratio < 1:
             raise ValueError(f"warmup_ratio is {self.warmup_ratio}, expected 0 <= warmup_ratio < 1")
 

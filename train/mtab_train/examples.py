@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
@@ -16,6 +16,7 @@ from mtab.errors import DataError
 from mtab.preprocess import Features, Preprocessor
 from mtab_train.config import ModelConfig
 from mtab_train.encoder_cache import EncoderCache
+from mtab_train.losses import spell
 
 Batch = dict[str, Tensor]
 """The model's inputs, or cached encodings in place of some, and ``labels`` (B,) int64."""
@@ -99,8 +100,14 @@ class ExampleDataset(Dataset[tuple[Example, Features]]):
     """Examples, decoded when they are asked for; what ``cache`` holds is not."""
 
     def __init__(
-        self, examples: Sequence[Example], preprocess: Preprocessor, cache: EncoderCache | None = None
+        self,
+        examples: Sequence[Example],
+        preprocess: Preprocessor,
+        cache: EncoderCache | None = None,
+        spelled: bool = False,
     ) -> None:
+        """``spelled`` adds the transcripts' letters, (B, L) int64, and their lengths to batches, for CTC."""
+        self.spelled = spelled
         self.examples = examples
         self.preprocess = preprocess
         self.cache = cache
@@ -119,6 +126,10 @@ class ExampleDataset(Dataset[tuple[Example, Features]]):
             arrays = self.cache.replace(arrays, [example for example, _ in items])
         batch = {name: torch.from_numpy(array) for name, array in arrays.items()}
         batch["labels"] = torch.tensor([example.label for example, _ in items])
+        if self.spelled:
+            letters = [torch.tensor(spell(example.utterance.text or "")).long() for example, _ in items]
+            batch["letters"] = nn.utils.rnn.pad_sequence(letters, batch_first=True)
+            batch["letter_lengths"] = torch.tensor([len(each) for each in letters])
         return batch
 
     def batches(self, indices: Sequence[list[int]], workers: int = 0) -> Iterator[Batch]:

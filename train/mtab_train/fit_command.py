@@ -58,6 +58,12 @@ TRAIN_OPTIONS = (
     click.option("--gradient-accumulation-steps", type=click.IntRange(min=1)),
     click.option("--class-weights", type=click.Choice(["none", "balanced"])),
     click.option(
+        "--ctc-weight", type=click.FloatRange(0), help="MMER's loss of spelling the transcript (there 0.1)."
+    ),
+    click.option(
+        "--supcon-weight", type=click.FloatRange(0), help="MMER's supervised contrastive loss (there 0.1)."
+    ),
+    click.option(
         "--max-seconds",
         type=click.FloatRange(0, min_open=True),
         help="Cut longer training clips, and say so.",
@@ -88,7 +94,7 @@ RUN_OPTIONS = (
         "--init-from",
         type=click.Path(path_type=Path),
         metavar="RUN",
-        help="Start from another run's model and weights; the labels may differ.",
+        help="Start from another run's model, weights and training; the labels may differ.",
     ),
     click.option(
         "--out", type=click.Path(path_type=Path), help="The run folder.  [default: a new one below runs/]"
@@ -151,12 +157,18 @@ def start_from(values: dict[str, Any]) -> "Start":
     from mtab_train.run import open_run
     from mtab_train.start import Start
 
-    train = _replace(PRESETS[values["preset"]].train, _given(values, TrainConfig))
+    training = _given(values, TrainConfig)
     if values["init_from"] is None:
-        return Start(model_from(values), train, values["preset"])
-    # The architecture is the other run's; what is trained of it, and with which dropout, may differ.
+        model = model_from(values)
+        if training.get("ctc_weight") and model.audio_config is None:
+            raise click.UsageError("--ctc-weight: the model does not listen")
+        return Start(model, _replace(PRESETS[values["preset"]].train, training), values["preset"])
+    # The architecture is the other run's, and so is the training unless an option says otherwise.
     context = click.get_current_context()
-    for name in ("audio_model", "text_model", "modalities", "without_tab", "without_mha", "fusion_align"):
+    for name in (
+        *("preset", "audio_model", "text_model"),
+        *("modalities", "without_tab", "without_mha", "fusion_align"),
+    ):
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             raise click.UsageError(
                 f"--{name.replace('_', '-')} and --init-from: the other run's model decides it"
@@ -165,7 +177,7 @@ def start_from(values: dict[str, Any]) -> "Start":
     changes = _given(values, ModelConfig)
     if changes.get("modality_dropout") and not run.model.modality_dropout:
         raise click.UsageError(f"--modality-dropout: {run.folder} has no stand-in for a missing modality")
-    return Start(_replace(run.model, changes), train, run.config.preset, run.folder)
+    return Start(_replace(run.model, changes), _replace(run.train, training), run.config.preset, run.folder)
 
 
 def _given(values: dict[str, Any], cls: type) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from mtab.errors import ConfigError
 from mtab.files import atomic_folder, write_json
 from mtab.preprocess import CONFIG_FILE, TOKENIZER_FILE, Preprocessor, PreprocessorConfig
 from mtab.text import train_tokenizer
+from mtab_train.batch_model import BatchModel
 from mtab_train.checkpoint import apply_weights, read_tensors, save_state, save_weights
 from mtab_train.config import ModelConfig, TrainConfig
 from mtab_train.model import MulTAB
@@ -45,7 +46,7 @@ def begin_run(
         run = describe_run(partial, start, corpus, folds, fold)
         texts = [utterance.text for utterance in run_parts(run, corpus)["training"] if utterance.text]
         run, model = _prepare(run, start, texts)
-        save_state(partial, 0, model, None, FRESH_STATE)
+        save_state(partial, 0, BatchModel(model, run.train), None, FRESH_STATE)
         write_run(run)
     return open_run(folder)
 

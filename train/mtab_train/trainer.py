@@ -13,7 +13,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs, gather_object, set_seed
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import get_scheduler
 
@@ -22,44 +22,18 @@ from mtab.errors import DataError, EngineError, MtabError
 from mtab.files import atomic_file, write_json, write_text
 from mtab.preprocess import Preprocessor
 from mtab_train import plots
+from mtab_train.batch_model import BatchModel
 from mtab_train.checkpoint import load_state, load_weights, save_state, save_weights
 from mtab_train.config import TrainConfig
 from mtab_train.encoder_cache import EncoderCache, frozen_outputs
 from mtab_train.examples import Batch, Example, ExampleDataset, class_weights, lengths, prepare
+from mtab_train.losses import supervised_contrastive
 from mtab_train.metrics import scores
 from mtab_train.model import MulTAB, Output, count_parameters
 from mtab_train.run import METRICS, PREDICTIONS, RESULTS, Run, run_parts
 from mtab_train.sampling import evaluation_batches, training_batches
 
 PROBLEMS_SHOWN = 10
-
-
-class BatchModel(nn.Module):
-    """The model on a `Batch`, in which cached encodings may stand for what is frozen."""
-
-    def __init__(self, model: MulTAB) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, batch: Batch) -> Output:
-        model = self.model
-        speech = frames = text = tokens = None
-        if model.audio_encoder is not None:
-            if "audio_states" in batch:
-                speech, frames = batch["audio_states"], batch["audio_frames"]
-            elif "audio_features" in batch:
-                frames = batch["audio_frames"]
-                speech = model.audio_encoder.context(batch["audio_features"], frames)
-            else:
-                speech, frames = model.audio_encoder(batch["input_values"], batch["audio_lengths"])
-        if model.text_encoder is not None:
-            tokens = batch["text_lengths"]
-            text = (
-                batch["text_states"]
-                if "text_states" in batch
-                else model.text_encoder(batch["input_ids"], tokens)
-            )
-        return model.classify(*model.fuse(speech, frames, text, tokens))
 
 
 def drop_modalities(batch: Batch, probability: float) -> None:
@@ -106,8 +80,9 @@ class Trainer:
         self.preprocess = Preprocessor.from_folder(run.folder)
         self.train, self.selection, self.test = self._prepare(corpus)
         self.model = MulTAB.from_config(run.model).to(self.accelerator.device)
+        self.batch_model = BatchModel(self.model, self.config).to(self.accelerator.device)
         self.optimizer = torch.optim.AdamW(
-            [parameter for parameter in self.model.parameters() if parameter.requires_grad],
+            [parameter for parameter in self.batch_model.parameters() if parameter.requires_grad],
             lr=self.config.learning_rate,
             weight_decay=self.config.weight_decay,
         )
@@ -152,7 +127,7 @@ class Trainer:
 
     def _restore(self) -> tuple[list[dict[str, Any]], dict[str, Any] | None, float]:
         """The newest state into model, optimizer and scheduler; history, best epoch and seconds so far."""
-        state = load_state(self.run.folder, self.model, self.optimizer)
+        state = load_state(self.run.folder, self.batch_model, self.optimizer)
         if state["scheduler"] is not None:
             self.scheduler.load_state_dict(state["scheduler"])
             for group, rate in zip(self.optimizer.param_groups, state["scheduler"]["_last_lr"], strict=True):
@@ -185,7 +160,7 @@ class Trainer:
 
     def epochs(self) -> Iterator[dict[str, Any]]:
         """Train an epoch at a time, keep its state, and give its row of ``metrics.jsonl``."""
-        model, optimizer = self.accelerator.prepare(BatchModel(self.model), self.optimizer)
+        model, optimizer = self.accelerator.prepare(self.batch_model, self.optimizer)
         done = len(self.history)
         board = self._open_board(done) if self.accelerator.is_main_process else None
         with tqdm(
@@ -215,7 +190,7 @@ class Trainer:
         set_seed(int(np.random.SeedSequence([self.config.seed, epoch]).generate_state(1)[0]))
         model.train()
         batches = self._own(self.batches(epoch))
-        dataset = ExampleDataset(self.train, self.preprocess, self.cache)
+        dataset = ExampleDataset(self.train, self.preprocess, self.cache, spelled=self.config.ctc_weight > 0)
         total, right, seen = 0.0, 0, 0
         progress.set_description(f"epoch {epoch}/{self.config.epochs}")
         begun = time.perf_counter()
@@ -225,12 +200,12 @@ class Trainer:
                 drop_modalities(batch, self.run.model.modality_dropout)
             last = index % self.config.gradient_accumulation_steps == 0 or index == len(batches)
             with nullcontext() if last else self.accelerator.no_sync(model):
-                logits = model(batch).logits
-                loss = self.loss(logits, batch["labels"])
+                output, spelling = model(batch)
+                loss = self._loss(output, spelling, batch["labels"])
                 self.accelerator.backward(loss)
-            total += loss.item() * len(logits)
-            right += int((logits.argmax(dim=1) == batch["labels"]).sum())
-            seen += len(logits)
+            total += loss.item() * len(batch["labels"])
+            right += int((output.logits.argmax(dim=1) == batch["labels"]).sum())
+            seen += len(batch["labels"])
             if last:
                 if self.config.max_grad_norm is not None:
                     self.accelerator.clip_grad_norm_(model.parameters(), self.config.max_grad_norm)
@@ -253,6 +228,14 @@ class Trainer:
             self._selects_on: selection,
         }
 
+    def _loss(self, output: Output, spelling: Tensor | None, labels: Tensor) -> Tensor:
+        loss = self.loss(output.logits, labels)
+        if self.config.supcon_weight:
+            loss = loss + self.config.supcon_weight * supervised_contrastive(output.embeddings, labels)
+        if spelling is not None:
+            loss = loss + self.config.ctc_weight * spelling
+        return loss
+
     @property
     def _selects_on(self) -> str:
         return "validation" if self.config.protocol == "honest" else "test"
@@ -269,7 +252,8 @@ class Trainer:
         answers: list[tuple[int, np.ndarray]] = []
         with torch.inference_mode():
             for indices, batch in zip(own, dataset.batches(own, self.workers), strict=True):
-                answers += zip(indices, model(self._to_device(batch)).logits.cpu().numpy(), strict=True)
+                output, _ = model(self._to_device(batch))
+                answers += zip(indices, output.logits.cpu().numpy(), strict=True)
         answers = sorted(gather_object(answers), key=lambda answer: answer[0])
         logits = torch.from_numpy(np.stack([row for _, row in answers]))
         true = torch.tensor([example.label for example in examples])
@@ -303,7 +287,7 @@ class Trainer:
             "scaler": None if scaler is None else scaler.state_dict(),
         }
         epoch, selection = row["epoch"], row[self._selects_on]
-        save_state(self.run.folder, epoch, self.model, self.optimizer, state)
+        save_state(self.run.folder, epoch, self.batch_model, self.optimizer, state)
         for part in ("train", self._selects_on):
             for key in ("loss", "war", "uar"):
                 if key in row[part]:
@@ -317,7 +301,7 @@ class Trainer:
     def _finish(self) -> dict[str, Any]:
         """Score the test utterances with the chosen epoch's weights, and write what a reader wants."""
         load_weights(self.model, self.run.weights)
-        test, probabilities = self._evaluate(BatchModel(self.model), self.test)
+        test, probabilities = self._evaluate(self.batch_model, self.test)
         assert self.best is not None
         results = {
             "protocol": self.config.protocol,

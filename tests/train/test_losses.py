@@ -1,0 +1,65 @@
+"""The auxiliary losses, against their definitions written out."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mtab_train.losses import CHARACTERS, CharacterCtc, spell, supervised_contrastive
+
+
+def by_hand(embeddings: np.ndarray, labels: list[int], t: float) -> float:
+    """The equation, an anchor at a time."""
+    z = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    terms = []
+    for i in range(len(z)):
+        positives = [p for p in range(len(z)) if p != i and labels[p] == labels[i]]
+        if positives:
+            whole = sum(math.exp(z[i] @ z[a] / t) for a in range(len(z)) if a != i)
+            terms.append(-np.mean([math.log(math.exp(z[i] @ z[p] / t) / whole) for p in positives]))
+    return float(np.mean(terms)) if terms else 0.0
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=9), st.integers(0, 1000))
+def test_contrastive_loss_is_the_equation(labels: list[int], seed: int) -> None:
+    embeddings = np.random.default_rng(seed).normal(size=(len(labels), 5))
+    tensor = torch.tensor(embeddings, requires_grad=True)
+    loss = supervised_contrastive(tensor, torch.tensor(labels), 0.5)
+    assert loss.item() == pytest.approx(by_hand(embeddings, labels, 0.5), abs=1e-5)
+    loss.backward()
+    assert tensor.grad is not None
+    assert tensor.grad.isfinite().all()
+
+
+def test_letters() -> None:
+    assert [CHARACTERS[i - 1] for i in spell("  I can't,  Zoë! 7")] == list("I|CAN'T|ZOE|")
+    assert spell("") == spell("123") == []
+
+
+def test_ctc_of_a_single_path_by_hand() -> None:
+    """One frame and one letter: the only path is that letter."""
+    torch.manual_seed(0)
+    head = CharacterCtc(4)
+    speech = torch.randn(1, 1, 4)
+    found = head(speech, torch.tensor([1]), torch.tensor([[3]]), torch.tensor([1]))
+    expected = -head.classifier(speech)[0, 0].log_softmax(dim=0)[3]
+    torch.testing.assert_close(found, expected)
+
+
+def test_what_cannot_be_spelled_does_not_count_and_padding_neither() -> None:
+    torch.manual_seed(0)
+    head = CharacterCtc(4)
+    speech = torch.randn(4, 6, 4, requires_grad=True)
+    frames, lengths = torch.tensor([6, 0, 2, 5]), torch.tensor([2, 2, 5, 0])
+    letters = torch.randint(1, 20, (4, 5))
+    whole = head(speech, frames, letters, lengths)
+    alone = head(speech[:1], frames[:1], letters[:1, :2], lengths[:1])
+    torch.testing.assert_close(whole, alone)
+    whole.backward()
+    assert speech.grad is not None
+    assert speech.grad.isfinite().all()
+    assert not speech.grad[1:].any()

@@ -1,0 +1,56 @@
+"""The auxiliary losses of MMER, the paper's baseline: none in the paper's own model, options here."""
+
+import unicodedata
+
+import torch
+from torch import Tensor, nn
+
+CHARACTERS = "|'ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+"""What CTC spells with, as wav2vec2-base-960h does (``|`` is a space); class 0 is the blank."""
+
+
+def supervised_contrastive(embeddings: Tensor, labels: Tensor, temperature: float = 0.07) -> Tensor:
+    """Khosla et al. (2020), eq. 2: utterances of one label attract each other, others repel.
+
+    (B, E), (B,) -> a scalar: over the utterances i whose label another one shares, the mean of
+    -1/|P(i)| sum_p log(exp(z_i z_p / t) / sum_a exp(z_i z_a / t)), where z has unit length, P(i) are the
+    others of its label and a runs over all others. 0 if no label occurs twice.
+    """
+    itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+    positive = (labels[:, None] == labels[None, :]) & ~itself
+    anchors = positive.any(dim=1)
+    if not anchors.any():
+        return embeddings.sum() * 0
+    z = nn.functional.normalize(embeddings.float(), dim=1)
+    similarity = (z @ z.T / temperature).masked_fill(itself, -torch.inf)
+    log_share = similarity - similarity.logsumexp(dim=1, keepdim=True)
+    mean = log_share.masked_fill(~positive, 0).sum(dim=1)[anchors] / positive.sum(dim=1)[anchors]
+    return -mean.mean()
+
+
+def spell(text: str) -> list[int]:
+    """A transcript as classes of `CHARACTERS`: capitals without accents, words apart; the rest is dropped."""
+    plain = unicodedata.normalize("NFKD", text).upper()
+    letters = "|".join(plain.split())
+    return [1 + CHARACTERS.index(letter) for letter in letters if letter in CHARACTERS]
+
+
+class CharacterCtc(nn.Module):
+    """Connectionist temporal classification of the transcript's letters from the audio encoder's frames."""
+
+    def __init__(self, hidden_size: int) -> None:
+        super().__init__()
+        self.classifier = nn.Linear(hidden_size, 1 + len(CHARACTERS))
+
+    def forward(self, speech: Tensor, frames: Tensor, letters: Tensor, letter_lengths: Tensor) -> Tensor:
+        """(B, S, h), (B,), (B, L) int64, (B,) -> the mean loss a letter, a scalar.
+
+        An utterance without audio or letters, or with more letters than its frames can spell, does not count.
+        """
+        scores = self.classifier(speech).float().log_softmax(dim=2).transpose(0, 1)
+        losses = nn.functional.ctc_loss(
+            scores, letters, frames, letter_lengths, reduction="none", zero_infinity=True
+        )
+        counted = (frames > 0) & (letter_lengths > 0) & (losses > 0)
+        a_letter = losses / letter_lengths.clamp(min=1)
+        return (a_letter * counted).sum() / counted.sum().clamp(min=1)
