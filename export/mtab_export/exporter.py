@@ -28,7 +28,7 @@ from mtab.data.reading import read_utterances
 from mtab.engine import OnnxRuntimeEngine
 from mtab.errors import BundleError, ConfigError, DataError
 from mtab.files import atomic_folder, read_json, sha256, write_json
-from mtab.graphs import FUSED
+from mtab.graphs import FUSED, PROBABILITIES
 from mtab.machine import describe_machine
 from mtab.preprocess import CONFIG_FILE, TOKENIZER_FILE, Features, Preprocessor
 from mtab_export.onnx_graph import export_graph
@@ -44,7 +44,7 @@ GRAPH_FILE = "model.onnx"
 class Budget:
     """What a graph may differ from PyTorch by, and how many utterances it is judged on."""
 
-    max_difference: float = 1e-5
+    max_difference: float = PROBABILITIES.atol
     min_agreement: float = 1.0
     utterances: int = 200
 
@@ -83,9 +83,10 @@ def export_bundle(
             "checkpoint_sha256": checkpoint,
             "labels": json.dumps(run.model.labels),
         }
-        judged = _read(utterances, Preprocessor.from_folder(partial), run, budget.utterances)
+        preprocess = Preprocessor.from_folder(partial)
+        judged = _read(utterances, preprocess, run, budget.utterances)
         export_graph(model, partial / GRAPH_FILE, opset, metadata)
-        parity = _judge(model, partial, judged, budget)
+        parity = _judge(model, OnnxRuntimeEngine(partial / GRAPH_FILE), preprocess, judged, budget)
         machine = describe_machine()
         manifest = Manifest(
             format_version=FORMAT_VERSION,
@@ -140,11 +141,12 @@ def _read(
 
 
 def _judge(
-    model: MulTAB, bundle: Path, judged: list[tuple[Utterance, Features]], budget: Budget
+    model: MulTAB,
+    engine: OnnxRuntimeEngine,
+    preprocess: Preprocessor,
+    judged: list[tuple[Utterance, Features]],
+    budget: Budget,
 ) -> dict[str, Any]:
-    preprocess = Preprocessor.from_folder(bundle)
-    engine = OnnxRuntimeEngine(bundle / GRAPH_FILE)
-
     parity = measure_parity(
         lambda features: model.run(preprocess.collate(features)),
         lambda features: engine.run(preprocess.collate(features)),

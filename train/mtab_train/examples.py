@@ -63,7 +63,7 @@ def prepare(
     """Decode every utterance once and keep those that the model can use.
 
     An utterance whose clip cannot be decoded, or that lacks a modality that the model needs, is a problem. A
-    clip longer than ``max_seconds`` is cut to it. Raises `DataError` if nothing is left of something.
+    clip longer than ``max_seconds`` is cut to it. Raises `DataError` if no utterance is left.
     """
     examples, problems, clips_cut = [], [], 0
     shown = tqdm(utterances, desc=name, unit="utt", disable=None, leave=False)
