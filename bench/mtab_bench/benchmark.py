@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from mtab.data import Corpus, Problem, Utterance, corpus_hash, make_folds, read_corpus, validate
+from mtab.data import Corpus, Problem, Utterance, corpus_hash, find_fold, read_corpus, validate
 from mtab.data.reading import read_utterances
 from mtab.errors import BundleError, DataError, EngineError
 from mtab.machine import OtherLoad, describe_machine, usable_cores
@@ -142,11 +142,9 @@ def read_held_out(model: Model, dataset: str, data_dir: Path | None) -> HeldOut:
         raise DataError(
             f"{corpus.root}: label {unknown[0]!r}, expected the bundle's: {', '.join(model.labels)}"
         )
-    folds = {fold.name: fold for fold in make_folds(corpus, training["folds"], training["seed"])}
-    if training["fold"] not in folds:
-        raise DataError(f"{corpus.root}: no fold {training['fold']!r}, expected one of {', '.join(folds)}")
+    fold = find_fold(corpus, training["folds"], training["fold"], training["seed"])
     usable, features, seconds, problems = [], [], [], list(corpus.problems)
-    shown = tqdm(folds[training["fold"]].test, desc="reading", unit="utt", disable=None, leave=False)
+    shown = tqdm(fold.test, desc="reading", unit="utt", disable=None, leave=False)
     begun = time.perf_counter()
     for utterance, read in read_utterances(shown, model.preprocess, model.bundle.config.supported_modalities):
         if isinstance(read, Problem):

@@ -13,8 +13,8 @@ from mtab_train import fit_command
 from mtab_train.cli import main
 from mtab_train.config import PRESETS, ModelConfig, Preset
 from mtab_train.cross_validation import summarize
-from mtab_train.run import newest_run, open_run
-from mtab_train.start import Start
+from mtab_train.run import newest_run, open_run, run_corpus
+from mtab_train.start import Start, begin_run
 
 
 @pytest.fixture(autouse=True)
@@ -103,6 +103,26 @@ def test_an_unknown_fold_is_named_with_those_there_are(tones: Corpus, tmp_path: 
     done = run("fit", *corpus_of(tones), "--fold", "speaker-9", "--out", tmp_path / "run")
     assert done.exit_code == 1
     assert "no fold 'speaker-9', expected one of speaker-0, speaker-1" in done.output
+
+
+def test_a_manifest_by_another_name_is_found_again(tmp_path: Path, make_tones, monkeypatch) -> None:
+    """By --resume and by whatever else opens the run's corpus, such as mtab-export."""
+    make_tones(tmp_path)
+    (tmp_path / "manifest.csv").rename(tmp_path / "recordings.csv")
+    monkeypatch.chdir(tmp_path)
+    corpus = ("--dataset", "manifest", "--data-dir", "recordings.csv")
+    done = run("fit", *corpus, "--out", "run", "--epochs", 1)
+    assert done.exit_code == 0, done.output
+    monkeypatch.chdir("/")
+    assert len(run_corpus(open_run(tmp_path / "run")).utterances) == 36
+
+
+def test_one_folds_run_is_no_cross_validation(tmp_path: Path, tones: Corpus, start: Start) -> None:
+    out = tmp_path / "run"
+    begin_run(out, start, tones, "speaker", "speaker-0")
+    refused = run("cv", "--resume", out)
+    assert refused.exit_code == 1
+    assert "is one fold's run" in refused.stderr
 
 
 def test_a_finished_run_needs_no_resuming(tone_run: Path) -> None:

@@ -63,3 +63,10 @@ def test_what_cannot_be_spelled_does_not_count_and_padding_neither() -> None:
     assert speech.grad is not None
     assert speech.grad.isfinite().all()
     assert not speech.grad[1:].any()
+
+
+def test_a_batch_without_a_letter() -> None:
+    loss = CharacterCtc(4)(
+        torch.randn(2, 6, 4), torch.tensor([6, 4]), torch.zeros(2, 0).long(), torch.tensor([0, 0])
+    )
+    assert loss.item() == 0

@@ -211,7 +211,6 @@ def fit(**values: Any) -> None:
       mtab-train fit --resume runs/iemocap-tiny-session-1
     """
     from mtab.data import make_folds
-    from mtab.errors import DataError
     from mtab_train.run import default_folder, open_run, run_corpus
     from mtab_train.start import begin_run
     from mtab_train.trainer import Trainer
@@ -222,10 +221,7 @@ def fit(**values: Any) -> None:
         corpus = run_corpus(run)
     else:
         start, corpus, scheme = _new(values)
-        names = [fold.name for fold in make_folds(corpus, scheme, start.train.seed)]
-        fold = values["fold"] or names[0]
-        if fold not in names:
-            raise DataError(f"{corpus.root}: no fold {fold!r}, expected one of {', '.join(names)}")
+        fold = values["fold"] or make_folds(corpus, scheme, start.train.seed)[0].name
         folder = values["out"] or default_folder(f"{corpus.name}-{start.preset}-{fold}")
         run = begin_run(folder, start, corpus, scheme, fold, values["overwrite"])
     click.echo(f"{run.config.title}, fold {run.config.fold}, protocol {run.train.protocol}: {folder}")
@@ -251,12 +247,15 @@ def cv(**values: Any) -> None:
       mtab-train cv --dataset iemocap --preset base
       mtab-train cv --dataset emodb --data-dir EmoDB --folds speaker-pair --preset tiny
     """
+    from mtab.errors import ConfigError
     from mtab_train.cross_validation import begin_cross_validation, cross_validate
     from mtab_train.run import default_folder, open_run, run_corpus
 
     if values["resume"] is not None:
         folder = _resumed(values)
         run = open_run(folder)
+        if run.config.fold is not None:
+            raise ConfigError(f"{folder}: is one fold's run, expected a cross-validation; see mtab-train fit")
         corpus = run_corpus(run)
     else:
         start, corpus, scheme = _new(values)

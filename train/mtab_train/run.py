@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mtab.config import load_config, to_dict
-from mtab.data import Corpus, Utterance, corpus_hash, make_folds, read_corpus, validate
+from mtab.data import Corpus, Utterance, corpus_hash, find_fold, read_corpus, validate
 from mtab.errors import ConfigError, DataError
 from mtab.files import write_json
 from mtab_train.config import ModelConfig, TrainConfig
@@ -99,10 +99,7 @@ def run_parts(run: Run, corpus: Corpus) -> dict[str, tuple[Utterance, ...]]:
     ``honest`` chooses on a validation split of the training sessions; ``paper`` on the test utterances
     themselves, and trains on the validation split too.
     """
-    folds = {fold.name: fold for fold in make_folds(corpus, run.config.folds, run.train.seed)}
-    if run.config.fold not in folds:
-        raise DataError(f"{corpus.root}: no fold {run.config.fold!r}, expected one of {', '.join(folds)}")
-    fold = folds[run.config.fold]
+    fold = find_fold(corpus, run.config.folds, run.config.fold, run.train.seed)
     if run.train.protocol == "paper":
         return {"training": fold.train + fold.validation, "selection": fold.test, "test": fold.test}
     return {"training": fold.train, "selection": fold.validation, "test": fold.test}

@@ -20,7 +20,7 @@ from mtab.files import atomic_folder, write_json
 from mtab.preprocess import CONFIG_FILE, TOKENIZER_FILE, Preprocessor, PreprocessorConfig
 from mtab.text import train_tokenizer
 from mtab_train.batch_model import BatchModel
-from mtab_train.checkpoint import apply_weights, read_tensors, save_state, save_weights
+from mtab_train.checkpoint import apply_weights, load_model, save_state, save_weights
 from mtab_train.config import ModelConfig, TrainConfig
 from mtab_train.model import MulTAB
 from mtab_train.run import Run, RunConfig, open_run, run_parts, write_run
@@ -57,7 +57,7 @@ def describe_run(folder: Path, start: Start, corpus: Corpus, folds: str, fold: s
         dataset=corpus.name,
         title=corpus.title,
         synthetic=corpus.synthetic,
-        data_dir=str(corpus.root.resolve()),
+        data_dir=str((corpus.source or corpus.root).resolve()),
         folds=folds,
         fold=fold,
         preset=start.preset,
@@ -128,7 +128,7 @@ def _from_run(run: Run, source: Path) -> MulTAB:
         if (source / name).is_file():
             shutil.copy(source / name, run.folder / name)
     model = MulTAB.from_config(run.model)
-    tensors = read_tensors(other.weights)
+    tensors = dict(load_model(other).state_dict())
     fresh = model.state_dict()
     shared = [label for label in run.model.labels if label in other.model.labels]
     for name in ("head.classifier.weight", "head.classifier.bias"):

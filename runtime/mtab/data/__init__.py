@@ -5,11 +5,12 @@
 >>> folds = make_folds(corpus, "speaker-pair")                       # doctest: +SKIP
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 from mtab.data.check import validate
 from mtab.data.emodb import read_emodb
-from mtab.data.folds import default_scheme, make_folds
+from mtab.data.folds import default_scheme, find_fold, make_folds
 from mtab.data.iemocap import read_iemocap
 from mtab.data.layout import find_data_dir
 from mtab.data.manifest import read_manifest
@@ -27,6 +28,7 @@ __all__ = [
     "corpus_hash",
     "default_scheme",
     "find_data_dir",
+    "find_fold",
     "make_folds",
     "read_corpus",
     "read_manifest",
@@ -45,7 +47,8 @@ def read_corpus(dataset: str, data_dir: Path | None = None) -> Corpus:
     """
     if dataset not in _READERS:
         raise DataError(f"unknown corpus {dataset!r}, expected one of {', '.join(DATASETS)}")
-    corpus = _READERS[dataset](find_data_dir(dataset, data_dir))
+    source = find_data_dir(dataset, data_dir)
+    corpus = replace(_READERS[dataset](source), source=source)
     if not corpus.utterances:
         first = f", first problem: {corpus.problems[0]}" if corpus.problems else ""
         raise DataError(f"{corpus.root}: no usable utterance, expected {dataset}'s annotations{first}")

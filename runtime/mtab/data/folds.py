@@ -57,6 +57,14 @@ def make_folds(corpus: Corpus, scheme: str | None = None, seed: int = 0) -> list
     return folds
 
 
+def find_fold(corpus: Corpus, scheme: str | None, name: str | None, seed: int = 0) -> Fold:
+    """The fold ``name`` of `make_folds`. Raises `DataError`, with those that there are, for another name."""
+    folds = {fold.name: fold for fold in make_folds(corpus, scheme, seed)}
+    if name not in folds:
+        raise DataError(f"{corpus.root}: no fold {name!r}, expected one of {', '.join(folds)}")
+    return folds[name]
+
+
 def _official(corpus: Corpus, seed: int) -> Fold:
     parts = _groups(_require(corpus, "split", "official"), "split")
     for part in ("train", "test"):

@@ -62,6 +62,7 @@ class Corpus:
     """A corpus as read: usable utterances, the label set in its order, and every problem that was skipped.
 
     ``excluded`` counts what is sound but lies outside the label set on purpose (IEMOCAP's other emotions).
+    ``source`` is the path to read it from again: a manifest's own file need not be its folder's only one.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Corpus:
     utterances: tuple[Utterance, ...]
     problems: tuple[Problem, ...] = ()
     excluded: Mapping[str, int] = field(default_factory=dict)
+    source: Path | None = None
 
     @property
     def synthetic(self) -> bool:
