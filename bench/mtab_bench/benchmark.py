@@ -13,8 +13,9 @@ from tqdm import tqdm
 from mtab.data import Corpus, Problem, Utterance, corpus_hash, find_fold, read_corpus, validate
 from mtab.data.reading import read_utterances
 from mtab.errors import BundleError, DataError, EngineError
+from mtab.loading import load
 from mtab.machine import OtherLoad, describe_machine, usable_cores
-from mtab.model import Model, load
+from mtab.model import Model
 from mtab.preprocess import Features
 from mtab_bench.accuracy import parity
 from mtab_bench.engines import REFERENCE, TITLES, Engine, bundle_engine, pytorch_engine

@@ -1,48 +1,116 @@
-"""The whole model as one ONNX graph, padding masks included."""
+"""The model, whole or in parts, as ONNX graphs; padding masks included."""
 
+import ast
 import copy
 import logging
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
+import onnx_ir
 import torch
+from torch import Tensor
 from torch.export import Dim
 from torch.nn.utils import parametrize
 
 from mtab.errors import BundleError
-from mtab.graphs import FUSED, GraphSpec
-from mtab_train.model import MulTAB, Output
+from mtab.graphs import AUDIO_ENCODER, CME, FUSED, TAB_HEAD, TEXT_ENCODER, GraphSpec
+from mtab_train.model import MulTAB
 
 
-def export_graph(model: MulTAB, path: Path, opset: int = 18, metadata: dict[str, str] | None = None) -> None:
-    """Write ``model`` at inference to ``path``, its weights beside it in ``<path>.data``.
+class _AudioEncoder(MulTAB):
+    def forward(self, input_values: Tensor, audio_lengths: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        assert self.audio_encoder is not None
+        return self.audio_encoder(input_values, audio_lengths)
 
-    Inputs and outputs are `FUSED`'s, for the model's modalities: any batch, tokens from 1, samples from one
-    frame's, lengths from 0 where the model was trained without a modality. ``metadata`` becomes the file's
-    metadata properties. ``model`` is left as it is. Weights are in a file of their own at every size: a
-    runtime can map that into memory, and a small model takes the way of one past protobuf's 2 GB.
+
+class _TextEncoder(MulTAB):
+    def forward(self, input_ids: Tensor, text_lengths: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        assert self.text_encoder is not None
+        return self.text_encoder(input_ids, text_lengths)
+
+
+class _CrossModalEncoder(MulTAB):
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self,
+        audio_hidden_states: Tensor | None = None,
+        audio_frames: Tensor | None = None,
+        text_hidden_states: Tensor | None = None,
+        text_lengths: Tensor | None = None,
+    ) -> Any:
+        return self.fuse(audio_hidden_states, audio_frames, text_hidden_states, text_lengths)
+
+
+class _TabHead(MulTAB):
+    def forward(self, fused_states: Tensor, fused_lengths: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return self.classify(fused_states, fused_lengths)
+
+
+PARTS: dict[str, type[MulTAB]] = {
+    FUSED.name: MulTAB,
+    AUDIO_ENCODER.name: _AudioEncoder,
+    TEXT_ENCODER.name: _TextEncoder,
+    CME.name: _CrossModalEncoder,
+    TAB_HEAD.name: _TabHead,
+}
+"""The model with the forward pass of one part, by the name of its `GraphSpec`."""
+
+
+def run_part(model: MulTAB, spec: GraphSpec, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """One part in PyTorch on numpy arrays, at inference; ``spec`` is of the model's modalities."""
+    with torch.inference_mode():
+        tensors = {tensor.name: torch.from_numpy(inputs[tensor.name]) for tensor in spec.inputs}
+        output = PARTS[spec.name].forward(model, **tensors)
+    outputs = output if isinstance(output, tuple) else (output,)
+    return {tensor.name: value.numpy() for tensor, value in zip(spec.outputs, outputs, strict=True)}
+
+
+def graph_sizes(model: MulTAB) -> dict[str, int]:
+    """The axes of the model's graphs that are the same for every utterance."""
+    sizes = {"classes": len(model.config.labels), "embedding": model.config.fused_size}
+    for modality, encoder in (("audio", model.audio_encoder), ("text", model.text_encoder)):
+        if encoder is not None:
+            sizes[f"{modality}_hidden"] = encoder.hidden_size
+    return sizes
+
+
+def export_graph(
+    model: MulTAB,
+    path: Path,
+    opset: int = 18,
+    metadata: dict[str, str] | None = None,
+    spec: GraphSpec = FUSED,
+) -> None:
+    """Write a part of ``model`` at inference to ``path``, its weights beside it in ``<path>.data``.
+
+    Inputs and outputs are those of ``spec``, for the model's modalities: any batch, tokens from 1, samples
+    from one frame's, lengths from 0 where the model was trained without a modality. A node is called
+    ``module.path/Operator_n`` after the module that it comes from. ``metadata`` becomes the file's metadata
+    properties. ``model`` is left as it is. Weights are in a file of their own at every size: a runtime can
+    map that into memory, and a small model takes the way of one past protobuf's 2 GB.
 
     An ``opset`` of 18 to 22: from 23 on torch writes attention as one operator, with a mask that ONNX Runtime
     1.32 refuses on a CPU. Raises `BundleError` if the file is not valid ONNX of standard operators, or is
-    not what `FUSED` says.
+    not what ``spec`` says.
     """
-    spec = FUSED.of(
-        model.config.modalities, {"classes": len(model.config.labels), "embedding": model.config.fused_size}
-    )
+    spec = spec.of(model.config.modalities, graph_sizes(model))
     plain = _plain_copy(model).eval()
+    plain.__class__ = PARTS[spec.name]
     smallest = _smallest_sizes(model)
-    dims = {axis: Dim(axis, min=size) for axis, size in smallest.items()}
     # Tracing looks at shapes alone; different ones keep the axes apart.
     device = model.head.classifier.weight.device
     sizes = {axis: 3 * size + i for i, (axis, size) in enumerate(smallest.items())}
+    dims = {axis: Dim(axis, min=size) for axis, size in smallest.items()}
     inputs = {
         tensor.name: torch.zeros(
-            [sizes[str(axis)] for axis in tensor.axes], dtype=getattr(torch, tensor.dtype), device=device
+            [sizes[axis] if isinstance(axis, str) else axis for axis in tensor.axes],
+            dtype=getattr(torch, tensor.dtype),
+            device=device,
         )
         for tensor in spec.inputs
     }
@@ -51,9 +119,9 @@ def export_graph(model: MulTAB, path: Path, opset: int = 18, metadata: dict[str,
             plain,
             kwargs=inputs,
             input_names=list(inputs),
-            output_names=list(Output._fields),
+            output_names=[tensor.name for tensor in spec.outputs],
             dynamic_shapes={
-                tensor.name: {i: dims[str(axis)] for i, axis in enumerate(tensor.axes)}
+                tensor.name: {i: dims[axis] for i, axis in enumerate(tensor.axes) if isinstance(axis, str)}
                 for tensor in spec.inputs
             },
             opset_version=opset,
@@ -62,11 +130,22 @@ def export_graph(model: MulTAB, path: Path, opset: int = 18, metadata: dict[str,
         )
         assert program is not None
         program.model.metadata_props.update(metadata or {})
-        for node in program.model.graph.all_nodes():
+        for number, node in enumerate(program.model.graph.all_nodes()):
+            node.name = f"{_module_path(node.metadata_props)}/{node.op_type}_{number}"
             # The exporter notes the source lines of this machine on every node.
             node.metadata_props.clear()
+        for value, tensor in zip(program.model.graph.outputs, spec.outputs, strict=True):
+            # An axis that the graph computes, such as that of the frames, is a formula there.
+            value.shape = onnx_ir.Shape(tensor.axes)
         program.save(path, external_data=True)
     check_graph(path, spec)
+
+
+def _module_path(metadata: Mapping[str, str]) -> str:
+    """The dotted path of the module that a node comes from; empty for the model itself."""
+    scopes = ast.literal_eval(metadata.get("pkg.torch.onnx.name_scopes", "[]"))
+    modules = [scope for scope in scopes[:-1] if not scope.startswith("_empty_nn_module_stack")]
+    return modules[-1] if modules else ""
 
 
 def _smallest_sizes(model: MulTAB) -> dict[str, int]:
@@ -75,7 +154,7 @@ def _smallest_sizes(model: MulTAB) -> dict[str, int]:
     It takes a size of 1 for a special case, so it is shown two of everything, frames included. What it writes
     holds for one as well, because ONNX operators broadcast when they run.
     """
-    sizes = {"batch": 2, "tokens": 2}
+    sizes = {"batch": 2, "tokens": 2, "frames": 2, "steps": 2}
     if model.audio_encoder is not None:
         sizes["samples"] = model.audio_encoder.min_samples + math.prod(model.audio_encoder.strides)
     return sizes

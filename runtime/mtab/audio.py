@@ -7,6 +7,7 @@ a Xing header, a wav written to a pipe) are taken as they are.
 """
 
 import io
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,18 +46,23 @@ _MAX_OGG_PAGE = 65_307
 _MP3_REST = 1_441 + 128
 
 
-def load_audio(path: str | Path, start: float | None = None, end: float | None = None) -> np.ndarray:
+def load_audio(
+    path: str | Path, start: float | None = None, end: float | None = None, most: float = math.inf
+) -> np.ndarray:
     """Decode a file, or its part from ``start`` to ``end`` seconds: float32 (samples,), mono at 16 kHz.
 
     Takes sample rates from 1 kHz to 1 MHz and up to 64 channels, which are averaged. Digital silence is a
     clip of zeros. Raises `AudioError`, naming the file, if it is missing, unreadable, truncated or without a
-    sample, if a sample is NaN or infinite, or if ``start`` or ``end`` lies more than 0.01 s beyond its end.
+    sample, if a sample is NaN or infinite, if ``start`` or ``end`` lies more than 0.01 s beyond its end, or
+    if there are more than ``most`` seconds: then no more than that is decoded.
     """
     path = Path(path)
     try:
         require_file(path)
         read = _read_soundfile if path.suffix.lower() in SOUNDFILE_SUFFIXES else _read_container
-        return to_mono_16k(*read(path, start, end))
+        samples, rate = read(path, start, end, most)
+        require_at_most(len(samples) / rate, most)
+        return to_mono_16k(samples, rate)
     except AudioError as error:
         raise AudioError(f"{path}: {error}") from None
 
@@ -149,6 +155,17 @@ def require_file(path: Path) -> None:
             raise AudioError("unreadable (0 bytes), expected a clip")
 
 
+def require_at_most(seconds: float, most: float) -> None:
+    """Raise `AudioError`, without the file's name, if a clip is longer than ``most`` seconds."""
+    if seconds > most:
+        raise AudioError(f"{seconds:.2f} s long, expected at most {most:g} s")
+
+
+def _last_needed(start: float | None, end: float | None, most: float) -> float:
+    """The second up to which a clip must be decoded to get its part, or to see that it is too long."""
+    return (start or 0.0) + most if end is None else end
+
+
 @contextmanager
 def unreadable(*errors: type[Exception]) -> Iterator[None]:
     """Turn a decoder's ``errors`` into an `AudioError`, without the file's name, that gives its reason."""
@@ -159,22 +176,29 @@ def unreadable(*errors: type[Exception]) -> Iterator[None]:
         raise AudioError(f"unreadable ({reason.strip().rstrip('.')}), expected a clip") from None
 
 
-def _read_soundfile(path: Path, start: float | None, end: float | None) -> tuple[np.ndarray, int]:
+def _read_soundfile(
+    path: Path, start: float | None, end: float | None, most: float
+) -> tuple[np.ndarray, int]:
     """A wav, flac, ogg or mp3 from ``start`` to ``end``: float32 (n, channels), and the rate."""
     with open_soundfile(path) as (sound, file, promised):
         rate = sound.samplerate
         if promised is None:
             if sound.format == "MP3":
-                samples = sound.read(dtype="float32", always_2d=True)
+                needed = _last_needed(start, end, most) * rate
+                room = int(needed) + 1 if 0 <= needed < sound.frames else -1
+                samples = sound.read(room, dtype="float32", always_2d=True)
                 # Without a Xing header libsndfile takes the first frame's bit rate for all frames', and stops
                 # where the file would then end: one of variable bit rate may go on.
                 rest = path.stat().st_size - file.tell()
                 if len(samples) < sound.frames or rest <= _MP3_REST:
                     return cut(samples, rate, start, end), rate
-            return _read_container(path, start, end)
+            return _read_container(path, start, end, most)
+        first, last = _frames(promised, rate, start, end)
+        require_at_most((last - first) / rate, most)
         # libsndfile finds only nearly the right place in an ogg or mp3: there a part is cut from the whole.
         seekable = sound.format not in ("OGG", "MP3")
-        first, last = _frames(promised, rate, start, end) if seekable else (0, promised)
+        if not seekable:
+            first, last = 0, promised
         if first:
             sound.seek(first)
         samples = sound.read(last - first, dtype="float32", always_2d=True)
@@ -289,7 +313,9 @@ def open_container(path: Path) -> "Iterator[tuple[InputContainer, AudioStream]]"
         yield container, container.streams.audio[0]
 
 
-def _read_container(path: Path, start: float | None, end: float | None) -> tuple[np.ndarray, int]:
+def _read_container(
+    path: Path, start: float | None, end: float | None, most: float
+) -> tuple[np.ndarray, int]:
     """The first audio stream from ``start`` to ``end``: float32 (n, channels), and its rate."""
     with open_container(path) as (container, stream):
         import av
@@ -298,13 +324,19 @@ def _read_container(path: Path, start: float | None, end: float | None) -> tuple
         planar = av.AudioResampler(format="fltp")
         parts: list[av.AudioFrame] = []
         reached = 0.0
+        held = 0
+        needed = _last_needed(start, end, most)
         # All streams are read, because the duration that is promised is that of the longest.
         for packet in container.demux():
             if packet.pts is not None:
                 reached = max(reached, float((packet.pts + (packet.duration or 0)) * packet.time_base))
             if packet.stream_index == stream.index:
                 for frame in stream.decode(packet):
-                    parts += planar.resample(frame)
+                    if not held > needed * frame.sample_rate:
+                        parts += planar.resample(frame)
+                        held += frame.samples
+                    elif end is None:
+                        raise AudioError(f"more than {most:g} s long, expected at most that")
         # In a format with one of these flags FFmpeg guesses the duration from the bit rate.
         guessed = container.format.flags & (Flags.generic_index.value | Flags.ts_discont.value)
         if container.duration is not None and not guessed:

@@ -13,10 +13,12 @@ from mtab.config import from_dict, load_config
 from mtab.errors import BundleError
 from mtab.files import read_json, sha256
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 CONFIG, MANIFEST = "config.json", "manifest.json"
 
 Modality = Literal["audio", "text"]
+Part = Literal["fused", "audio_encoder", "text_encoder", "cme", "tab_head"]
+Precision = Literal["fp32", "fp16", "bf16", "int8", "int8-static"]
 
 _COMBINATIONS = (("audio", "text"), ("audio",), ("text",))
 """What a model can answer from, each in the order in which `mtab.preprocess.Features` names it."""
@@ -27,13 +29,14 @@ class BundleConfig:
     """``config.json``: what the model answers, and from what.
 
     ``id2label`` names class i under the key ``"i"``; ``supported_modalities`` are the combinations that the
-    model was trained to answer from.
+    model was trained to answer from; ``hidden_sizes`` are the widths of the encoders, by modality.
     """
 
     id2label: dict[str, str]
     modalities: tuple[Modality, ...]
     supported_modalities: tuple[tuple[Modality, ...], ...]
     embedding_size: int
+    hidden_sizes: dict[str, int]
     model_type: Literal["mul-tab"] = "mul-tab"
 
     def __post_init__(self) -> None:
@@ -53,11 +56,20 @@ class BundleConfig:
             raise ValueError(
                 f"modalities {list(self.modalities)} are not in supported_modalities, expected them there"
             )
+        if set(self.hidden_sizes) != set(self.modalities):
+            found, expected = list(self.hidden_sizes), list(self.modalities)
+            raise ValueError(f"hidden_sizes are those of {found}, expected {expected}")
 
     @property
     def labels(self) -> tuple[str, ...]:
         """The classes in the order of the logits."""
         return tuple(self.id2label[str(i)] for i in range(len(self.id2label)))
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """What `mtab.graphs.GraphSpec.of` fixes: the axes that are the same for every utterance."""
+        hidden = {f"{modality}_hidden": size for modality, size in self.hidden_sizes.items()}
+        return {"classes": len(self.id2label), "embedding": self.embedding_size} | hidden
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +82,40 @@ class FileEntry:
 
 @dataclass(frozen=True, slots=True)
 class GraphEntry:
-    """One ONNX graph: its file, weights' dtype, opset, and the parity with PyTorch measured at export."""
+    """One ONNX graph: the part of the model that it is, its precision, and the certificate of its export.
+
+    ``fp32_nodes`` are the patterns of node names that were kept in float32 beside the usual islands;
+    ``reduce_range`` says that int8 weights keep to 7 bits, so that no x86 processor's arithmetic saturates
+    (None: no int8 weights). ``certificate`` is what `mtab_export.gate` measured.
+    """
+
+    part: Part
+    precision: Precision
+    file: str
+    opset: int
+    certificate: dict[str, Any]
+    fp32_nodes: tuple[str, ...] = ()
+    reduce_range: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineEntry:
+    """One TensorRT engine, built ahead of time from the graph in ``graph``.
+
+    ``key`` is the SHA-256 of all that it depends on: the graph's content, flavor, version, capability and
+    shape profile; ``verified`` tells whether it was also run: an engine for a GPU that was not there was
+    *built, not run*. ``profile`` holds ``min``, ``opt`` and ``max`` shapes by input.
+    """
 
     file: str
-    dtype: Literal["fp32"]
-    opset: int
-    parity: dict[str, Any]
+    graph: str
+    flavor: Literal["rtx", "trt"]
+    version: str
+    compute_capability: str
+    profile: dict[str, dict[str, tuple[int, ...]]]
+    key: str
+    seconds: float
+    verified: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,18 +129,21 @@ class Checkpoint:
 class Manifest:
     """``manifest.json``: every file with its hash, every graph with its proof, and where they come from.
 
-    ``training`` is the run that made the checkpoint, as its run.json and results.json say; ``versions`` and
-    ``machine`` are those of the export.
+    ``training`` is the run that made the checkpoint, as its run.json and results.json say; ``sequences`` are
+    the certificates, by precision, of the split parts run one after another; ``versions`` and ``machine``
+    are those of the last export.
     """
 
     format_version: int
     created: str
     checkpoint: Checkpoint
     files: dict[str, FileEntry]
-    graphs: dict[str, GraphEntry]
+    graphs: tuple[GraphEntry, ...]
     training: dict[str, Any]
     versions: dict[str, str]
     machine: dict[str, Any] = field(default_factory=dict)
+    engines: tuple[EngineEntry, ...] = ()
+    sequences: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.format_version != FORMAT_VERSION:
@@ -112,9 +155,17 @@ class Manifest:
                 raise ValueError(f"files names {name!r}, expected a path inside the bundle")
         if CONFIG not in self.files:
             raise ValueError(f"files lack {CONFIG}, expected it")
-        for name, graph in self.graphs.items():
-            if graph.file not in self.files:
-                raise ValueError(f"graphs.{name}.file is {graph.file!r}, expected one of files")
+        for field_name, entries in (("graphs", self.graphs), ("engines", self.engines)):
+            for i, entry in enumerate(entries):
+                if entry.file not in self.files:
+                    raise ValueError(f"{field_name}[{i}].file is {entry.file!r}, expected one of files")
+        if len({(graph.part, graph.precision) for graph in self.graphs}) < len(self.graphs):
+            raise ValueError("graphs hold a part twice in one precision, expected it once")
+
+    def graph(self, part: str, precision: str) -> GraphEntry | None:
+        """The graph of a part in a precision, None if there is none."""
+        found = (g for g in self.graphs if (g.part, g.precision) == (part, precision))
+        return next(found, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +200,10 @@ def open_bundle(folder: Path | str, verify: bool = True) -> Bundle:
     if isinstance(version, int) and version > FORMAT_VERSION:
         raise BundleError(
             f"{folder}: bundle format {version} of a newer mtab, expected {FORMAT_VERSION}; upgrade mtab"
+        )
+    if isinstance(version, int) and 0 < version < FORMAT_VERSION:
+        raise BundleError(
+            f"{folder}: bundle format {version} of an older mtab, expected {FORMAT_VERSION}; export it again"
         )
     manifest = from_dict(Manifest, values, folder / MANIFEST)
     for name, entry in manifest.files.items():

@@ -1,21 +1,21 @@
 """The command ``mtab``."""
 
-import csv
-import io
 import json
+import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from mtab import __version__
-from mtab.console import Command, Group, table
-from mtab.errors import DataError, TextError
+from mtab.console import Command, Group
+from mtab.errors import DataError, MtabError, TextError
+from mtab.limits import BATCH_SECONDS, BATCH_SIZE, MAX_CHARACTERS, MAX_SECONDS, Limits
 
 if TYPE_CHECKING:
     from mtab.data import Utterance
-    from mtab.model import Result
 
 
 @click.group(cls=Group)
@@ -46,14 +46,59 @@ def main() -> None:
 @click.option(
     "--format",
     "style",
-    type=click.Choice(["table", "json", "csv"]),
+    type=click.Choice(["table", "json", "jsonl", "csv"]),
     default="table",
     show_default=True,
-    help="To read, or with every digit.",
+    help="To read, or with every digit; jsonl is an object a line.",
+)
+@click.option("--top-k", type=click.IntRange(min=1), help="Only the K likeliest classes.  [default: all]")
+@click.option(
+    "--abstain",
+    type=click.FloatRange(0, 1),
+    help='Say "unknown" where no class has this probability.  [default: never]',
+)
+@click.option(
+    "--embeddings",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Save what the classifier sees to an npy file, a row for each row printed.",
+)
+@click.option(
+    "--on-error",
+    type=click.Choice(["fail", "skip"]),
+    default="fail",
+    show_default=True,
+    help="At an utterance that cannot be answered end there, or print the reason and go on.",
 )
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N; used or refused.")
 @click.option("--threads", type=click.IntRange(min=1), help="Within an operator.  [default: one a core]")
-@click.option("--batch-size", type=click.IntRange(min=1), default=8, show_default=True)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    default=BATCH_SIZE,
+    show_default=True,
+    help="Utterances that are computed at once, of like length.",
+)
+@click.option(
+    "--batch-seconds",
+    type=click.FloatRange(0, min_open=True),
+    default=BATCH_SECONDS,
+    show_default=True,
+    help="Seconds of speech that are computed at once.",
+)
+@click.option(
+    "--max-seconds",
+    type=click.FloatRange(0, min_open=True),
+    default=MAX_SECONDS,
+    show_default=True,
+    help="A longer clip is an error.",
+)
+@click.option(
+    "--max-characters",
+    type=click.IntRange(min=1),
+    default=MAX_CHARACTERS,
+    show_default=True,
+    help="A longer transcript is an error.",
+)
 def predict(
     bundle: Path,
     audio: tuple[Path, ...],
@@ -61,20 +106,30 @@ def predict(
     text_file: Path | None,
     manifest: Path | None,
     style: str,
+    top_k: int | None,
+    abstain: float | None,
+    embeddings: Path | None,
+    on_error: Literal["fail", "skip"],
     device: str,
     threads: int | None,
     batch_size: int,
+    batch_seconds: float,
+    max_seconds: float,
+    max_characters: int,
 ) -> None:
     """The emotion of each AUDIO file, with its transcript.
 
     wav, flac, ogg and mp3 of any rate and channels; mp4 and other containers with mtab[video]. A clip is
     never cut; a transcript longer than the text encoder takes is, and the result says so.
 
+    Answers are printed as they come: an interruption or an error keeps those before it. With --on-error skip
+    the exit code is 0 if at least one utterance has an answer.
+
     \b
     Examples:
       mtab predict bundle clip.wav --text "I never said that!"
       mtab predict bundle a.wav b.wav --text-file transcripts.txt --format json
-      mtab predict bundle --manifest recordings.csv --format csv > emotions.csv
+      mtab predict bundle --manifest recordings.csv --on-error skip --format csv > emotions.csv
     """
     if (text is not None) + (text_file is not None) + (manifest is not None) > 1:
         raise click.UsageError("give one of --text, --text-file and --manifest")
@@ -87,7 +142,9 @@ def predict(
     if manifest is None and not audio and text is None:
         raise click.UsageError("give AUDIO, --text or --manifest")
 
-    from mtab.model import load
+    from mtab.loading import load
+    from mtab.model import Failure, Input
+    from mtab.output import STYLES, printed, saved_embeddings
 
     if manifest is not None:
         utterances = _read_manifest(manifest)
@@ -96,12 +153,58 @@ def predict(
     else:
         utterances = _utterances(audio or (None,), (text,) * (len(audio) or 1))
     model = load(bundle, device, threads)
-    features = []
-    for utterance in utterances:
-        start, end = utterance.span
-        features.append(model.read(utterance.audio, utterance.text, start=start, end=end, name=utterance.id))
-    results = model.answer(features, batch_size)
-    click.echo(FORMATS[style]([utterance.id for utterance in utterances], results), nl=style != "csv")
+    model.limits = Limits(max_seconds, max_characters)
+    names = [utterance.id for utterance in utterances]
+    answers = model.stream(
+        (Input(each.audio, each.text, *each.span, name=each.id) for each in utterances),
+        top_k=top_k,
+        abstain=abstain,
+        return_embedding=embeddings is not None,
+        on_error="skip" if on_error == "skip" else "raise",
+        batch_size=batch_size,
+        batch_seconds=batch_seconds,
+    )
+    failed, first = 0, None
+    with ExitStack() as stack:
+        writers = [stack.enter_context(printed(STYLES[style](names, model.labels)))]
+        if embeddings is not None:
+            width = model.bundle.config.embedding_size
+            writers.append(stack.enter_context(saved_embeddings(embeddings, width)))
+        if sys.stderr.isatty() and not sys.stdout.isatty():
+            bar = click.progressbar(answers, length=len(names), file=sys.stderr)
+            answers = stack.enter_context(bar)
+        for name, answer in zip(names, answers, strict=True):
+            if isinstance(answer, Failure):
+                failed, first = failed + 1, first or answer.error
+            for write in writers:
+                write(name, answer)
+    if failed:
+        message = f"no answer for {failed} of {len(names)} utterances, the first: {first}"
+        if failed == len(names):
+            raise MtabError(message)
+        click.echo(message, err=True)
+
+
+@main.command(cls=Command)
+@click.option("--json", "as_json", is_flag=True, help="The same, and the machine in figures, as JSON.")
+@click.pass_context
+def doctor(context: click.Context, as_json: bool) -> None:
+    """What this machine can run, and for each gap the command that fills it.
+
+    Everything is tried: ONNX Runtime runs a graph, libraries are loaded, the GPU is asked. The exit code is 0
+    if a bundle can be run here, on the CPU at least, and 1 if not.
+
+    \b
+    Examples:
+      mtab doctor
+      mtab doctor --json > machine.json
+    """
+    from mtab.config import to_dict
+    from mtab.doctor import examine, page
+
+    report = examine()
+    click.echo(json.dumps(to_dict(report), indent=2, ensure_ascii=False) if as_json else page(report))
+    context.exit(0 if report.can_run else 1)
 
 
 def _utterances(audio: Sequence[Path | None], texts: Sequence[str | None]) -> "list[Utterance]":
@@ -138,49 +241,3 @@ def _read_manifest(path: Path) -> "tuple[Utterance, ...]":
     if not corpus.utterances:
         raise DataError(f"{path}: no utterance, expected a row for each")
     return corpus.utterances
-
-
-def _as_table(ids: Sequence[str], results: "Sequence[Result]") -> str:
-    rows = []
-    for name, result in zip(ids, results, strict=True):
-        seconds = "-" if result.duration is None else f"{result.duration:.2f}"
-        probabilities = (f"{p:.3f}" for p in result.probabilities.values())
-        note = "text truncated" if result.text_truncated else ""
-        rows.append((name, result.label, *probabilities, seconds, "+".join(result.modalities), note))
-    header = ("utterance", "label", *results[0].probabilities, "seconds", "from", "")
-    return table(rows, header)
-
-
-def _as_record(name: str, result: "Result") -> dict[str, Any]:
-    return {
-        "utterance": name,
-        "label": result.label,
-        "probabilities": result.probabilities,
-        "duration": result.duration,
-        "modalities": list(result.modalities),
-        "text_truncated": result.text_truncated,
-    }
-
-
-def _as_json(ids: Sequence[str], results: "Sequence[Result]") -> str:
-    records = [_as_record(name, result) for name, result in zip(ids, results, strict=True)]
-    return json.dumps(records, indent=2, ensure_ascii=False)
-
-
-def _as_csv(ids: Sequence[str], results: "Sequence[Result]") -> str:
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(
-        ("utterance", "label", *results[0].probabilities, "duration", "modalities", "text_truncated")
-    )
-    for name, result in zip(ids, results, strict=True):
-        duration = "" if result.duration is None else result.duration
-        truncated = str(result.text_truncated).lower()
-        probabilities = result.probabilities.values()
-        writer.writerow(
-            (name, result.label, *probabilities, duration, "+".join(result.modalities), truncated)
-        )
-    return stream.getvalue()
-
-
-FORMATS = {"table": _as_table, "json": _as_json, "csv": _as_csv}

@@ -76,6 +76,16 @@ class OnnxRuntimeEngine:
         return dict(zip(self.outputs, answers, strict=True))
 
 
+def run_in_sequence(
+    engines: Iterable[OnnxRuntimeEngine], inputs: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """The parts of a model one after another: ``inputs`` and every part's outputs, by name."""
+    values = dict(inputs)
+    for engine in engines:
+        values |= engine.run(values)
+    return values
+
+
 def _provider(device: str) -> tuple[str, dict[str, str]]:
     """The execution provider of ``device`` with its options."""
     match = _DEVICE.fullmatch(device)

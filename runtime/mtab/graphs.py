@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from mtab.bundle import Modality
+from mtab.bundle import Modality, Part, Precision
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class TensorSpec:
 class GraphSpec:
     """One graph: its inputs and outputs in order."""
 
-    name: str
+    name: Part
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
 
@@ -58,21 +58,81 @@ class GraphSpec:
         return GraphSpec(self.name, fixed(present), fixed(self.outputs))
 
 
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What a graph may cost: the largest change of a probability, and the least share of labels kept.
+
+    The change holds alone, in padded batches, and between the two. A label that changes where PyTorch's two
+    likeliest classes are within fp32's tolerance of each other does not count.
+    """
+
+    max_difference: float
+    min_agreement: float
+
+
 PROBABILITIES = Tolerance(atol=1e-5)
 HIDDEN = Tolerance(atol=1e-4, rtol=1e-4)
+EXACT = Tolerance(atol=0.5)
+"""For whole numbers."""
 
-FUSED = GraphSpec(
-    "fused",
-    inputs=(
-        TensorSpec("input_values", "float32", ("batch", "samples"), "audio"),
-        TensorSpec("audio_lengths", "int64", ("batch",), "audio"),
-        TensorSpec("input_ids", "int64", ("batch", "tokens"), "text"),
-        TensorSpec("text_lengths", "int64", ("batch",), "text"),
-    ),
-    outputs=(
-        TensorSpec("logits", "float32", ("batch", "classes"), tolerance=HIDDEN),
-        TensorSpec("probabilities", "float32", ("batch", "classes"), tolerance=PROBABILITIES),
-        TensorSpec("embeddings", "float32", ("batch", "embedding"), tolerance=HIDDEN),
-    ),
+BUDGETS: dict[Precision, Budget] = {
+    "fp32": Budget(PROBABILITIES.atol, 1.0),
+    "fp16": Budget(2e-3, 0.995),
+    "bf16": Budget(2e-2, 0.99),
+    "int8": Budget(2e-2, 0.99),
+    "int8-static": Budget(2e-2, 0.99),
+}
+
+_INPUT_VALUES = TensorSpec("input_values", "float32", ("batch", "samples"), "audio")
+_AUDIO_LENGTHS = TensorSpec("audio_lengths", "int64", ("batch",), "audio")
+_INPUT_IDS = TensorSpec("input_ids", "int64", ("batch", "tokens"), "text")
+_TEXT_LENGTHS = TensorSpec("text_lengths", "int64", ("batch",), "text")
+_AUDIO_STATES = TensorSpec(
+    "audio_hidden_states", "float32", ("batch", "frames", "audio_hidden"), "audio", tolerance=HIDDEN
 )
+_AUDIO_FRAMES = TensorSpec("audio_frames", "int64", ("batch",), "audio", tolerance=EXACT)
+_TEXT_STATES = TensorSpec(
+    "text_hidden_states", "float32", ("batch", "tokens", "text_hidden"), "text", tolerance=HIDDEN
+)
+_FUSED_STATES = TensorSpec("fused_states", "float32", ("batch", "steps", "embedding"), tolerance=HIDDEN)
+_FUSED_LENGTHS = TensorSpec("fused_lengths", "int64", ("batch",), tolerance=EXACT)
+_ANSWER = (
+    TensorSpec("logits", "float32", ("batch", "classes"), tolerance=HIDDEN),
+    TensorSpec("probabilities", "float32", ("batch", "classes"), tolerance=PROBABILITIES),
+    TensorSpec("embeddings", "float32", ("batch", "embedding"), tolerance=HIDDEN),
+)
+
+FUSED = GraphSpec("fused", (_INPUT_VALUES, _AUDIO_LENGTHS, _INPUT_IDS, _TEXT_LENGTHS), _ANSWER)
 """The whole model, from padded waveforms and token ids with their lengths to the answer; masks are inside."""
+
+AUDIO_ENCODER = GraphSpec("audio_encoder", (_INPUT_VALUES, _AUDIO_LENGTHS), (_AUDIO_STATES, _AUDIO_FRAMES))
+"""Padded waveforms to hidden states; ``audio_frames`` are those of each utterance that are valid."""
+
+TEXT_ENCODER = GraphSpec("text_encoder", (_INPUT_IDS, _TEXT_LENGTHS), (_TEXT_STATES,))
+"""Padded token ids to hidden states."""
+
+CME = GraphSpec(
+    "cme",
+    (_AUDIO_STATES, _AUDIO_FRAMES, _TEXT_STATES, _TEXT_LENGTHS),
+    (_FUSED_STATES, _FUSED_LENGTHS),
+)
+"""Self-attention, projection, cross-modal encoder and fusion: both encoders' states to one sequence."""
+
+TAB_HEAD = GraphSpec("tab_head", (_FUSED_STATES, _FUSED_LENGTHS), _ANSWER)
+"""Temporal-aware block and classifier: the fused sequence to the answer."""
+
+SPLIT = (AUDIO_ENCODER, TEXT_ENCODER, CME, TAB_HEAD)
+"""The parts in the order of data flow; run one after another they are `FUSED`."""
+
+GRAPHS = {spec.name: spec for spec in (FUSED, *SPLIT)}
+
+
+def split_of(modalities: Sequence[Modality]) -> tuple[GraphSpec, ...]:
+    """The parts that a model with these modalities has: all of `SPLIT` but the other encoder."""
+    return tuple(spec for spec in SPLIT if spec.of(modalities, {}).inputs)
+
+
+def graph_file(part: str, precision: str) -> str:
+    """What a graph's file is called in a bundle: ``model.onnx`` for the fused one in fp32, else its parts."""
+    stem = "model" if part == FUSED.name else part
+    return f"{stem}.onnx" if precision == "fp32" else f"{stem}_{precision.replace('-', '_')}.onnx"

@@ -1,8 +1,10 @@
 """What a figure was measured on: processor, instruction set, system, versions."""
 
+import hashlib
 import os
 import platform
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,21 +22,30 @@ INSTRUCTION_SETS = {
     "i8mm": {"i8mm"},
     "sve": {"sve"},
 }
-PACKAGES = ("mtab", "numpy", "onnxruntime", "onnxruntime-gpu", "onnx", "torch", "transformers")
+PACKAGES = (
+    *("mtab", "numpy", "onnxruntime", "onnxruntime-gpu", "onnx", "onnxscript", "torch", "transformers"),
+    *("openvino", "tensorrt", "tensorrt-rtx", "soundfile", "soxr", "av", "tokenizers"),
+)
+CPUINFO = Path("/proc/cpuinfo")
 
 
-def describe_machine(cpuinfo: Path = Path("/proc/cpuinfo")) -> dict[str, Any]:
+def describe_machine(
+    cpuinfo: Path = CPUINFO, memory_limit: Path = Path("/sys/fs/cgroup/memory.max")
+) -> dict[str, Any]:
     """The machine and the software as plain JSON values.
 
     ``cores.usable`` are the logical ones that this process may run on, ``cores.physical`` those of the
     machine; ``instruction_sets`` and ``cores.physical`` are None, and ``cpu`` is what Python's `platform`
-    says, where the system has no ``cpuinfo``. ``versions`` are those of what is installed.
+    says, where the system has no ``cpuinfo``. ``memory`` is in bytes: ``total`` of the machine, ``limit`` of
+    the container, None where there is none or the system does not tell. ``versions`` are those of what is
+    installed.
     """
     described = {
         "cpu": platform.processor() or platform.machine(),
         "architecture": platform.machine(),
         "instruction_sets": None,
         "cores": {"usable": usable_cores(), "logical": os.cpu_count(), "physical": None},
+        "memory": {"total": _total_memory(), "limit": None},
         "os": platform.platform(),
         "python": platform.python_version(),
         "versions": _versions(),
@@ -42,12 +53,38 @@ def describe_machine(cpuinfo: Path = Path("/proc/cpuinfo")) -> dict[str, Any]:
     if cpuinfo.is_file():
         blocks = _blocks(cpuinfo.read_text(encoding="utf-8", errors="replace"))
         first = blocks[0] if blocks else {}
-        flags = set((first.get("flags") or first.get("Features") or "").split())
         described["cpu"] = first.get("model name") or described["cpu"]
-        described["instruction_sets"] = [name for name, names in INSTRUCTION_SETS.items() if names & flags]
+        described["instruction_sets"] = instruction_sets(cpuinfo)
         cores = {(block["physical id"], block["core id"]) for block in blocks if "core id" in block}
         described["cores"]["physical"] = len(cores) or None
+    if memory_limit.is_file():
+        limit = memory_limit.read_text().strip()
+        described["memory"]["limit"] = None if limit == "max" else int(limit)
     return described
+
+
+def instruction_sets(cpuinfo: Path = CPUINFO) -> list[str] | None:
+    """Which of `INSTRUCTION_SETS` the processor has, None where the system has no ``cpuinfo``."""
+    if not cpuinfo.is_file():
+        return None
+    flags = set(_flags(cpuinfo))
+    return [name for name, names in INSTRUCTION_SETS.items() if names & flags]
+
+
+def saturates_int8(architecture: str, sets: Sequence[str] | None) -> bool:
+    """Whether sums of products of uint8 and int8 saturate, as they do on an x86 processor without VNNI.
+
+    ``architecture`` and ``sets`` are as in `describe_machine`; where these are not known (None), they do.
+    """
+    return architecture.lower() in ("x86_64", "amd64", "i386", "i686", "x86") and "vnni" not in (sets or ())
+
+
+def processor_key(cpuinfo: Path = CPUINFO) -> str:
+    """A hash of the processor's model and of all that it can do: what is compiled for one is for no other."""
+    # Some kernels name no model; and two processors of one model may differ in what a machine lets them do.
+    model = _first_block(cpuinfo).get("model name") or platform.processor()
+    parts = [platform.machine(), model, *sorted(_flags(cpuinfo))]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def usable_cores() -> int:
@@ -55,6 +92,26 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _total_memory() -> int | None:
+    """Bytes of the machine's memory."""
+    if "SC_PHYS_PAGES" not in getattr(os, "sysconf_names", {}):
+        return None
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _flags(cpuinfo: Path) -> list[str]:
+    """The kernel's names for what the first processor can do."""
+    first = _first_block(cpuinfo)
+    return (first.get("flags") or first.get("Features") or "").split()
+
+
+def _first_block(cpuinfo: Path) -> dict[str, str]:
+    """What the system says of its first processor; nothing where it has no ``cpuinfo``."""
+    if not cpuinfo.is_file():
+        return {}
+    return next(iter(_blocks(cpuinfo.read_text(encoding="utf-8", errors="replace"))), {})
 
 
 def _blocks(text: str) -> list[dict[str, str]]:

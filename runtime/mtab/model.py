@@ -1,30 +1,57 @@
-"""`load` a bundle, `Model.predict` the emotion of utterances."""
+"""`Model.predict` and `Model.stream`: the emotion of utterances, from a bundle on an engine."""
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
+from typing import Literal, NamedTuple, TypedDict, TypeVar, Unpack, overload
 
 import numpy as np
 
 from mtab.audio import SAMPLE_RATE
-from mtab.bundle import CONFIG, Bundle, open_bundle
+from mtab.batching import Length, in_batches
+from mtab.bundle import Bundle, GraphEntry
 from mtab.engine import OnnxRuntimeEngine
-from mtab.errors import AudioError, BundleError, MtabError, TextError
-from mtab.graphs import FUSED
-from mtab.preprocess import CONFIG_FILE, TOKENIZER_FILE, Features, Preprocessor
+from mtab.errors import AudioError, EngineError, MtabError, TextError
+from mtab.limits import BATCH_SECONDS, BATCH_SIZE, BatchLimits, Limits
+from mtab.preprocess import Features, Preprocessor
 
 Audio = str | Path | np.ndarray
 """A file, or samples of shape (samples,) or (samples, channels)."""
 _CLIP = (str, Path, np.ndarray)
+
+UNKNOWN = "unknown"
+"""The label of an answer that is not sure enough."""
+
+
+class Input(NamedTuple):
+    """One utterance to answer: a clip with its transcript, as `Model.predict` takes them.
+
+    Of ``audio`` the part from ``start`` to ``end`` seconds counts. ``name`` is what errors call the utterance
+    (None: its file, or its number).
+    """
+
+    audio: Audio | None
+    text: str | None = None
+    start: float | None = None
+    end: float | None = None
+    sampling_rate: int = SAMPLE_RATE
+    name: str | None = None
+
+
+Utterance = Audio | tuple[Audio | None, str | None] | Input
+"""What `Model.stream` takes: a clip, a clip with its transcript, or an `Input`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
     """The answer for one utterance.
 
-    ``duration`` is in seconds, of the audio that was used (None without audio); ``modalities`` are those that
-    the answer rests on; ``text_truncated`` says that the transcript's end did not fit the text encoder.
+    ``label`` is the likeliest class, or `UNKNOWN` where that is less likely than was asked for;
+    ``probabilities`` are by class, in the model's order, of ``top_k`` in falling order. ``duration`` is in
+    seconds, of the audio that was used (None without audio); ``modalities`` are those that the answer rests
+    on; ``text_truncated`` says that the transcript's end did not fit the text encoder. ``embedding`` is
+    float32 (width,), what the classifier sees, where it was asked for.
     """
 
     label: str
@@ -32,27 +59,79 @@ class Result:
     duration: float | None
     modalities: tuple[str, ...]
     text_truncated: bool = False
+    embedding: np.ndarray | None = dataclasses.field(default=None, repr=False, compare=False)
 
     @property
     def score(self) -> float:
-        """The probability of ``label``."""
-        return self.probabilities[self.label]
+        """The probability of the likeliest class."""
+        return max(self.probabilities.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What stands in the place of an utterance's `Result` where it has none: its name and the reason."""
+
+    name: str
+    error: MtabError
+
+
+@dataclass(frozen=True, slots=True)
+class ResultOptions:
+    """What of an answer is wanted; see `Model.predict`."""
+
+    top_k: int | None = None
+    abstain: float | None = None
+    return_embedding: bool = False
+
+    def __post_init__(self) -> None:
+        if self.top_k is not None and self.top_k < 1:
+            raise MtabError(f"top_k is {self.top_k}, expected 1 or more")
+        if self.abstain is not None and not 0 <= self.abstain <= 1:
+            raise MtabError(f"abstain is {self.abstain}, expected a probability from 0 to 1")
+
+    def apply(self, result: Result) -> Result:
+        """Of a result that holds everything, what is wanted."""
+        probabilities = result.probabilities
+        if self.top_k is not None:
+            falling = sorted(probabilities.items(), key=lambda each: each[1], reverse=True)
+            probabilities = dict(falling[: self.top_k])
+        unsure = self.abstain is not None and result.score < self.abstain
+        return dataclasses.replace(
+            result,
+            label=UNKNOWN if unsure else result.label,
+            probabilities=probabilities,
+            embedding=result.embedding if self.return_embedding else None,
+        )
+
+
+class _Options(TypedDict, total=False):
+    top_k: int | None
+    abstain: float | None
+    return_embedding: bool
+    batch_size: int
+    batch_seconds: float
 
 
 class Model:
-    """A bundle on an engine. Safe to use from many threads at once."""
+    """A bundle on an engine. Safe to use from many threads at once.
 
-    def __init__(self, bundle: Bundle, engine: OnnxRuntimeEngine, preprocess: Preprocessor) -> None:
+    ``limits`` are what one utterance may hold; assign others where they are too small or too large.
+    """
+
+    def __init__(
+        self, bundle: Bundle, graph: GraphEntry, engine: OnnxRuntimeEngine, preprocess: Preprocessor
+    ) -> None:
         self.bundle = bundle
+        self.graph = graph
         self.engine = engine
         self.preprocess = preprocess
+        self.limits = Limits()
 
     def __repr__(self) -> str:
-        graph = self.bundle.manifest.graphs[FUSED.name]
         supported = " or ".join("+".join(each) for each in self.bundle.config.supported_modalities)
         return (
             f"Model({str(self.bundle.folder)!r}, engine={self.engine.name!r}, device={self.engine.device!r}, "
-            f"precision={graph.dtype!r}, inputs={supported!r}, labels={', '.join(self.labels)!r})"
+            f"precision={self.graph.precision!r}, inputs={supported!r}, labels={', '.join(self.labels)!r})"
         )
 
     @property
@@ -62,7 +141,12 @@ class Model:
 
     @overload
     def predict(
-        self, audio: Audio | None, text: str | None = None, *, sampling_rate: int = ..., batch_size: int = ...
+        self,
+        audio: Audio | None,
+        text: str | None = None,
+        *,
+        sampling_rate: int = ...,
+        **options: Unpack[_Options],
     ) -> Result: ...
     @overload
     def predict(
@@ -71,37 +155,148 @@ class Model:
         text: Sequence[str | None] | None = None,
         *,
         sampling_rate: int = ...,
-        batch_size: int = ...,
+        on_error: Literal["raise"] = ...,
+        **options: Unpack[_Options],
     ) -> list[Result]: ...
     @overload
     def predict(
-        self, audio: None, text: Sequence[str | None], *, sampling_rate: int = ..., batch_size: int = ...
+        self,
+        audio: None,
+        text: Sequence[str | None],
+        *,
+        on_error: Literal["raise"] = ...,
+        **options: Unpack[_Options],
     ) -> list[Result]: ...
+    @overload
+    def predict(
+        self,
+        audio: Sequence[Audio | None] | None,
+        text: Sequence[str | None] | None = None,
+        *,
+        sampling_rate: int = ...,
+        on_error: Literal["raise", "skip"],
+        **options: Unpack[_Options],
+    ) -> list[Result | Failure]: ...
     def predict(
         self,
         audio: Audio | Sequence[Audio | None] | None,
         text: str | Sequence[str | None] | None = None,
         *,
         sampling_rate: int = SAMPLE_RATE,
-        batch_size: int = 8,
-    ) -> Result | list[Result]:
+        top_k: int | None = None,
+        abstain: float | None = None,
+        return_embedding: bool = False,
+        on_error: Literal["raise", "skip"] = "raise",
+        batch_size: int = BATCH_SIZE,
+        batch_seconds: float = BATCH_SECONDS,
+    ) -> Result | Failure | Sequence[Result | Failure]:
         """The emotion of one utterance, or of a list of them, in the list's order.
 
         ``audio`` is a file, or an array (samples,) or (samples, channels) at ``sampling_rate`` Hz; ``text``
-        is its transcript. Of a list, up to ``batch_size`` utterances of like length are computed at once; no
-        batch changes an answer. Without ``audio`` a list of texts is a list of utterances.
+        is its transcript. Without ``audio`` a list of texts is a list of utterances.
+
+        Of the probabilities only the ``top_k`` highest are kept; where even the highest is below ``abstain``,
+        the label is ``"unknown"``; with ``return_embedding`` results hold what the classifier sees. For
+        ``on_error``, ``batch_size`` and ``batch_seconds`` see `stream`.
 
         Raises `AudioError` or `TextError`, naming the file or the utterance's number (from 0), for input that
-        cannot be used or a modality that this model cannot do without; `MtabError` if there is not a
-        transcript for each; `EngineError` if the engine fails, as for want of memory.
+        cannot be used or is beyond ``limits``, or a modality that this model cannot do without; `MtabError`
+        if there is not a transcript for each; `EngineError` if the engine fails, as for want of memory.
         """
+        single = False
         if (audio is None or isinstance(audio, _CLIP)) and (text is None or isinstance(text, str)):
-            return self.answer([self.read(audio, text, sampling_rate=sampling_rate)])[0]
-        features = [
-            self.read(a, t, sampling_rate=sampling_rate, name=_name(a, f"utterance {i}"))
-            for i, (a, t) in enumerate(_pairs(audio, text))
-        ]
-        return self.answer(features, batch_size)
+            single = True
+            inputs = [Input(audio, text, sampling_rate=sampling_rate, name=_name(audio, "utterance"))]
+        else:
+            inputs = [Input(a, t, sampling_rate=sampling_rate) for a, t in _pairs(audio, text)]
+        answers = self.stream(
+            inputs,
+            top_k=top_k,
+            abstain=abstain,
+            return_embedding=return_embedding,
+            on_error=on_error,
+            batch_size=batch_size,
+            batch_seconds=batch_seconds,
+        )
+        return next(answers) if single else list(answers)
+
+    @overload
+    def stream(
+        self,
+        utterances: Iterable[Utterance],
+        *,
+        on_error: Literal["raise"] = ...,
+        **options: Unpack[_Options],
+    ) -> Iterator[Result]: ...
+    @overload
+    def stream(
+        self,
+        utterances: Iterable[Utterance],
+        *,
+        on_error: Literal["raise", "skip"],
+        **options: Unpack[_Options],
+    ) -> Iterator[Result | Failure]: ...
+    def stream(
+        self,
+        utterances: Iterable[Utterance],
+        *,
+        top_k: int | None = None,
+        abstain: float | None = None,
+        return_embedding: bool = False,
+        on_error: Literal["raise", "skip"] = "raise",
+        batch_size: int = BATCH_SIZE,
+        batch_seconds: float = BATCH_SECONDS,
+    ) -> Iterator[Result] | Iterator[Result | Failure]:
+        """`predict` for any number of utterances: their results one by one, in order, as they are asked for.
+
+        Each is a clip, a pair of clip and transcript, or an `Input`. Utterances of like length are computed
+        at once, up to ``batch_size`` of them and, padding included, ``batch_seconds`` of speech; no batch
+        changes an answer. For that, up to 32 batches' worth of utterances is read ahead and held, never
+        more, however slowly results are taken; nothing is read before the first one is asked for.
+
+        An utterance without an answer raises in its turn, after the results before it; with ``on_error``
+        ``"skip"`` it is a `Failure`, and the others have their results.
+        """
+        if on_error not in ("raise", "skip"):
+            raise MtabError(f"on_error is {on_error!r}, expected 'raise' or 'skip'")
+        options = ResultOptions(top_k, abstain, return_embedding)
+        limits = BatchLimits(batch_size, batch_seconds)
+        return self._stream(utterances, options, limits, skip=on_error == "skip")
+
+    def _stream(
+        self, utterances: Iterable[Utterance], options: ResultOptions, limits: BatchLimits, skip: bool
+    ) -> Iterator[Result | Failure]:
+        def compute(batch: list[_Read]) -> list[Result | Failure]:
+            features = [each.found for each in batch if isinstance(each.found, Features)]
+            answers = iter(self.answer_each(features))
+            outcomes = [next(answers) if isinstance(each.found, Features) else each.found for each in batch]
+            return [
+                options.apply(outcome) if isinstance(outcome, Result) else Failure(each.name, outcome)
+                for each, outcome in zip(batch, outcomes, strict=True)
+            ]
+
+        for answer in in_batches(self._read_each(utterances, skip), _Read.length, compute, limits):
+            if isinstance(answer, Failure) and not skip:
+                raise answer.error
+            yield answer
+
+    def _read_each(self, utterances: Iterable[Utterance], skip: bool) -> "Iterator[_Read]":
+        """What was read of each utterance; unless ``skip``, none after the first that cannot be used."""
+        for i, each in enumerate(utterances):
+            if isinstance(each, _CLIP):
+                given = Input(each)
+            else:
+                given = each if isinstance(each, Input) else Input(each[0], each[1])
+            audio, text, start, end, sampling_rate, name = given
+            name = name or _name(audio, f"utterance {i}")
+            found: Features | MtabError
+            try:
+                found = self.read(audio, text, sampling_rate=sampling_rate, start=start, end=end, name=name)
+            except (AudioError, TextError) as error:
+                found = _bare(error)
+            yield _Read(name, found)
+            if isinstance(found, MtabError) and not skip:
+                return
 
     def read(
         self,
@@ -113,13 +308,15 @@ class Model:
         end: float | None = None,
         name: str | None = None,
     ) -> Features:
-        """Preprocess one utterance, for `answer`; of ``audio`` the part from ``start`` to ``end`` seconds.
+        """Preprocess one utterance, for `answer`; the parameters are those of `Input`.
 
-        Raises `AudioError` and `TextError` as `predict`; ``name`` is the utterance's there.
+        Raises `AudioError` and `TextError` as `predict`.
         """
         name = name or _name(audio, "utterance")
         try:
-            features = self.preprocess(audio, text, sampling_rate=sampling_rate, start=start, end=end)
+            features = self.preprocess(
+                audio, text, sampling_rate=sampling_rate, start=start, end=end, limits=self.limits
+            )
         except (AudioError, TextError) as error:
             if str(error).startswith(f"{name}:"):
                 raise
@@ -140,25 +337,40 @@ class Model:
             raise TextError(f"{name}: no transcript, expected one: {expected}")
         raise AudioError(f"{name}: no audio, expected some: {expected}")
 
-    def answer(self, features: Sequence[Features], batch_size: int = 8) -> list[Result]:
-        """`predict` for utterances that `read` has prepared."""
-        if batch_size < 1:
-            raise MtabError(f"batches of {batch_size} utterances, expected 1 or more")
-        results: dict[int, Result] = {}
-        for indices in _batches_of_like_length(features, batch_size):
-            probabilities = self.run([features[i] for i in indices])["probabilities"]
-            for i, row in zip(indices, probabilities, strict=True):
-                results[i] = self._result(features[i], row)
-        return [results[i] for i in range(len(features))]
+    def answer(self, features: Sequence[Features]) -> list[Result]:
+        """The results, with everything in them, of one batch of utterances that `read` has prepared.
 
-    def _result(self, features: Features, probabilities: np.ndarray) -> Result:
-        return Result(
-            label=self.labels[int(probabilities.argmax())],
-            probabilities=dict(zip(self.labels, probabilities.tolist(), strict=True)),
-            duration=features.seconds,
-            modalities=features.modalities,
-            text_truncated=features.text_truncated,
-        )
+        Raises `EngineError`.
+        """
+        outputs = self.run(features)
+        return [
+            Result(
+                label=self.labels[int(probabilities.argmax())],
+                probabilities=dict(zip(self.labels, probabilities.tolist(), strict=True)),
+                duration=each.seconds,
+                modalities=each.modalities,
+                text_truncated=each.text_truncated,
+                # A copy: a part would keep the whole batch's in memory.
+                embedding=embedding.copy(),
+            )
+            for each, probabilities, embedding in zip(
+                features, outputs["probabilities"], outputs["embeddings"], strict=True
+            )
+        ]
+
+    def answer_each(self, features: Sequence[Features]) -> list[Result | EngineError]:
+        """`answer`, where an utterance that the engine fails on has the error for an answer.
+
+        A batch that fails, as for want of memory, is computed again one by one.
+        """
+        if not features:
+            return []
+        try:
+            return [*self.answer(features)]
+        except EngineError as error:
+            if len(features) == 1:
+                return [_bare(error)]
+            return [answer for each in features for answer in self.answer_each([each])]
 
     def run(self, features: Sequence[Features]) -> dict[str, np.ndarray]:
         """One padded batch of B through the engine, float32, in the order of ``features``.
@@ -166,6 +378,31 @@ class Model:
         ``logits`` and ``probabilities`` (B, classes), ``embeddings`` (B, width). Raises `EngineError`.
         """
         return self.engine.run(self.preprocess.collate(features))
+
+
+E = TypeVar("E", bound=MtabError)
+
+
+def _bare(error: E) -> E:
+    """An error to keep: without the frames that it came through, which would keep the audio in them."""
+    error.__context__ = None
+    return error.with_traceback(None)
+
+
+class _Read(NamedTuple):
+    """An utterance as it was read, or why it could not be."""
+
+    name: str
+    found: Features | MtabError
+
+    def length(self) -> Length:
+        return length_of(self.found) if isinstance(self.found, Features) else Length()
+
+
+def length_of(features: Features) -> Length:
+    """How long an utterance is, for `mtab.batching`."""
+    ids = features.input_ids
+    return Length(features.seconds or 0.0, 0 if ids is None else len(ids))
 
 
 def _pairs(
@@ -184,41 +421,3 @@ def _pairs(
 def _name(audio: Audio | None, otherwise: str) -> str:
     # As errors write it: without a leading "./".
     return str(Path(audio)) if isinstance(audio, (str, Path)) else otherwise
-
-
-def _batches_of_like_length(features: Sequence[Features], batch_size: int) -> Iterator[list[int]]:
-    def length(i: int) -> tuple[int, int]:
-        values, ids = features[i].input_values, features[i].input_ids
-        return (0 if values is None else len(values), 0 if ids is None else len(ids))
-
-    order = sorted(range(len(features)), key=length)
-    for start in range(0, len(order), batch_size):
-        yield order[start : start + batch_size]
-
-
-def load(bundle: Path | str, device: str = "cpu", threads: int | None = None, verify: bool = True) -> Model:
-    """Open a bundle on a device: ``cpu``, ``cuda`` or ``cuda:N``, with ``threads`` (None: one a core).
-
-    The hashes of its files are checked unless not ``verify``; nothing is ever written to it.
-
-    Raises `BundleError` or `ConfigError` for a bundle that is incomplete, changed, of another version or at
-    odds with itself, `EngineError` for a device that cannot be used here and a graph that cannot be read.
-    """
-    opened = open_bundle(bundle, verify)
-    graph = opened.manifest.graphs.get(FUSED.name)
-    if graph is None:
-        found = ", ".join(opened.manifest.graphs) or "none"
-        raise BundleError(f"{opened.folder}: graphs are {found}, expected {FUSED.name}")
-    config = opened.config
-    for name in (CONFIG_FILE, TOKENIZER_FILE) if "text" in config.modalities else (CONFIG_FILE,):
-        opened.path(name)
-    preprocess = Preprocessor.from_folder(opened.folder)
-    if preprocess.config.modalities != config.modalities:
-        found = f"modalities are {list(preprocess.config.modalities)}"
-        raise BundleError(
-            f"{opened.path(CONFIG_FILE)}: {found}, expected {list(config.modalities)} as in {CONFIG}"
-        )
-    engine = OnnxRuntimeEngine(opened.path(graph.file), device, threads)
-    sizes = {"classes": len(config.labels), "embedding": config.embedding_size}
-    engine.require(FUSED.of(config.modalities, sizes))
-    return Model(opened, engine, preprocess)

@@ -7,9 +7,10 @@ from typing import Literal
 
 import numpy as np
 
-from mtab.audio import SAMPLE_RATE, cut, load_audio, normalize, to_mono_16k
+from mtab.audio import SAMPLE_RATE, cut, load_audio, normalize, require_at_most, to_mono_16k
 from mtab.config import load_config
-from mtab.errors import AudioError, ConfigError
+from mtab.errors import AudioError, ConfigError, TextError
+from mtab.limits import NO_LIMITS, Limits
 from mtab.text import Tokenizer, checked_text
 
 CONFIG_FILE = "preprocessor_config.json"
@@ -98,31 +99,42 @@ class Preprocessor:
         sampling_rate: int = SAMPLE_RATE,
         start: float | None = None,
         end: float | None = None,
+        limits: Limits = NO_LIMITS,
     ) -> Features:
         """Prepare one utterance; a modality that ``config`` does not list is ``None``, whatever is given.
 
         ``audio`` is a file or an array, (n,) or (n, channels) at ``sampling_rate`` Hz, of which ``start`` to
         ``end`` seconds are taken. Text that is empty or only whitespace counts as missing. Raises
-        `AudioError` (also for fewer than ``min_samples`` samples) and `TextError`.
+        `AudioError` (also for fewer than ``min_samples`` samples) and `TextError`, both also for what is
+        beyond ``limits``.
         """
         samples = ids = seconds = None
         truncated = False
         if audio is not None and "audio" in self.config.modalities:
-            samples = self._samples(audio, sampling_rate, start, end)
+            samples = self._samples(audio, sampling_rate, start, end, limits.seconds)
             seconds = len(samples) / SAMPLE_RATE
         if text is not None and self._tokenizer is not None and checked_text(text).strip():
+            if len(text) > limits.characters:
+                raise TextError(f"text of {len(text)} characters, expected at most {limits.characters}")
             ids, truncated = self._tokenizer(text)
         return Features(samples, ids, seconds, truncated)
 
     def _samples(
-        self, audio: str | Path | np.ndarray, rate: int, start: float | None, end: float | None
+        self,
+        audio: str | Path | np.ndarray,
+        rate: int,
+        start: float | None,
+        end: float | None,
+        most: float,
     ) -> np.ndarray:
         if isinstance(audio, (str, Path)):
-            name, samples = str(audio), load_audio(audio, start, end)
+            name, samples = str(audio), load_audio(audio, start, end, most)
         else:
             name = "audio array"
             try:
-                samples = to_mono_16k(cut(audio, rate, start, end), rate)
+                part = cut(audio, rate, start, end)
+                require_at_most(len(part) / rate, most)
+                samples = to_mono_16k(part, rate)
             except AudioError as error:
                 raise AudioError(f"{name}: {error}") from None
         least = self.config.min_samples

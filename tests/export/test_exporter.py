@@ -14,14 +14,15 @@ import torch
 from click.testing import CliRunner, Result
 from safetensors.torch import load_file, save_file
 
-from mtab.bundle import open_bundle
+from mtab.bundle import GraphEntry, Manifest, open_bundle
 from mtab.data import Corpus, corpus_hash
+from mtab.engine import OnnxRuntimeEngine, run_in_sequence
 from mtab.errors import ConfigError, DataError
 from mtab.files import sha256
 from mtab.preprocess import Preprocessor
 from mtab_export import exporter
 from mtab_export.cli import main
-from mtab_export.exporter import Budget, export_bundle, utterances_to_compare
+from mtab_export.exporter import Options, export_bundle, utterances_to_compare
 from mtab_train.checkpoint import load_model
 from mtab_train.run import open_run, run_parts
 from mtab_train.start import Start, untrained_run
@@ -29,6 +30,12 @@ from mtab_train.start import Start, untrained_run
 
 def run(*arguments: object) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def fp32(manifest: Manifest) -> GraphEntry:
+    graph = manifest.graph("fused", "fp32")
+    assert graph is not None
+    return graph
 
 
 @pytest.fixture
@@ -51,12 +58,14 @@ def test_the_bundle_says_what_it_is_and_where_it_comes_from(
     results = json.loads((tone_run / "results.json").read_text())
     assert training["test"] == results["test"]
     assert (training["folds"], training["fold"], training["protocol"]) == ("speaker", "speaker-0", "honest")
-    parity = bundle.manifest.graphs["fused"].parity
+    certificate = fp32(bundle.manifest).certificate
     test = run_parts(open_run(tone_run), tones)["test"]
-    assert parity["utterances"] == len(test) == 6
-    assert parity["corpus_sha256"] == corpus_hash(test)
-    assert 0 < parity["max_batched_difference"] < 1e-5
-    assert parity["worst"] in {utterance.id for utterance in test}
+    assert certificate["utterances"] == len(test) == 6
+    assert certificate["corpus_sha256"] == corpus_hash(test)
+    assert 0 < certificate["max_batched_difference"] < 1e-5
+    assert certificate["worst"] in {utterance.id for utterance in test}
+    assert certificate["budget"] == {"max_difference": 1e-5, "min_agreement": 1.0}
+    assert certificate["accuracy"]["war"]["pytorch"] == results["test"]["war"]
 
     model = onnx.load(tone_bundle / "model.onnx", load_external_data=False)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
@@ -78,8 +87,8 @@ def test_the_measured_parity_is_the_graphs(tone_bundle: Path, tone_run: Path, to
                 **{name: torch.from_numpy(array) for name, array in arrays.items()}
             ).probabilities
         differences.append(np.abs(np.asarray(found) - expected.numpy()).max())
-    parity = open_bundle(tone_bundle).manifest.graphs["fused"].parity
-    assert parity["max_probability_difference"] == pytest.approx(max(differences), abs=1e-6)
+    certificate = fp32(open_bundle(tone_bundle).manifest).certificate
+    assert certificate["max_probability_difference"] == pytest.approx(max(differences), abs=1e-6)
 
 
 def test_what_it_prints(own_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,34 +98,102 @@ def test_what_it_prints(own_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = run()
     assert done.exit_code == 0, done.output
     assert "runs/mine/bundle" in done.output
-    assert "labels that agree" in done.output
-    assert "100.00%" in done.output
-    refused = run()
+    assert "Against PyTorch on 6 utterances of manifest" in done.output
+    (row,) = [line.split() for line in done.output.splitlines() if line.startswith("fused")]
+    assert (row[1], row[-3], row[-1]) == ("fp32", "100.00%", "passed")
+
+
+def test_a_bundle_of_the_same_checkpoint_is_added_to(own_run: Path, tone_bundle: Path) -> None:
+    bundle = Path(shutil.copytree(tone_bundle, own_run / "bundle"))
+    before = open_bundle(bundle).manifest
+    done = run("--checkpoint", own_run, "--parts", "split", "--utterances", 4)
+    assert done.exit_code == 0, done.output
+    after = open_bundle(bundle).manifest
+    assert after.graph("fused", "fp32") == before.graph("fused", "fp32")
+    assert [graph.part for graph in after.graphs] == [
+        *("fused", "audio_encoder", "text_encoder", "cme", "tab_head")
+    ]
+    assert after.sequences["fp32"]["utterances"] == 4
+    # The same arithmetic, cut in four.
+    preprocess, utterance = Preprocessor.from_folder(bundle), "it is high"
+    arrays = preprocess.collate([preprocess(np.sin(np.arange(4_000) / 5), utterance)])
+    parts = [OnnxRuntimeEngine(bundle / graph.file) for graph in after.graphs[1:]]
+    whole = OnnxRuntimeEngine(bundle / "model.onnx").run(arrays)
+    np.testing.assert_allclose(
+        run_in_sequence(parts, arrays)["probabilities"], whole["probabilities"], atol=1e-6
+    )
+
+
+def test_a_bundle_of_another_checkpoint_is_not_added_to(own_run: Path, tone_bundle: Path) -> None:
+    bundle = Path(shutil.copytree(tone_bundle, own_run / "bundle"))
+    weights = load_file(own_run / "model.safetensors")
+    weights["head.classifier.bias"] += 0.01
+    save_file(weights, own_run / "model.safetensors")
+    before = {path.name: sha256(path) for path in bundle.iterdir()}
+    refused = run("--checkpoint", own_run)
     assert refused.exit_code == 1
     assert refused.stderr.count("\n") == 1
+    assert "holds the graphs of checkpoint" in refused.stderr
+    assert {path.name: sha256(path) for path in bundle.iterdir()} == before
+    replaced = run("--checkpoint", own_run, "--overwrite")
+    assert replaced.exit_code == 0, replaced.output
+    assert open_bundle(bundle).manifest.checkpoint.sha256 == sha256(own_run / "model.safetensors")
+
+
+def test_a_damaged_bundle_is_not_added_to(own_run: Path, tone_bundle: Path) -> None:
+    bundle = Path(shutil.copytree(tone_bundle, own_run / "bundle"))
+    with (bundle / "model.onnx.data").open("r+b") as file:
+        file.write(b"x")
+    refused = run("--checkpoint", own_run)
+    assert refused.exit_code == 1
+    assert "the bundle was damaged or changed" in refused.stderr
+
+
+def test_a_folder_that_holds_something_else(own_run: Path) -> None:
+    (own_run / "bundle").mkdir()
+    (own_run / "bundle" / "thesis.txt").write_text("mine")
+    refused = run("--checkpoint", own_run)
+    assert refused.exit_code == 1
     assert "exists already" in refused.stderr
+    assert (own_run / "bundle" / "thesis.txt").read_text() == "mine"
 
 
-def test_a_graph_that_answers_differently_is_not_written(
-    own_run: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def off(monkeypatch: pytest.MonkeyPatch) -> None:
     """The exporter is handed a model whose classifier is a little off."""
     real = exporter.export_graph
 
-    def off(model, path, opset, metadata) -> None:
+    def spoilt(model, *arguments) -> None:
         with torch.no_grad():
             model.head.classifier.weight[0] += 0.05
-        real(model, path, opset, metadata)
+        real(model, *arguments)
         with torch.no_grad():
             model.head.classifier.weight[0] -= 0.05
 
-    monkeypatch.setattr(exporter, "export_graph", off)
+    monkeypatch.setattr(exporter, "export_graph", spoilt)
+
+
+@pytest.mark.usefixtures("off")
+def test_a_graph_that_answers_differently_is_not_written(own_run: Path) -> None:
     done = run("--checkpoint", own_run)
     assert done.exit_code == 1
+    assert "over budget" in done.stdout
     assert done.stderr.count("\n") == 1
-    assert "does not answer as PyTorch does" in done.stderr
+    assert "no graph answers as PyTorch does" in done.stderr
     assert "expected at most 1e-05" in done.stderr
     assert not [path for path in own_run.iterdir() if "bundle" in path.name]
+
+
+@pytest.mark.usefixtures("off")
+def test_what_is_within_budget_stays(own_run: Path) -> None:
+    """Of the parts, only the last has the classifier."""
+    done = run("--checkpoint", own_run, "--parts", "split")
+    assert done.exit_code == 1
+    assert "over budget and left out: tab_head fp32" in done.stderr
+    manifest = open_bundle(own_run / "bundle").manifest
+    assert [graph.part for graph in manifest.graphs] == ["audio_encoder", "text_encoder", "cme"]
+    assert manifest.sequences == {}
+    assert not (own_run / "bundle" / "tab_head.onnx").exists()
 
 
 def test_weights_that_are_no_numbers_are_refused(own_run: Path, tones: Corpus) -> None:
@@ -158,9 +235,9 @@ def test_an_untrained_model_needs_a_corpus_to_compare_on(tmp_path: Path, start: 
     assert "was never trained, expected --dataset" in refused.stderr
     opened = open_run(tmp_path / "run")
     manifest = export_bundle(
-        opened, tmp_path / "bundle", tones, tones.utterances, budget=Budget(utterances=5)
-    )
-    assert manifest.graphs["fused"].parity["utterances"] == 5
+        opened, tmp_path / "bundle", tones, tones.utterances, Options(utterances=5)
+    ).manifest
+    assert fp32(manifest).certificate["utterances"] == 5
     assert "random weights" in manifest.training["title"]
 
 
@@ -190,7 +267,7 @@ def test_wrong_use(
 
 
 def test_a_full_disk_leaves_nothing(own_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(model: object, path: Path, opset: int, metadata: dict) -> None:
+    def full(model: object, path: Path, *_: object) -> None:
         path.write_bytes(b"half a graph")
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 

@@ -111,7 +111,11 @@ def counting_bundle(tone_bundle: Path, tmp_path: Path) -> Callable[[str], Path]:
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
         onnx.save(model, folder / "model.onnx")
         for name, edit in {
-            "config.json": {"supported_modalities": [[modality]], "embedding_size": 1},
+            "config.json": {
+                "supported_modalities": [[modality]],
+                "embedding_size": 1,
+                "hidden_sizes": {modality: 1},
+            },
             "preprocessor_config.json": {},
         }.items():
             values = json.loads((folder / name).read_text()) | {"modalities": [modality]} | edit

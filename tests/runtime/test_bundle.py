@@ -24,7 +24,10 @@ from mtab.bundle import (
 from mtab.errors import BundleError, ConfigError, EngineError, MtabError
 from mtab.preprocess import PreprocessorConfig
 
-FILES = ("config.json", "model.onnx", "model.onnx.data", "preprocessor_config.json", "tokenizer.json")
+FILES = (
+    *("README.md", "config.json", "model.onnx", "model.onnx.data", "preprocessor_config.json"),
+    *("reference.json", "tokenizer.json"),
+)
 Change = Callable[..., None]
 
 
@@ -53,7 +56,10 @@ def test_it_describes_itself(tone_bundle: Path, tone_run: Path) -> None:
         assert bundle.path(name) == tone_bundle / name
     weights = (tone_run / "model.safetensors").read_bytes()
     assert bundle.manifest.checkpoint.sha256 == hashlib.sha256(weights).hexdigest()
-    assert bundle.manifest.graphs["fused"].file == "model.onnx"
+    graph = bundle.manifest.graph("fused", "fp32")
+    assert graph is not None
+    assert graph.file == "model.onnx"
+    assert bundle.manifest.graph("fused", "fp16") is None
     assert bundle.manifest.training["title"] == "manifest"
     assert bundle.manifest.versions["mtab"] == mtab.__version__
 
@@ -269,14 +275,15 @@ def test_an_unknown_field(copied: Path, change: Change, name: str) -> None:
     ("inside", "cls"),
     [
         (("files", "config.json"), FileEntry),
-        (("graphs", "fused"), GraphEntry),
+        (("graphs", 0), GraphEntry),
         (("checkpoint",), Checkpoint),
     ],
 )
 def test_fields_deeper_in_the_manifest(
-    copied: Path, change: Change, inside: tuple[str, ...], cls: type
+    copied: Path, change: Change, inside: tuple[str | int, ...], cls: type
 ) -> None:
-    path, where = copied / "manifest.json", ".".join(inside)
+    path = copied / "manifest.json"
+    where = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in inside).removeprefix(".")
     original = path.read_text()
 
     def edited(edit: Callable[[dict], object]) -> str:
@@ -358,17 +365,22 @@ def test_a_graph_of_other_modalities(copied: Path, change: Change) -> None:
 # The manifest
 
 
-@pytest.mark.parametrize("version", [2, 1000])
+@pytest.mark.parametrize("version", [3, 1000])
 def test_a_newer_format(copied: Path, change: Change, version: int) -> None:
     # What else a newer format holds is not known: it is not that which the error is about.
     change(copied, "manifest.json", lambda values: values.update(format_version=version, novelty=[1]))
-    assert refusal(copied) == f"{copied}: bundle format {version} of a newer mtab, expected 1; upgrade mtab"
+    assert refusal(copied) == f"{copied}: bundle format {version} of a newer mtab, expected 2; upgrade mtab"
+
+
+def test_an_older_format(copied: Path, change: Change) -> None:
+    change(copied, "manifest.json", lambda values: values.update(format_version=1))
+    assert refusal(copied) == f"{copied}: bundle format 1 of an older mtab, expected 2; export it again"
 
 
 @pytest.mark.parametrize("version", [0, -1])
 def test_a_format_that_never_was(copied: Path, change: Change, version: int) -> None:
     change(copied, "manifest.json", lambda values: values.update(format_version=version))
-    assert refusal(copied) == f"{copied / 'manifest.json'}: format_version is {version}, expected 1"
+    assert refusal(copied) == f"{copied / 'manifest.json'}: format_version is {version}, expected 2"
 
 
 @pytest.mark.parametrize(
@@ -425,14 +437,14 @@ def test_a_file_that_is_read_must_be_listed(copied: Path, change: Change, name: 
 def test_a_graph_that_is_not_listed(copied: Path, change: Change) -> None:
     change(copied, "manifest.json", lambda values: values["files"].pop("model.onnx"))
     assert refusal(copied) == (
-        f"{copied / 'manifest.json'}: graphs.fused.file is 'model.onnx', expected one of files"
+        f"{copied / 'manifest.json'}: graphs[0].file is 'model.onnx', expected one of files"
     )
 
 
 def test_graphs_without_the_fused_one(copied: Path, change: Change) -> None:
-    change(copied, "manifest.json", lambda values: values.update(graphs={}))
+    change(copied, "manifest.json", lambda values: values.update(graphs=[]))
     assert refusal(copied) == f"{copied}: graphs are none, expected fused"
-    assert open_bundle(copied).manifest.graphs == {}
+    assert open_bundle(copied).manifest.graphs == ()
 
 
 def test_the_kind_of_error(copied: Path, change: Change) -> None:

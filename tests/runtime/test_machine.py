@@ -55,6 +55,19 @@ def test_without_cpuinfo(tmp_path: Path, content: str | None) -> None:
     assert machine["cores"]["physical"] is None
 
 
+@pytest.mark.parametrize(("content", "limit"), [("max\n", None), ("2147483648\n", 2**31), (None, None)])
+def test_the_memory_of_a_container(tmp_path: Path, content: str | None, limit: int | None) -> None:
+    if content is not None:
+        (tmp_path / "memory.max").write_text(content)
+    assert describe_machine(memory_limit=tmp_path / "memory.max")["memory"]["limit"] == limit
+
+
+@pytest.mark.skipif(not Path("/proc/meminfo").is_file(), reason="this system has no /proc/meminfo")
+def test_the_memory_is_the_kernels() -> None:
+    kibibytes = int(Path("/proc/meminfo").read_text().partition("MemTotal:")[2].split()[0])
+    assert describe_machine()["memory"]["total"] == 1024 * kibibytes
+
+
 def test_this_machine() -> None:
     machine = describe_machine()
     assert json.loads(json.dumps(machine)) == machine

@@ -8,8 +8,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from mtab.config import to_dict
 from mtab.errors import ConfigError
-from mtab_train.checkpoint import load_state, load_weights, save_state, save_weights
+from mtab.files import write_json
+from mtab_train.calibration import BeforeAfter, Calibration, CalibrationScores
+from mtab_train.checkpoint import load_model, load_state, load_weights, save_state, save_weights
+from mtab_train.run import CALIBRATION
+from mtab_train.start import Start, untrained_run
 
 
 def module(seed: int = 0) -> nn.Module:
@@ -53,6 +58,19 @@ def test_weights_of_another_model_are_refused(tmp_path: Path, change, message: s
     save_file(tensors, path)
     with pytest.raises(ConfigError, match=message):
         load_weights(module(), path)
+
+
+def test_a_model_has_the_temperature_of_its_run(tmp_path: Path, start: Start) -> None:
+    run = untrained_run(tmp_path / "run", start, ["it is high", "it is low"])
+    assert load_model(run).temperature == 1
+    scores = CalibrationScores(6, BeforeAfter(0.7, 0.6), BeforeAfter(0.2, 0.1))
+    write_json(run.folder / CALIBRATION, to_dict(Calibration(1.625, scores, scores)))
+    model = load_model(run)
+    assert model.temperature == 1.625
+    assert "temperature" not in model.state_dict()
+    (run.folder / CALIBRATION).write_text("{}")
+    with pytest.raises(ConfigError, match=r"calibration\.json: field 'temperature' is missing"):
+        load_model(run)
 
 
 class Bomb:

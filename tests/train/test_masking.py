@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from mtab_train.masking import (
+    Interpolation,
     MaskedBatchNorm1d,
-    interpolation_weights,
-    masked_group_norm,
-    masked_mean,
+    MaskedGroupNorm,
+    MaskedMean,
     valid_mask,
 )
 
@@ -33,7 +33,7 @@ def test_valid_mask() -> None:
 def test_mean_is_over_valid_frames() -> None:
     x = padded(5).transpose(1, 2)
     expected = torch.stack([row[:length].mean(dim=0) for row, length in zip(x, LENGTHS, strict=True)])
-    torch.testing.assert_close(masked_mean(x, valid_mask(LENGTHS, SIZE)), expected)
+    torch.testing.assert_close(MaskedMean()(x, valid_mask(LENGTHS, SIZE)), expected)
 
 
 def test_group_norm_is_over_valid_frames() -> None:
@@ -41,7 +41,7 @@ def test_group_norm_is_over_valid_frames() -> None:
     nn.init.normal_(norm.weight)
     nn.init.normal_(norm.bias)
     x = padded(4)
-    y = masked_group_norm(x, valid_mask(LENGTHS, SIZE), norm)
+    y = MaskedGroupNorm()(x, valid_mask(LENGTHS, SIZE), norm)
     for row, (alone, length) in enumerate(zip(x, LENGTHS.tolist(), strict=True)):
         # Without the module's check, which refuses a single frame.
         expected = torch.group_norm(alone[None, :, :length], 4, norm.weight, norm.bias, norm.eps)
@@ -54,9 +54,9 @@ def test_half_precision_neither_overflows_nor_miscounts(dtype: torch.dtype) -> N
     x = (3 + 4 * torch.randn(1, 2, frames, generator=torch.Generator().manual_seed(0))).to(dtype)
     mask = torch.ones(1, frames, dtype=torch.bool)
     norm = nn.GroupNorm(2, 2)
-    torch.testing.assert_close(masked_group_norm(x, mask, norm), norm(x.float()), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(MaskedGroupNorm()(x, mask, norm), norm(x.float()), atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(
-        masked_mean(x.transpose(1, 2), mask), x.float().mean(dim=2), atol=1e-4, rtol=1e-4
+        MaskedMean()(x.transpose(1, 2), mask), x.float().mean(dim=2), atol=1e-4, rtol=1e-4
     )
 
 
@@ -100,7 +100,7 @@ def test_batch_norm_of_a_single_frame_uses_the_running_statistics_and_keeps_them
 
 def test_interpolation_by_hand() -> None:
     def weights(to_length: int, from_length: int) -> list[list[float]]:
-        return interpolation_weights(torch.tensor([to_length]), 4, torch.tensor([from_length]), 3)[0].tolist()
+        return Interpolation()(torch.tensor([to_length]), 4, torch.tensor([from_length]), 3)[0].tolist()
 
     # Twice as many frames as tokens: positions -1/4 (clamped to 0), 1/4, 3/4, 5/4 (clamped to 1).
     assert weights(4, 2) == [[1, 0, 0], [0.75, 0.25, 0], [0.25, 0.75, 0], [0, 1, 0]]
@@ -120,7 +120,7 @@ def test_interpolation_is_that_of_numpy(
     to_length: int, from_length: int, to_padding: int, from_padding: int, seed: int
 ) -> None:
     values = np.random.default_rng(seed).normal(size=from_length + from_padding)
-    weights = interpolation_weights(
+    weights = Interpolation()(
         torch.tensor([to_length]), to_length + to_padding, torch.tensor([from_length]), len(values)
     )[0].numpy()
     position = (np.arange(to_length) + 0.5) * from_length / to_length - 0.5

@@ -1,10 +1,14 @@
-"""WAR and UAR by the paper's equations, written out by hand."""
+"""WAR and UAR by the paper's equations, written out by hand; calibration error against scikit-learn."""
 
 import math
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.calibration import calibration_curve
 
-from mtab_train.metrics import scores
+from mtab_train.metrics import expected_calibration_error, scores
 
 
 def test_the_papers_equations() -> None:
@@ -28,3 +32,42 @@ def test_a_class_without_utterances_has_no_recall_and_does_not_count() -> None:
     assert found["uar"] == pytest.approx(0.75)
     assert found["confusion_matrix"] == [[1, 0, 0], [0, 1, 1], [0, 0, 0]]
     assert math.isfinite(found["weighted_f1"])
+
+
+def test_calibration_error_by_hand() -> None:
+    # In tenths: 0.62 and 0.68, one right, in a bin; 0.7, wrong, at the top of the same; 0.95, right, apart.
+    probabilities = np.array([[0.62, 0.3, 0.08], [0.3, 0.68, 0.02], [0.1, 0.2, 0.7], [0.05, 0.95, 0.0]])
+    true = np.array([0, 0, 1, 1])
+    gaps = [abs((0.62 + 0.68 + 0.7) / 3 - 1 / 3), abs(0.95 - 1)]
+    expected = 3 / 4 * gaps[0] + 1 / 4 * gaps[1]
+    assert expected_calibration_error(probabilities, true, bins=10) == pytest.approx(expected)
+    # In one bin mistakes of either sign cancel out.
+    assert expected_calibration_error(probabilities, true, bins=1) == pytest.approx(abs(2.95 / 4 - 2 / 4))
+
+
+def test_calibration_error_at_its_ends() -> None:
+    certain = np.eye(3, dtype=np.float32)
+    assert expected_calibration_error(certain, np.array([0, 1, 2])) == 0
+    assert expected_calibration_error(certain, np.array([1, 2, 0])) == 1
+    assert expected_calibration_error(np.full((2, 2), 0.5), np.array([0, 1])) == 0
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    utterances=st.integers(1, 60),
+    classes=st.integers(2, 7),
+    bins=st.integers(1, 20),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_calibration_error_is_that_of_scikit_learns_curve(
+    utterances: int, classes: int, bins: int, seed: int
+) -> None:
+    random = np.random.default_rng(seed)
+    probabilities = random.dirichlet(np.full(classes, 0.5), utterances)
+    true = random.integers(classes, size=utterances)
+    confidence = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == true
+    accuracy, mean = calibration_curve(right, confidence, n_bins=bins, pos_label=True)
+    counts, _ = np.histogram(confidence, bins, (0, 1))
+    expected = (np.abs(accuracy - mean) * counts[counts > 0]).sum() / utterances
+    assert expected_calibration_error(probabilities, true, bins) == pytest.approx(expected, abs=1e-12)

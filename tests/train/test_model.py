@@ -18,7 +18,7 @@ from transformers import HubertConfig, HubertModel, RobertaConfig, RobertaForMas
 from mtab.errors import ConfigError
 from mtab_train.config import PRESETS, ModelConfig
 from mtab_train.encoders import with_encoders
-from mtab_train.masking import MaskedBatchNorm1d, interpolation_weights
+from mtab_train.masking import Interpolation, MaskedBatchNorm1d
 from mtab_train.model import (
     AlignedFusion,
     CrossAttention,
@@ -368,7 +368,7 @@ def test_the_whole_is_its_parts_in_order() -> None:
     speech = model.projection["audio"](model.self_attention["audio"](speech, every_frame))
     text = model.projection["text"](model.self_attention["text"](text, every_token))
     speech, text = model.cross_modal(speech, every_frame, text, every_token)
-    text = interpolation_weights(frames, int(frames), text_lengths, 6) @ text
+    text = Interpolation()(frames, int(frames), text_lengths, 6) @ text
     embeddings, logits = model.head(model.tab(torch.cat([speech, text], dim=2), every_frame), every_frame)
     output = model(values, audio_lengths, ids, text_lengths)
     close(output.embeddings, embeddings)
@@ -522,6 +522,24 @@ def test_a_last_batch_of_one_trains(name: str, utterances: list[Utterance]) -> N
     assert output.probabilities.isfinite().all()
     assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
     assert all(value.isfinite().all() for value in model.state_dict().values())
+
+
+# Calibration
+
+
+def test_the_temperature_divides_the_logits_of_the_probabilities_alone() -> None:
+    model = make()
+    inputs = batch(UTTERANCES)
+    plain = model(*inputs)
+    torch.testing.assert_close(plain.probabilities, plain.logits.softmax(dim=1))
+    model.temperature.fill_(2.5)
+    output = model(*inputs)
+    assert torch.equal(output.logits, plain.logits)
+    assert torch.equal(output.embeddings, plain.embeddings)
+    powers = plain.probabilities ** (1 / 2.5)
+    close(output.probabilities, powers / powers.sum(dim=1, keepdim=True))
+    assert "temperature" not in model.state_dict()
+    assert model.temperature.dtype == torch.float32
 
 
 # Loading

@@ -18,12 +18,15 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from mtab.config import to_dict
 from mtab.data import Corpus, read_corpus, validate
 from mtab.errors import ConfigError, DataError, EngineError, MtabError
 from mtab.preprocess import Preprocessor
 from mtab_train import trainer as trainer_module
+from mtab_train.calibration import TEMPERATURES, calibrated, negative_log_likelihood, read_calibration
 from mtab_train.checkpoint import load_model
 from mtab_train.config import TrainConfig
+from mtab_train.metrics import expected_calibration_error
 from mtab_train.run import METRICS, PREDICTIONS, RESULTS, Run, open_run, run_corpus, run_parts
 from mtab_train.start import Start, begin_run
 from mtab_train.trainer import Trainer, drop_modalities, make_accelerator
@@ -75,6 +78,7 @@ def test_a_finished_run_is_complete_in_itself(finished: Path, tones: Corpus) -> 
         "model.safetensors",
         "metrics.jsonl",
         "results.json",
+        "calibration.json",
         "predictions.csv",
         "curves.png",
         "confusion_matrix.png",
@@ -113,7 +117,7 @@ def test_the_chosen_epoch_is_the_best_on_validation_and_test_is_scored_once(
 
     monkeypatch.setattr(Trainer, "_evaluate", watch)
     results = trainer.fit()
-    assert evaluated == [id(trainer.selection)] * 3 + [id(trainer.test)]
+    assert evaluated == [id(trainer.selection)] * 3 + [id(trainer.test), id(trainer.selection)]
     rows = [json.loads(line) for line in (tmp_path / "run" / METRICS).read_text().splitlines()]
     best = max(rows, key=lambda row: (row["validation"]["war"], -row["validation"]["loss"]))
     assert results["selected_epoch"] == best["epoch"]
@@ -132,6 +136,68 @@ def test_the_papers_protocol_chooses_on_the_test_part(tmp_path: Path, start: Sta
     assert all("validation" not in row for row in rows)
     assert results["test"]["war"] == max(row["test"]["war"] for row in rows)
     assert results["protocol"] == "paper"
+    calibration = read_calibration(tmp_path / "run")
+    assert calibration is not None
+    assert calibration.temperature == 1
+    assert calibration.validation is None
+    assert "nothing is fitted on test data" in str(calibration.reason)
+    assert results["test"]["ece"]["before"] == results["test"]["ece"]["after"]
+
+
+def test_the_temperature_is_fitted_on_validation_and_used_on_test(
+    tmp_path: Path, start: Start, make_tones: Callable[[Path], Path]
+) -> None:
+    """Two labels in every six are wrong, so that nobody can be sure, and the model is."""
+    root = make_tones(tmp_path)
+    header, *rows = (root / "manifest.csv").read_text().splitlines()
+    swapped = {"high": "low", "low": "high"}
+    for i in [i for i in range(len(rows)) if i % 6 in (0, 5)]:
+        audio, text, label, speaker = rows[i].split(",")
+        rows[i] = ",".join((audio, text, swapped[label], speaker))
+    (root / "manifest.csv").write_text("\n".join([header, *rows]))
+    corpus = validate(read_corpus("manifest", root))
+    results = fit(tmp_path / "run", start, corpus, epochs=8)
+    run = open_run(tmp_path / "run")
+    calibration = read_calibration(run.folder)
+    assert calibration is not None
+    assert calibration.reason is None
+    model = load_model(run)
+    assert float(model.temperature) == pytest.approx(calibration.temperature)
+
+    parts, preprocess = run_parts(run, corpus), Preprocessor.from_folder(run.folder)
+    logits = {
+        name: np.stack(
+            [
+                model.run(preprocess.collate([preprocess(each.audio, each.text)]))["logits"][0]
+                for each in parts[name]
+            ]
+        )
+        for name in ("selection", "test")
+    }
+    true = {
+        name: np.array([run.model.labels.index(each.label) for each in parts[name]])
+        for name in ("selection", "test")
+    }
+    grid = np.geomspace(*TEMPERATURES, 2000)
+    losses = [negative_log_likelihood(logits["selection"], true["selection"], each) for each in grid]
+    assert calibration.temperature == pytest.approx(grid[np.argmin(losses)], rel=5e-3)
+    assert abs(calibration.temperature - 1) > 0.05
+    assert calibration.validation is not None
+    assert calibration.validation.utterances == len(parts["selection"])
+    assert calibration.validation.nll.before == pytest.approx(results["selection"]["loss"], abs=1e-4)
+    assert calibration.validation.nll.after == pytest.approx(min(losses), abs=1e-4)
+    assert calibration.validation.nll.after < calibration.validation.nll.before
+    assert calibration.test.utterances == len(parts["test"])
+    assert results["test"]["ece"] == to_dict(calibration.test.ece)
+    assert calibration.test.nll.before == pytest.approx(results["test"]["loss"])
+
+    written = list(csv.DictReader((run.folder / PREDICTIONS).open(encoding="utf-8")))
+    assert [row["utterance"] for row in written] == [each.id for each in parts["test"]]
+    found = np.array([[float(row[label]) for label in run.model.labels] for row in written])
+    np.testing.assert_allclose(found, calibrated(logits["test"], calibration.temperature), atol=1e-5)
+    assert expected_calibration_error(found, true["test"]) == pytest.approx(
+        calibration.test.ece.after, abs=1e-5
+    )
 
 
 class Stop(Exception):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mtab.errors import ConfigError
 from mtab.files import atomic_file, atomic_folder, read_json, write_json
+from mtab_train.calibration import read_calibration
 from mtab_train.model import MulTAB
 from mtab_train.run import Run, open_run
 
@@ -49,11 +50,16 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def load_model(run: Run | Path | str) -> MulTAB:
-    """The model of a run folder, on the CPU, as at inference. Needs nothing but the folder."""
+    """The model of a run folder, on the CPU, as at inference: calibrated, where its training has ended.
+
+    Needs nothing but the folder.
+    """
     if not isinstance(run, Run):
         run = open_run(run)
     model = MulTAB.from_config(run.model)
     load_weights(model, run.weights)
+    if (calibration := read_calibration(run.folder)) is not None:
+        model.temperature.fill_(calibration.temperature)
     return model.eval()
 
 

@@ -14,7 +14,7 @@ from transformers.utils import logging as transformers_logging
 
 from mtab.errors import ConfigError
 from mtab_train.config import AUDIO_ENCODERS, TEXT_ENCODERS, ModelConfig
-from mtab_train.masking import masked_group_norm, valid_mask
+from mtab_train.masking import MaskedGroupNorm, valid_mask
 
 
 def with_encoders(
@@ -124,6 +124,7 @@ class AudioEncoder(nn.Module):
                 f"{config.model_type} encoder: has conv_pos_batch_norm or add_adapter, expected neither"
             )
         self.backbone: Any = backbone  # transformers declares none of its parts
+        self.masked_group_norm = MaskedGroupNorm()
         self.kernels = list(config.conv_kernel)
         self.strides = list(config.conv_stride)
         self.hidden_size: int = config.hidden_size
@@ -159,7 +160,7 @@ class AudioEncoder(nn.Module):
                 # Only the first layer has one. An utterance without audio gets one frame, so that nothing is
                 # divided by zero.
                 frames = ((lengths - self.kernels[0]) // self.strides[0] + 1).clamp(min=1)
-                x = masked_group_norm(x, valid_mask(frames, x.shape[2]), norm)
+                x = self.masked_group_norm(x, valid_mask(frames, x.shape[2]), norm)
             elif norm is not None:
                 x = norm(x.transpose(1, 2)).transpose(1, 2)
             x = layer.activation(x)

@@ -2,6 +2,7 @@
 
 Lengths are int64 of shape (batch,); a mask is bool of shape (batch, time), true where a frame is valid. Sums
 over time are in float32 under mixed precision too: half precision cannot count to the frames of a long clip.
+What sums is a module, so that a graph's nodes carry its name and an export can keep them in float32.
 """
 
 import torch
@@ -13,24 +14,28 @@ def valid_mask(lengths: Tensor, size: int) -> Tensor:
     return torch.arange(size, device=lengths.device)[None, :] < lengths[:, None]
 
 
-def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
+class MaskedMean(nn.Module):
     """Mean over the valid frames: (batch, time, channels) -> (batch, channels)."""
-    weights = mask[..., None].float()
-    return (x * weights).sum(dim=1) / weights.sum(dim=1)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        weights = mask[..., None].float()
+        return (x * weights).sum(dim=1) / weights.sum(dim=1)
 
 
-def masked_group_norm(x: Tensor, mask: Tensor, norm: nn.GroupNorm) -> Tensor:
+class MaskedGroupNorm(nn.Module):
     """Per-channel `GroupNorm` over the valid frames of x, (batch, channels, time).
 
     wav2vec2-base normalises its first convolution with one group a channel, so its statistics run over time
     alone; on an unpadded batch this equals ``norm(x)``.
     """
-    weights = mask[:, None, :].float()
-    count = weights.sum(dim=2, keepdim=True)
-    centred = x - (x * weights).sum(dim=2, keepdim=True) / count
-    variance = (centred.square() * weights).sum(dim=2, keepdim=True) / count
-    normalised = centred * torch.rsqrt(variance + norm.eps)
-    return normalised * norm.weight[None, :, None] + norm.bias[None, :, None]
+
+    def forward(self, x: Tensor, mask: Tensor, norm: nn.GroupNorm) -> Tensor:
+        weights = mask[:, None, :].float()
+        count = weights.sum(dim=2, keepdim=True)
+        centred = x - (x * weights).sum(dim=2, keepdim=True) / count
+        variance = (centred.square() * weights).sum(dim=2, keepdim=True) / count
+        normalised = centred * torch.rsqrt(variance + norm.eps)
+        return normalised * norm.weight[None, :, None] + norm.bias[None, :, None]
 
 
 class MaskedBatchNorm1d(nn.BatchNorm1d):
@@ -62,14 +67,16 @@ class MaskedBatchNorm1d(nn.BatchNorm1d):
         return normalised.transpose(1, 2)
 
 
-def interpolation_weights(to_lengths: Tensor, to_size: int, from_lengths: Tensor, from_size: int) -> Tensor:
+class Interpolation(nn.Module):
     """Linear interpolation between two sequences as one matrix a row: (batch, to_size, from_size), float32.
 
     Frame i of n_to reads position p = (i + 1/2) n_from / n_to - 1/2 of the other sequence, clamped to
     [0, n_from - 1]; position j weighs max(0, 1 - |p - j|), so padding past n_from - 1 weighs nothing.
     """
-    frame = torch.arange(to_size, device=to_lengths.device, dtype=torch.float32)[None, :]
-    position = (frame + 0.5) * from_lengths[:, None].float() / to_lengths[:, None].float() - 0.5
-    position = torch.minimum(position.clamp(min=0), from_lengths[:, None].float() - 1)
-    column = torch.arange(from_size, device=to_lengths.device, dtype=torch.float32)
-    return (1 - (position[..., None] - column).abs()).clamp(min=0)
+
+    def forward(self, to_lengths: Tensor, to_size: int, from_lengths: Tensor, from_size: int) -> Tensor:
+        frame = torch.arange(to_size, device=to_lengths.device, dtype=torch.float32)[None, :]
+        position = (frame + 0.5) * from_lengths[:, None].float() / to_lengths[:, None].float() - 0.5
+        position = torch.minimum(position.clamp(min=0), from_lengths[:, None].float() - 1)
+        column = torch.arange(from_size, device=to_lengths.device, dtype=torch.float32)
+        return (1 - (position[..., None] - column).abs()).clamp(min=0)

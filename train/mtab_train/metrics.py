@@ -28,3 +28,17 @@ def scores(true: Sequence[int], predicted: Sequence[int], labels: Sequence[str])
         "recall": {label: recalls.get(i) for i, label in enumerate(labels)},
         "confusion_matrix": confusion_matrix(true, predicted, labels=classes).tolist(),
     }
+
+
+def expected_calibration_error(probabilities: np.ndarray, true: np.ndarray, bins: int = 15) -> float:
+    """How far confidence is from accuracy, in 0..1 (Guo et al., ICML 2017).
+
+    ``probabilities`` is (utterances, classes), ``true`` (utterances,) class indices; at least one utterance.
+    Its confidence is its highest probability. Confidences fall into ``bins`` of equal width,
+    (i / bins, (i + 1) / bins]; each bin's gap between mean confidence and accuracy counts by its share of the
+    utterances.
+    """
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    right = probabilities.argmax(axis=1) == true
+    index = np.digitize(confidence, np.linspace(0, 1, bins + 1)[1:-1], right=True)
+    return float(np.abs(np.bincount(index, weights=confidence - right)).sum() / len(confidence))

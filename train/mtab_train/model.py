@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from mtab.errors import ConfigError
 from mtab_train.config import ModelConfig
 from mtab_train.encoders import AudioEncoder, TextEncoder
-from mtab_train.masking import MaskedBatchNorm1d, interpolation_weights, masked_mean, valid_mask
+from mtab_train.masking import Interpolation, MaskedBatchNorm1d, MaskedMean, valid_mask
 
 
 class SelfAttention(nn.Module):
@@ -102,13 +102,15 @@ class AlignedFusion(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.pool = config.fusion_align == "pool"
+        self.masked_mean = MaskedMean()
+        self.interpolation = Interpolation()
 
     def forward(self, speech: Tensor, frames: Tensor, text: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         if self.pool:
-            speech = masked_mean(speech, valid_mask(frames, speech.shape[1]))[:, None]
-            text = masked_mean(text, valid_mask(tokens, text.shape[1]))[:, None]
+            speech = self.masked_mean(speech, valid_mask(frames, speech.shape[1]))[:, None]
+            text = self.masked_mean(text, valid_mask(tokens, text.shape[1]))[:, None]
             return torch.cat([speech, text], dim=2), torch.ones_like(frames)
-        weights = interpolation_weights(frames, speech.shape[1], tokens, text.shape[1])
+        weights = self.interpolation(frames, speech.shape[1], tokens, text.shape[1])
         return torch.cat([speech, weights.to(text.dtype) @ text], dim=2), frames
 
 
@@ -141,16 +143,17 @@ class Head(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
+        self.masked_mean = MaskedMean()
         self.activation = nn.GELU()
         self.classifier = nn.Linear(config.fused_size, len(config.labels))
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        pooled = masked_mean(x, mask)
+        pooled = self.masked_mean(x, mask)
         return pooled, self.classifier(self.activation(pooled))
 
 
 class Output(NamedTuple):
-    """What the model answers: logits (B, C), probabilities (B, C), the pooled embeddings (B, 2d)."""
+    """What the model answers: logits (B, C), calibrated probabilities (B, C), pooled embeddings (B, 2d)."""
 
     logits: Tensor
     probabilities: Tensor
@@ -158,7 +161,13 @@ class Output(NamedTuple):
 
 
 class MulTAB(nn.Module):
-    """The whole model; its ablations (one modality, no self-attention, no TAB) by `ModelConfig`."""
+    """The whole model; its ablations (one modality, no self-attention, no TAB) by `ModelConfig`.
+
+    ``temperature``, a float32 scalar, calibrates the probabilities. It is fitted when the weights are final,
+    and is no part of them: see `mtab_train.calibration`.
+    """
+
+    temperature: Tensor
 
     def __init__(
         self, config: ModelConfig, audio_encoder: AudioEncoder | None, text_encoder: TextEncoder | None
@@ -189,6 +198,7 @@ class MulTAB(nn.Module):
             )
         self.tab = TemporalAwareBlock(config) if config.num_tab_layers else None
         self.head = Head(config)
+        self.register_buffer("temperature", torch.tensor(1.0), persistent=False)
         self._freeze()
 
     @classmethod
@@ -273,12 +283,12 @@ class MulTAB(nn.Module):
         return self.fusion(speech, frames, text, tokens)
 
     def classify(self, fused: Tensor, lengths: Tensor) -> Output:
-        """Fused sequence (B, L, 2d) and its lengths (B,) -> TAB3, head, softmax."""
+        """Fused sequence (B, L, 2d) and its lengths (B,) -> TAB3, head, softmax at ``temperature``."""
         mask = valid_mask(lengths, fused.shape[1])
         if self.tab is not None:
             fused = self.tab(fused, mask)
         embeddings, logits = self.head(fused, mask)
-        return Output(logits, torch.softmax(logits, dim=1), embeddings)
+        return Output(logits, torch.softmax(logits / self.temperature, dim=1), embeddings)
 
     def _project(self, modality: str, x: Tensor, mask: Tensor) -> Tensor:
         if self.self_attention is not None:

@@ -2,8 +2,8 @@
 
 ``run.json`` (which data), ``config.json`` (`ModelConfig`), ``train_config.json`` (`TrainConfig`),
 ``preprocessor_config.json`` and ``tokenizer.json`` (as in a bundle), ``model.safetensors`` (the selected
-epoch), ``metrics.jsonl`` (one line an epoch), ``results.json``, ``predictions.csv`` and pictures;
-``checkpoints/`` holds what `--resume` needs.
+epoch), ``calibration.json`` (its temperature), ``metrics.jsonl`` (one line an epoch), ``results.json``,
+``predictions.csv`` and pictures; ``checkpoints/`` holds what `--resume` needs.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from mtab_train.config import ModelConfig, TrainConfig
 
 RUN, CONFIG, TRAIN_CONFIG, WEIGHTS = "run.json", "config.json", "train_config.json", "model.safetensors"
 METRICS, RESULTS, PREDICTIONS = "metrics.jsonl", "results.json", "predictions.csv"
-SUMMARY = "summary.json"
+CALIBRATION, SUMMARY = "calibration.json", "summary.json"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,12 +17,20 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import get_scheduler
 
+from mtab.config import to_dict
 from mtab.data import Corpus
 from mtab.errors import DataError, EngineError, MtabError
 from mtab.files import atomic_file, write_json, write_text
 from mtab.preprocess import Preprocessor
 from mtab_train import plots
 from mtab_train.batch_model import BatchModel
+from mtab_train.calibration import (
+    Calibration,
+    calibrated,
+    calibration_scores,
+    fit_temperature,
+    negative_log_likelihood,
+)
 from mtab_train.checkpoint import load_state, load_weights, save_state, save_weights
 from mtab_train.config import TrainConfig
 from mtab_train.encoder_cache import EncoderCache, frozen_outputs
@@ -30,7 +38,7 @@ from mtab_train.examples import Batch, Example, ExampleDataset, class_weights, l
 from mtab_train.losses import supervised_contrastive
 from mtab_train.metrics import scores
 from mtab_train.model import MulTAB, Output, count_parameters
-from mtab_train.run import METRICS, PREDICTIONS, RESULTS, Run, run_parts
+from mtab_train.run import CALIBRATION, METRICS, PREDICTIONS, RESULTS, Run, run_parts
 from mtab_train.sampling import evaluation_batches, training_batches
 
 PROBLEMS_SHOWN = 10
@@ -244,7 +252,7 @@ class Trainer:
         return {name: tensor.to(self.accelerator.device) for name, tensor in batch.items()}
 
     def _evaluate(self, model: nn.Module, examples: Sequence[Example]) -> tuple[dict[str, Any], np.ndarray]:
-        """Scores and mean loss, and probabilities (utterances, classes)."""
+        """Scores and mean loss, and logits (utterances, classes) float32."""
         model.eval()
         batches = evaluation_batches(lengths(examples), self.config.batch_size)
         own = batches[self.accelerator.process_index :: self.accelerator.num_processes]
@@ -255,11 +263,11 @@ class Trainer:
                 output, _ = model(self._to_device(batch))
                 answers += zip(indices, output.logits.cpu().numpy(), strict=True)
         answers = sorted(gather_object(answers), key=lambda answer: answer[0])
-        logits = torch.from_numpy(np.stack([row for _, row in answers]))
-        true = torch.tensor([example.label for example in examples])
-        result = scores(true.tolist(), logits.argmax(dim=1).tolist(), self.run.model.labels)
-        result["loss"] = float(nn.functional.cross_entropy(logits, true))
-        return result, logits.softmax(dim=1).numpy()
+        logits = np.stack([row for _, row in answers])
+        true = _classes(examples)
+        result = scores(true.tolist(), logits.argmax(axis=1).tolist(), self.run.model.labels)
+        result["loss"] = negative_log_likelihood(logits, true)
+        return result, logits
 
     def _open_board(self, done: int) -> Any:
         from torch.utils.tensorboard import SummaryWriter
@@ -301,7 +309,9 @@ class Trainer:
     def _finish(self) -> dict[str, Any]:
         """Score the test utterances with the chosen epoch's weights, and write what a reader wants."""
         load_weights(self.model, self.run.weights)
-        test, probabilities = self._evaluate(self.batch_model, self.test)
+        test, logits = self._evaluate(self.batch_model, self.test)
+        calibration = self._calibrate(logits)
+        test["ece"] = to_dict(calibration.test.ece)
         assert self.best is not None
         results = {
             "protocol": self.config.protocol,
@@ -315,7 +325,8 @@ class Trainer:
         }
         if self.accelerator.is_main_process:
             folder, title = self.run.folder, f"{self.run.config.title}, {self.run.config.fold}"
-            self._write_predictions(probabilities)
+            write_json(folder / CALIBRATION, to_dict(calibration))
+            self._write_predictions(calibrated(logits, calibration.temperature))
             plots.save_curves(self.history, folder / "curves.png", title)
             plots.save_confusion_matrix(
                 test["confusion_matrix"], self.run.model.labels, folder / "confusion_matrix.png", title
@@ -323,6 +334,19 @@ class Trainer:
             write_json(folder / RESULTS, results)
             shutil.rmtree(folder / "checkpoints")
         return results
+
+    def _calibrate(self, test_logits: np.ndarray) -> Calibration:
+        """The temperature of the chosen epoch's weights, and what it does to the test utterances."""
+        temperature, validation, reason = 1.0, None, None
+        if self._selects_on == "validation":
+            _, logits = self._evaluate(self.batch_model, self.selection)
+            true = _classes(self.selection)
+            temperature = fit_temperature(logits, true)
+            validation = calibration_scores(logits, true, temperature)
+        else:
+            reason = "protocol paper has no validation split, and nothing is fitted on test data"
+        test = calibration_scores(test_logits, _classes(self.test), temperature)
+        return Calibration(temperature, validation, test, reason)
 
     def _write_predictions(self, probabilities: np.ndarray) -> None:
         labels = self.run.model.labels
@@ -336,3 +360,8 @@ class Trainer:
                 writer.writerow(
                     (example.utterance.id, labels[example.label], labels[row.argmax()], *row.tolist())
                 )
+
+
+def _classes(examples: Sequence[Example]) -> np.ndarray:
+    """Their class indices, (examples,) int64."""
+    return np.array([example.label for example in examples])

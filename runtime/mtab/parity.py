@@ -9,8 +9,11 @@ from mtab.errors import DataError
 from mtab.graphs import HIDDEN, PROBABILITIES
 from mtab.preprocess import Features
 
-Answer = Callable[[Sequence[Features]], Mapping[str, np.ndarray]]
-"""One padded batch through a model: ``logits`` and ``probabilities``, (batch, classes) each."""
+Answers = Mapping[str, np.ndarray]
+"""``logits`` and ``probabilities``, (utterances, classes) each."""
+
+Answer = Callable[[Sequence[Features]], Answers]
+"""One padded batch through a model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,7 @@ class Parity:
 
 
 def measure_parity(
-    reference: Answer | Mapping[str, np.ndarray],
+    reference: Answer,
     candidate: Answer,
     features: Sequence[Features],
     batch_size: int = 8,
@@ -81,18 +84,29 @@ def measure_parity(
 ) -> Parity:
     """Compare ``candidate`` with ``reference`` on ``features``, alone and in batches ordered by ``seed``.
 
-    ``reference`` may be its answers already: arrays (utterances, classes), in the order of ``features``. A
-    lead of twice ``tolerance`` or less is a near-tie, because the tolerance can take from the first class
-    and give to the second. Raises `DataError` without a single utterance.
+    See `compare`. Raises `DataError` without a single utterance.
     """
-    if not features:
-        raise DataError("no utterance to compare, expected at least one")
-    one_by_one = range(len(features))
-    order = np.random.default_rng(seed).permutation(len(features))
-    expected = reference if isinstance(reference, Mapping) else _answers(reference, features, one_by_one, 1)
-    alone = _answers(candidate, features, one_by_one, 1)
-    batched = _answers(candidate, features, order, batch_size)
+    return compare(
+        answers_alone(reference, features),
+        answers_alone(candidate, features),
+        answers_in_batches(candidate, features, batch_size, seed),
+        batch_size,
+        tolerance,
+    )
 
+
+def compare(
+    expected: Answers,
+    alone: Answers,
+    batched: Answers,
+    batch_size: int = 8,
+    tolerance: float = PROBABILITIES.atol,
+) -> Parity:
+    """Hold a candidate's answers, ``alone`` and ``batched``, against the reference's for the same utterances.
+
+    A lead of twice ``tolerance`` or less is a near-tie, because the tolerance can take from the first class
+    and give to the second.
+    """
     probabilities = expected["probabilities"].astype(np.float64)
     differences = np.abs(alone["probabilities"] - probabilities)
     by_utterance = differences.max(axis=1)
@@ -104,7 +118,7 @@ def measure_parity(
     near_tie = first - second <= 2 * tolerance
     logits_used = [HIDDEN.used(found["logits"], expected["logits"]).max() for found in (alone, batched)]
     return Parity(
-        utterances=len(features),
+        utterances=len(probabilities),
         batch_size=batch_size,
         max_probability_difference=float(by_utterance.max()),
         mean_probability_difference=float(differences.mean()),
@@ -120,10 +134,25 @@ def measure_parity(
     )
 
 
+def answers_alone(answer: Answer, features: Sequence[Features]) -> Answers:
+    """The answers for each of ``features`` alone. Raises `DataError` without a single utterance."""
+    return _answers(answer, features, range(len(features)), 1)
+
+
+def answers_in_batches(
+    answer: Answer, features: Sequence[Features], batch_size: int = 8, seed: int = 0
+) -> Answers:
+    """The answers in padded batches drawn at random by ``seed``, in the order of ``features``."""
+    order = np.random.default_rng(seed).permutation(len(features))
+    return _answers(answer, features, order, batch_size)
+
+
 def _answers(
     answer: Answer, features: Sequence[Features], order: Sequence[int] | np.ndarray, batch_size: int
-) -> dict[str, np.ndarray]:
+) -> Answers:
     """The answers for ``features``, each in its place, asked for in batches along ``order``."""
+    if not features:
+        raise DataError("no utterance to compare, expected at least one")
     parts = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     answers = [answer([features[i] for i in part]) for part in parts]
     place = np.argsort(order)

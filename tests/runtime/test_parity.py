@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mtab.config import from_dict, to_dict
 from mtab.errors import DataError
 from mtab.preprocess import Features
-from mtab_export.parity import Parity, measure_parity
+from mtab.parity import Parity, measure_parity
 
 
 def utterances(count: int) -> list[Features]:

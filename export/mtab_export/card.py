@@ -1,0 +1,324 @@
+"""The model card: a bundle's manifest in words, with the front matter that the Hugging Face Hub reads."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCardData
+
+from mtab.bundle import BundleConfig, Manifest
+from mtab.graphs import FUSED
+
+CARD = "README.md"
+
+_METRICS = {"war": ("accuracy", "WAR"), "uar": ("recall", "UAR"), "weighted_f1": ("f1", "weighted F1")}
+"""Of a run's scores, the Hub's name and ours."""
+
+_PROTOCOLS = {
+    "honest": "the epoch was chosen on a part of the training data, and the test part scored once",
+    "paper": "the epoch was chosen on the test part itself, as in the paper, so that the figures flatter",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Speech:
+    """What a model has learned from: its language (ISO 639-1, None where nobody says), and who speaks."""
+
+    language: str | None
+    speakers: str
+
+
+_PUBLISHED = {
+    "iemocap": _Speech("en", "actors in scripted and improvised dialogues, in English"),
+    "meld": _Speech("en", "actors of a television series, in English"),
+    "emodb": _Speech("de", "actors who say ten given sentences, in German"),
+}
+_SYNTHETIC = _Speech("en", "a speech synthesiser (espeak-ng), in English")
+_OWN = _Speech(None, "a corpus of its maker's own (the language, and whether it is acted, are not recorded)")
+
+_USE = """\
+For research on speech and language, comparisons of models and engines, and prototypes with recordings of
+people who know of it and agree.
+
+Not for decisions about a person (hiring, grading, credit, insurance, policing, migration, health), for
+watching people without their knowledge, for telling lies from truth, or for diagnosis."""
+
+_REGULATION = """\
+Emotion recognition of people is regulated in places. In the European Union the AI Act (Regulation (EU)
+2024/1689) covers systems that infer emotions from biometric data (Art. 3(39)), which a voice can be:
+
+- At the workplace and in education institutions, inferring emotions is **prohibited**, except for medical or
+  safety reasons (Art. 5(1)(f)).
+- Other emotion recognition is listed as **high-risk** (Annex III, point 1(c)), with the duties that this brings.
+- Whoever uses it must **inform the people exposed to it** (Art. 50(3); lawful use against crime is excepted).
+
+Data protection law and other laws may hold where you are. This is a notice, not legal advice."""
+
+
+def model_card(manifest: Manifest, config: BundleConfig) -> str:
+    """The text of a bundle's ``README.md``; ``manifest.files`` list at least its graphs and engines."""
+    sections = {
+        "Use": _how_to(manifest, config),
+        "Training": _training(manifest.training),
+        "Test figures": _test(manifest.training),
+        "Graphs": _graphs(manifest),
+        "TensorRT engines": _engines(manifest),
+        "Limits": _limits(manifest.training, config),
+        "Intended use": _USE,
+        "Regulation": _REGULATION,
+        "Provenance": _provenance(manifest),
+    }
+    parts = [
+        f"---\n{_front_matter(manifest, config).to_yaml()}\n---",
+        f"# {_name(manifest.training)}",
+        _summary(manifest.training, config),
+        *(f"## {title}\n\n{text}" for title, text in sections.items()),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _front_matter(manifest: Manifest, config: BundleConfig) -> ModelCardData:
+    training, speech = manifest.training, _speech(manifest.training)
+    task = "audio-classification" if "audio" in config.modalities else "text-classification"
+    results = [
+        EvalResult(
+            task_type=task,
+            dataset_type="synthetic" if training["synthetic"] else training["dataset"],
+            dataset_name=training["title"],
+            dataset_split="test",
+            dataset_args={key: training[key] for key in ("folds", "fold", "seed")},
+            metric_type=metric,
+            metric_name=f"{name} ({training['protocol']} protocol)",
+            metric_value=training["test"][key],
+        )
+        for key, (metric, name) in _METRICS.items()
+        if training["test"]
+    ]
+    tags = ["emotion-recognition", "mul-tab", "onnx", *config.modalities]
+    if len(config.modalities) > 1:
+        tags.append("multimodal")
+    if manifest.engines:
+        tags.append("tensorrt")
+    return ModelCardData(
+        library_name="mtab",
+        pipeline_tag=task,
+        language=speech.language if speech else None,
+        tags=tags,
+        datasets=[training["dataset"]] if speech in _PUBLISHED.values() else None,
+        metrics=[result.metric_type for result in results] or None,
+        model_name=_name(training) if results else None,
+        eval_results=results or None,
+    )
+
+
+def _name(training: dict[str, Any]) -> str:
+    return f"Mul-TAB {training['preset']}"
+
+
+def _speech(training: dict[str, Any]) -> _Speech | None:
+    """None for a model that was never trained."""
+    if training["dataset"] is None:
+        return None
+    return _SYNTHETIC if training["synthetic"] else _PUBLISHED.get(training["dataset"], _OWN)
+
+
+def _summary(training: dict[str, Any], config: BundleConfig) -> str:
+    supported = " or ".join(" and ".join(each) for each in config.supported_modalities)
+    summary = f"""\
+Emotion recognition: says which of {len(config.labels)} classes an utterance is most like, from {supported}.
+
+Classes: {", ".join(config.labels)}.
+
+A model of the architecture [Mul-TAB](https://doi.org/10.3390/app14083276) (Appl. Sci. 2024, 14(8), 3276),
+exported by mtab to ONNX."""
+    if training["dataset"] is None:
+        summary += "\n\n**Never trained: random weights.** It shows size and speed; its answers mean nothing."
+    if training["synthetic"]:
+        summary += "\n\n**Trained on synthetic speech.** No figure here says anything about real emotion."
+    return summary
+
+
+def _how_to(manifest: Manifest, config: BundleConfig) -> str:
+    if all(graph.part != FUSED.name for graph in manifest.graphs):
+        return (
+            "Parts alone, to be run one after another; `mtab.load` needs the fused graph, which is not here."
+        )
+    command, call = {
+        ("audio", "text"): ('clip.wav --text "What a joy!"', '"clip.wav", text="What a joy!"'),
+        ("audio",): ("clip.wav", '"clip.wav"'),
+        ("text",): ('--text "What a joy!"', 'None, text="What a joy!"'),
+    }[config.modalities]
+    return f"""\
+With `pip install "mtab[cpu]"` or `"mtab[gpu]"`; `BUNDLE` is this folder.
+
+```console
+$ mtab predict BUNDLE {command}
+```
+
+```python
+import mtab
+
+model = mtab.load("BUNDLE")
+result = model.predict({call})
+print(result.label, result.probabilities)
+```"""
+
+
+def _training(training: dict[str, Any]) -> str:
+    speech = _speech(training)
+    if speech is None:
+        return "None: its weights are random."
+    rows = [
+        ("data", training["title"]),
+        ("speakers", speech.speakers),
+        ("folds", training["folds"]),
+        ("test part", training["fold"]),
+        ("protocol", f"{training['protocol']}: {_PROTOCOLS[training['protocol']]}"),
+        ("epoch", training["selected_epoch"]),
+        ("seed", training["seed"]),
+    ]
+    return f"""\
+{_table(("what", "value"), [row for row in rows if row[1] is not None])}
+
+No license is recorded: it depends on those of the corpus and of the pretrained encoders, if any."""
+
+
+def _test(training: dict[str, Any]) -> str:
+    test = training["test"]
+    if test is None:
+        return "None: " + ("random weights." if training["dataset"] is None else "the run has none.")
+    present = [recall for recall in test["recall"].values() if recall is not None]
+    figures = [(name, f"{test[key]:.3f}") for key, (_, name) in _METRICS.items()]
+    recalls = [
+        (label, "-" if recall is None else f"{recall:.3f}", sum(row))
+        for (label, recall), row in zip(test["recall"].items(), test["confusion_matrix"], strict=True)
+    ]
+    return f"""\
+On {test["utterances"]} utterances of the test part, {training["protocol"]} protocol, in PyTorch.
+WAR is overall accuracy, UAR the mean recall of the classes (chance: {1 / len(present):.3f}).
+
+{_table(("metric", "value"), figures)}
+
+{_table(("class", "recall", "utterances"), recalls)}"""
+
+
+def _graphs(manifest: Manifest) -> str:
+    judged = [(g.part, g.precision, g.file, g.certificate) for g in manifest.graphs]
+    judged += [("all parts", precision, None, held) for precision, held in manifest.sequences.items()]
+    rows = [
+        (
+            part,
+            precision,
+            file or "-",
+            _megabytes(manifest, file, f"{file}.data") if file else "-",
+            *(f"{held[f'max_{what}_difference']:.1e}" for what in ("probability", "batched", "invariance")),
+            f"{held['label_agreement']:.2%}",
+            _change(held["accuracy"]),
+            held["utterances"],
+            held["corpus"],
+        )
+        for part, precision, file, held in judged
+    ]
+    header = (
+        "part",
+        "precision",
+        "file",
+        "MB",
+        "alone",
+        "batched",
+        "invariance",
+        "labels kept",
+        "WAR change",
+    )
+    arithmetic = {precision: held["arithmetic"] for _, precision, _, held in judged}
+    computed = "\n".join(f"- {precision}: {how}" for precision, how in arithmetic.items())
+    return f"""\
+Each graph was compared with PyTorch on utterances of the corpus named, and is here because it kept to its
+budget. "alone" and "batched" are the largest changes of a probability, for an utterance by itself and in
+padded batches; "invariance" is the largest between the two. WAR's change has its 95 % interval. A part was
+run with the others in PyTorch; "all parts" are the parts one after another.
+
+{_table((*header, "utterances", "corpus"), rows)}
+
+What computed these answers:
+
+{computed}"""
+
+
+def _engines(manifest: Manifest) -> str:
+    if not manifest.engines:
+        return "None."
+    rows = [
+        (
+            engine.file,
+            engine.graph,
+            f"{engine.flavor} {engine.version}",
+            engine.compute_capability,
+            _megabytes(manifest, engine.file),
+            "verified" if engine.verified else "built, not run",
+        )
+        for engine in manifest.engines
+    ]
+    return _table(("file", "graph", "flavor", "compute capability", "MB", "state"), rows)
+
+
+def _limits(training: dict[str, Any], config: BundleConfig) -> str:
+    limits = [
+        "It names the class that an utterance is most like, as people labelled such utterances. "
+        "What somebody feels is another matter.",
+        "The probabilities share out 1 among these classes: one always comes first, also for noise and for "
+        "an emotion that is not among them. They say nothing of an emotion's strength.",
+    ]
+    if error := (training["test"] or {}).get("ece"):
+        limits.append(
+            f"Expected calibration error of the probabilities on the test part: {error['after']:.3f} "
+            f"({error['before']:.3f} before temperature scaling). Elsewhere it may be much more."
+        )
+    else:
+        limits.append("The probabilities are not calibrated: 0.9 does not mean right in nine of ten cases.")
+    if speech := _speech(training):
+        limits.append(
+            f"It learned from {speech.speakers}. Not measured: any other speech, such as spontaneous, in "
+            "another language, noisy or by telephone; and whether it serves ages, sexes and accents alike."
+        )
+    if "audio" in config.modalities:
+        limits.append(
+            "Audio is brought to 16 kHz mono and never cut. Clips much longer or shorter than those of the "
+            "corpus were not measured."
+        )
+    if "text" in config.modalities:
+        limits.append(
+            "A transcript longer than the text encoder takes is cut, and the result says so. Transcripts "
+            "were the corpus's own: what a speech recogniser's errors do was not measured."
+        )
+    return "\n".join(f"- {limit}" for limit in limits)
+
+
+def _provenance(manifest: Manifest) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in manifest.versions.items())
+    return f"""\
+- checkpoint: SHA-256 `{manifest.checkpoint.sha256}`
+- exported: {manifest.created}, with {versions}
+
+`manifest.json` has every figure in full; `mtab-export verify BUNDLE` measures those of the graphs again."""
+
+
+def _megabytes(manifest: Manifest, *names: str) -> str:
+    return f"{sum(manifest.files[name].size for name in names if name in manifest.files) / 1e6:.1f}"
+
+
+def _change(accuracy: dict[str, Any] | None) -> str:
+    """How far WAR moved; nobody knows on a corpus with other labels than the model's."""
+    if accuracy is None:
+        return "-"
+    low, high = accuracy["war"]["interval"]
+    return f"{accuracy['war']['change']:+.3f} ({low:+.3f} to {high:+.3f})"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
+
+
+def _cell(value: object) -> str:
+    return " ".join(str(value).split()).replace("|", r"\|")

@@ -1,0 +1,194 @@
+"""The gate: what a graph's answers on real utterances must be for it to be written to a bundle."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from tqdm import tqdm
+
+from mtab.config import to_dict
+from mtab.data import Corpus, Utterance, corpus_hash
+from mtab.data.reading import read_utterances
+from mtab.engine import OnnxRuntimeEngine
+from mtab.errors import DataError
+from mtab.graphs import Budget, GraphSpec
+from mtab.machine import describe_machine
+from mtab.parity import Answer, Answers, answers_alone, answers_in_batches, compare
+from mtab.preprocess import Features, Preprocessor
+from mtab_export.precision import rounded
+
+RESAMPLES = 1000
+
+
+class Engine(Protocol):
+    """What computes a graph: `mtab.engine.OnnxRuntimeEngine`, or a part in PyTorch."""
+
+    def run(self, inputs: Mapping[str, np.ndarray], /) -> dict[str, np.ndarray]:
+        """The graph's outputs by name; ``inputs`` may hold more than it takes."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The utterances that graphs are judged on, preprocessed."""
+
+    corpus: Corpus
+    utterances: tuple[Utterance, ...]
+    features: tuple[Features, ...]
+    preprocess: Preprocessor
+
+    @property
+    def names(self) -> list[str]:
+        """What errors and certificates call the utterances."""
+        return [utterance.id for utterance in self.utterances]
+
+    def answer(self, engine: Engine) -> Answer:
+        """A graph's answers for padded batches."""
+        return lambda features: engine.run(self.preprocess.collate(features))
+
+
+def read_sample(
+    corpus: Corpus,
+    utterances: Sequence[Utterance],
+    preprocess: Preprocessor,
+    supported: Sequence[tuple[str, ...]],
+    most: int,
+) -> Sample:
+    """Those that the model can answer among ``most`` drawn evenly from all; `DataError` if there is none."""
+    indices = np.linspace(0, len(utterances) - 1, min(len(utterances), most)).round().astype(int)
+    drawn = tqdm([utterances[i] for i in indices], desc="reading", unit="utt", disable=None, leave=False)
+    read = [
+        (utterance, features)
+        for utterance, features in read_utterances(drawn, preprocess, supported)
+        if isinstance(features, Features)
+    ]
+    if not read:
+        raise DataError(
+            f"{corpus.root}: none of {len(utterances)} utterances can be read, expected some to compare on"
+        )
+    used, features = zip(*read, strict=True)
+    return Sample(corpus, used, features, preprocess)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was measured, as the manifest keeps it, and what of it is over budget, a line each."""
+
+    certificate: dict[str, Any]
+    failures: tuple[str, ...]
+
+
+def judge(
+    answer: Answer,
+    reference: Answers,
+    sample: Sample,
+    labels: Sequence[str],
+    budget: Budget,
+    batch_size: int,
+    computed: str,
+) -> Verdict:
+    """Hold ``answer`` against PyTorch's ``reference`` answers for the utterances of ``sample``.
+
+    ``reference`` holds ``logits`` and ``probabilities`` (utterances, classes), each utterance alone;
+    ``labels`` are the model's classes; ``computed`` is the `arithmetic` of the answers.
+    """
+    with tqdm(total=2 * len(sample.features), desc="comparing", unit="utt", disable=None, leave=False) as bar:
+
+        def shown(features: Sequence[Features]) -> Answers:
+            answers = answer(features)
+            bar.update(len(features))
+            return answers
+
+        alone = answers_alone(shown, sample.features)
+        batched = answers_in_batches(shown, sample.features, batch_size)
+    parity = compare(reference, alone, batched, batch_size)
+    certificate: dict[str, Any] = to_dict(parity)
+    for key in ("worst", "worst_batched", "worst_invariance"):
+        certificate[key] = sample.names[certificate[key]]
+    for key in ("changed", "near_ties"):
+        certificate[key] = [sample.names[i] for i in certificate[key]]
+    true = [utterance.label for utterance in sample.utterances]
+    machine = describe_machine()
+    certificate |= {
+        "budget": to_dict(budget),
+        "arithmetic": computed,
+        "accuracy": accuracy_change(true, reference["probabilities"], alone["probabilities"], labels)
+        if set(true) <= set(labels)
+        else None,
+        "corpus": sample.corpus.title,
+        "synthetic": sample.corpus.synthetic,
+        "corpus_sha256": corpus_hash(sample.utterances),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": machine["versions"],
+        "cpu": machine["cpu"],
+        "instruction_sets": machine["instruction_sets"],
+    }
+    failures = parity.failures(budget.max_difference, budget.min_agreement, sample.names)
+    return Verdict(certificate, tuple(failures))
+
+
+def is_rounded(precision: str, device: str) -> bool:
+    """Whether the gate runs a graph with every tensor rounded to its precision, rather than the graph.
+
+    ONNX Runtime's CPU provider computes fp16 in float32, which hides an overflow, and has no bf16.
+    """
+    return precision in ("fp16", "bf16") and device == "cpu"
+
+
+def arithmetic(precision: str, device: str) -> str:
+    """What a certificate says of how its answers were computed."""
+    if is_rounded(precision, device):
+        return f"float32, every tensor rounded to {precision}, ONNX Runtime on cpu"
+    return f"ONNX Runtime on {device}"
+
+
+def open_graph(path: Path, spec: GraphSpec, precision: str, device: str, scratch: Path) -> OnnxRuntimeEngine:
+    """A graph as the gate runs it; ``scratch`` takes the files that this needs, while the engine lives.
+
+    Raises `EngineError` if the graph cannot be run on ``device``, or is not what ``spec`` says.
+    """
+    if is_rounded(precision, device):
+        rounded(path, scratch / f"rounded_{path.name}")
+        path = scratch / f"rounded_{path.name}"
+    engine = OnnxRuntimeEngine(path, device)
+    engine.require(spec)
+    return engine
+
+
+def accuracy_change(
+    true: Sequence[str], before: np.ndarray, after: np.ndarray, labels: Sequence[str]
+) -> dict[str, Any]:
+    """WAR and UAR by PyTorch's probabilities (N, C) and by a graph's, and how far they moved.
+
+    Each ``change`` comes with the 95 % interval of a bootstrap that draws utterances, the same for both: what
+    the change might have been on other recordings of this kind.
+    """
+    from mtab_train.metrics import scores
+
+    classes = np.array([labels.index(label) for label in true])
+    found = {
+        name: scores(classes.tolist(), probabilities.argmax(axis=1).tolist(), labels)
+        for name, probabilities in (("pytorch", before), ("graph", after))
+    }
+    right = np.stack([p.argmax(axis=1) == classes for p in (before, after)]).astype(np.float64)
+    drawn = np.random.default_rng(0).integers(len(true), size=(RESAMPLES, len(true)))
+    hits = right[:, drawn]
+    war = hits[1].mean(axis=1) - hits[0].mean(axis=1)
+    members = classes[drawn] == np.unique(classes)[:, None, None]
+    sizes = members.sum(axis=2)
+    with np.errstate(invalid="ignore"):
+        recalls = [(members * hit).sum(axis=2) / sizes for hit in hits]
+    # A class that a draw has no utterance of takes no part in its mean.
+    uar = np.nanmean(recalls[1] - recalls[0], axis=0)
+    return {
+        key: {
+            "pytorch": found["pytorch"][key],
+            "graph": found["graph"][key],
+            "change": found["graph"][key] - found["pytorch"][key],
+            "interval": np.percentile(changes, [2.5, 97.5]).tolist(),
+        }
+        for key, changes in (("war", war), ("uar", uar))
+    }

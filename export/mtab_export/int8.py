@@ -1,0 +1,258 @@
+"""A float32 graph with its matrix products in int8: a range per token for CPUs, fixed ranges for TensorRT.
+
+Not by `onnxruntime.quantization`: its dynamic quantiser takes one range per tensor, so that utterances of a
+batch change each other's answers; its static one takes a weight that the graph splits for an activation, and
+names what it adds apart from the modules that they come from.
+"""
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import onnx_ir as ir
+import onnxruntime
+from onnx.reference import ReferenceEvaluator
+from onnx_ir.passes.common import RemoveUnusedNodesPass
+from onnx_ir.tape import Tape
+from tqdm import tqdm
+
+from mtab.errors import ConfigError, DataError
+
+ZERO_POINT = 128
+"""What stands for 0 in an unsigned activation: x86 multiplies unsigned activations by signed weights."""
+
+FULL_RANGE = 127
+REDUCED_RANGE = 64
+"""The largest weight of which two products with an activation, 2 · 255 · 64, fit the int16 of x86's sums."""
+
+LEAST_MAGNITUDE = np.float32(1e-30)
+"""Where all numbers are smaller they count as zeros, so that nothing is divided by zero."""
+
+LEAST_COLUMNS = 8
+"""Fewer fill no vector register: such a classifier is as fast in float32, and closest to the answer."""
+
+
+def needs_reduced_range(instruction_sets: Sequence[str] | None) -> bool:
+    """Whether sums of products of uint8 and int8 saturate, as they do on an x86 without VNNI.
+
+    ``instruction_sets`` are those of `mtab.machine.describe_machine`; True where it knows none (None).
+    """
+    return not {"vnni", "neon"} & set(instruction_sets or ())
+
+
+def quantize(source: Path, target: Path, reduce_range: bool, fp32_nodes: Sequence[str] = ()) -> None:
+    """Write ``source`` with int8 weights, and activations quantised as they come, for CPUs.
+
+    Every MatMul and Gemm with a constant matrix is computed in whole numbers: weights in int8 with a scale
+    per output channel, activations in uint8 around 128 with a scale per row, which is a token. No row's
+    answer depends on another row. Convolutions, embeddings, products of two activations and classifiers of
+    fewer than 8 classes stay float32. The file has standard operators alone and the metadata of ``source``;
+    its weights lie beside it in ``<target>.data``.
+
+    ``reduce_range`` holds weights to ±64, for processors of which `needs_reduced_range` is true. Nodes that
+    match a pattern of ``fp32_nodes`` (as in `fnmatch`) are left as they are; raises `ConfigError` for a
+    pattern that matches no node of the graph.
+    """
+    model = ir.load(source)
+    graph = model.graph
+    numbers = itertools.count(len(graph))
+    last_axis = _constant(graph, "last_axis", np.array([-1]))
+    least_magnitude = _constant(graph, "least_magnitude", np.array(LEAST_MAGNITUDE))
+    full_range = _constant(graph, "full_range", np.array(np.float32(FULL_RANGE)))
+    one = _constant(graph, "one", np.array(np.float32(1)))
+    zero_point = _constant(graph, "zero_point", np.array(np.uint8(ZERO_POINT)))
+    # A tensor that several products take, as queries, keys and values do, is quantised once.
+    activations: dict[ir.Value | None, tuple[ir.Value, ir.Value]] = {}
+    weights: dict[tuple[ir.Value | None, bool], tuple[ir.Value, ir.Value]] = {}
+    for node, matrix in _products(graph, fp32_nodes):
+        add = _Recorder(node, numbers)
+        activation, weight, *bias = node.inputs
+        if activation not in activations:
+            magnitude = add("ReduceMax", add("Abs", activation), last_axis)
+            scale = add("Div", add("Max", magnitude, least_magnitude), full_range)
+            whole = add("QuantizeLinear", add("Div", activation, scale), one, zero_point)
+            activations[activation] = whole, scale
+        key = weight, _is_transposed(node)
+        if key not in weights:
+            columns, scales = quantize_columns(matrix, REDUCED_RANGE if reduce_range else FULL_RANGE)
+            weights[key] = (
+                _constant(graph, f"{node.name}.weight", columns),
+                _constant(graph, f"{node.name}.scale", scales),
+            )
+        (rows, row_scales), (columns, column_scales) = activations[activation], weights[key]
+        product = add("Cast", add("MatMulInteger", rows, columns, zero_point), to=ir.DataType.FLOAT)
+        # One after the other: ONNX Runtime fuses a product of both scales to an operator that reads the first
+        # row's scale for all rows.
+        product = add("Mul", add("Mul", product, column_scales), row_scales)
+        if bias:
+            product = add("Add", product, *bias)
+        ir.convenience.replace_nodes_and_values(graph, node, [node], add.nodes, node.outputs, [product])
+    _save(model, target)
+
+
+def quantize_static(
+    source: Path,
+    target: Path,
+    batches: Iterable[Mapping[str, np.ndarray]],
+    fp32_nodes: Sequence[str] = (),
+) -> None:
+    """Write ``source`` with pairs of QuantizeLinear and DequantizeLinear around products, for TensorRT.
+
+    The products are those of `quantize`, and the file is as there. Both sides are symmetric int8: weights
+    with a scale per output channel, activations with one per tensor, the largest magnitude that it has over
+    ``batches`` of the graph's inputs. The ranges are fixed, so an answer never depends on other utterances;
+    padding in ``batches`` would count, so each of them had better be one utterance.
+
+    Raises `ConfigError` for a pattern of ``fp32_nodes`` that matches no node, `DataError` without a batch.
+    """
+    model = ir.load(source)
+    graph = model.graph
+    numbers = itertools.count(len(graph))
+    products = list(_products(graph, fp32_nodes))
+    magnitudes = _largest_magnitudes(source, {_name(node.inputs[0]) for node, _ in products}, batches)
+    zero_point = _constant(graph, "zero_point", np.array(np.int8(0)))
+    dequantized: dict[Any, ir.Value] = {}
+    for node, matrix in products:
+        add = _Recorder(node, numbers)
+        activation, weight, *_ = node.inputs
+        if activation not in dequantized:
+            name = _name(activation)
+            magnitude = np.maximum(magnitudes[name], LEAST_MAGNITUDE)
+            scale = _constant(graph, f"{name}.scale", np.array(magnitude / np.float32(FULL_RANGE)))
+            whole = add("QuantizeLinear", activation, scale, zero_point)
+            dequantized[activation] = add("DequantizeLinear", whole, scale, zero_point)
+        key = weight, _is_transposed(node)
+        if key not in dequantized:
+            columns, scales = quantize_columns(matrix, FULL_RANGE)
+            dequantized[key] = add(
+                "DequantizeLinear",
+                _constant(graph, f"{node.name}.weight", columns.T if _is_transposed(node) else columns),
+                _constant(graph, f"{node.name}.scale", scales),
+                # As the standard lets one leave out; ONNX Runtime with "session.x64quantprecision" does not.
+                _constant(graph, f"{node.name}.zero_point", np.zeros(len(scales), np.int8)),
+                axis=0 if _is_transposed(node) else 1,
+            )
+        graph.insert_before(node, add.nodes)
+        node.replace_input_with(0, dequantized[activation])
+        node.replace_input_with(1, dequantized[key])
+    _save(model, target)
+
+
+def quantize_columns(matrix: np.ndarray, largest: int) -> tuple[np.ndarray, np.ndarray]:
+    """A float32 matrix (K, N) as int8 in ±``largest``, and what to multiply each column by (N,)."""
+    scales = np.maximum(np.abs(matrix).max(axis=0), LEAST_MAGNITUDE) / np.float32(largest)
+    return np.rint(matrix / scales).astype(np.int8), scales
+
+
+def _products(graph: ir.Graph, fp32_nodes: Sequence[str]) -> Iterator[tuple[ir.Node, np.ndarray]]:
+    """The nodes to quantise with their constant matrices (K, N)."""
+    names = [node.name or "" for node in graph]
+    for pattern in fp32_nodes:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise ConfigError(f"{pattern!r}: matches no node of the graph, expected a pattern of node names")
+    for node, name in zip(tuple(graph), names, strict=True):
+        if any(fnmatchcase(name, pattern) for pattern in fp32_nodes) or not _is_product(node):
+            continue
+        weight = _evaluate(node.inputs[1])
+        if weight is None or weight.ndim != 2:
+            continue
+        matrix = weight.T if _is_transposed(node) else weight
+        if matrix.shape[1] >= LEAST_COLUMNS:
+            yield node, matrix
+
+
+def _is_product(node: ir.Node) -> bool:
+    """Whether a node multiplies its inputs as they are."""
+    if node.op_type == "Gemm":
+        attributes = node.attributes
+        factors = attributes.get_float("alpha", 1.0), attributes.get_float("beta", 1.0)
+        return factors == (1, 1) and not attributes.get_int("transA", 0)
+    return node.op_type == "MatMul"
+
+
+def _is_transposed(node: ir.Node) -> bool:
+    return bool(node.attributes.get_int("transB", 0))
+
+
+def _evaluate(value: ir.Value | None) -> np.ndarray | None:
+    """A constant, or what the graph makes of one before it uses it, such as a third of a packed weight."""
+    if value is None:
+        return None
+    if value.const_value is not None:
+        return value.const_value.numpy()
+    node = value.producer()
+    if node is None or node.op_type not in ("Split", "Transpose"):
+        return None
+    inputs: dict[str, Any] = {str(each.name): _evaluate(each) for each in node.inputs if each is not None}
+    if any(array is None for array in inputs.values()):
+        return None
+    outputs = cast(list[np.ndarray], ReferenceEvaluator(ir.to_proto(node)).run(None, inputs))
+    return outputs[cast(int, value.index())]
+
+
+def _largest_magnitudes(
+    source: Path, names: Iterable[str], batches: Iterable[Mapping[str, np.ndarray]]
+) -> dict[str, np.float32]:
+    """The largest magnitude of each tensor over ``batches``; `DataError` without a batch."""
+    model = ir.load(source)
+    graph = model.graph
+    values = ir.convenience.create_value_mapping(graph)
+    tape = Tape(graph)
+    outputs = {
+        name: tape.op("ReduceMax", [tape.op("Abs", [values[name]])], {"keepdims": 0}) for name in names
+    }
+    for output in outputs.values():
+        output.type, output.shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape(())
+    graph.outputs[:] = outputs.values()
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry(
+        "session.model_external_initializers_file_folder_path", str(source.parent)
+    )
+    session = onnxruntime.InferenceSession(
+        ir.to_proto(model).SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    inputs = [value.name for value in session.get_inputs()]
+    found = [
+        session.run(None, {name: batch[name] for name in inputs})
+        for batch in tqdm(batches, desc="calibrating", unit="utt", disable=None, leave=False)
+    ]
+    if not found:
+        raise DataError(f"{source}: no utterance to take the ranges of int8 from, expected at least one")
+    return dict(zip(outputs, np.max(np.array(found, np.float32), axis=0), strict=True))
+
+
+class _Recorder:
+    """Collects new nodes that do the work of ``node``, named after the module that it comes from."""
+
+    def __init__(self, node: ir.Node, numbers: Iterator[int]) -> None:
+        self._module = (node.name or "").rpartition("/")[0]
+        self._numbers = numbers
+        self._tape = Tape()
+
+    def __call__(self, op_type: str, *inputs: ir.Value | None, **attributes: Any) -> ir.Value:
+        name = f"{self._module}/{op_type}_{next(self._numbers)}"
+        return self._tape.op(op_type, inputs, attributes, name=name)
+
+    @property
+    def nodes(self) -> Sequence[ir.Node]:
+        return self._tape.nodes
+
+
+def _constant(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
+    """A new initializer; the ending keeps its name apart from those in the graph."""
+    return Tape(graph).initializer(ir.tensor(array, name=f"{name}:int8"))
+
+
+def _name(value: ir.Value | None) -> str:
+    assert value is not None
+    assert value.name is not None
+    return value.name
+
+
+def _save(model: ir.Model, target: Path) -> None:
+    # What a weight in float32 was split by is of no use any more.
+    RemoveUnusedNodesPass()(model)
+    ir.save(model, target, external_data=f"{target.name}.data")

@@ -1,0 +1,201 @@
+"""`AsyncModel`: requests that arrive at the same time are answered together, in asyncio and from threads."""
+
+import asyncio
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from threading import Condition
+from types import TracebackType
+from typing import Self
+
+from mtab.audio import SAMPLE_RATE
+from mtab.batching import WINDOW, plan
+from mtab.errors import MtabError
+from mtab.limits import BATCH_SECONDS, BATCH_SIZE, BatchLimits
+from mtab.model import Audio, Model, Result, ResultOptions, length_of
+from mtab.preprocess import Features
+
+_READERS = 4
+
+
+class QueueFullError(MtabError):
+    """As many requests as an `AsyncModel` takes are being answered: try again later, or elsewhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What was read for a request, and the time from which it waits for others."""
+
+    features: Features
+    options: ResultOptions
+    since: float
+
+
+class AsyncModel:
+    """A `Model` that collects requests into batches. Safe from any number of event loops and threads.
+
+    >>> async with AsyncModel(mtab.load("bundle")) as model:             # doctest: +SKIP
+    ...     result = await model.predict("clip.wav", text="I never said that!")
+
+    A request waits for others up to ``max_latency`` seconds, less once ``batch_size`` are there; batches are
+    of like length and ``batch_seconds`` as in `Model.stream`, and the oldest request is always in the next.
+    At most ``max_queue`` requests are unanswered at once. Audio is decoded on threads beside the event loop.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        batch_size: int = BATCH_SIZE,
+        batch_seconds: float = BATCH_SECONDS,
+        max_latency: float = 0.01,
+        max_queue: int = 256,
+    ) -> None:
+        """Raises `MtabError` for bounds that leave room for nothing."""
+        if max_queue < 1:
+            raise MtabError(f"a queue of {max_queue} requests, expected 1 or more")
+        if not max_latency >= 0:
+            raise MtabError(f"a latency of {max_latency} s, expected 0 or more")
+        self.model = model
+        self.limits = BatchLimits(batch_size, batch_seconds)
+        self.max_latency = max_latency
+        self.max_queue = max_queue
+        self._changed = Condition()
+        # All that are unanswered, and of these the ones that wait for the engine, oldest first.
+        self._accepted: set[Future[Result]] = set()
+        self._waiting: dict[Future[Result], _Request] = {}
+        self._working = False
+        self._closed = False
+        self._readers = ThreadPoolExecutor(_READERS, "mtab-reader")
+        self._engine = ThreadPoolExecutor(1, "mtab-engine")
+
+    async def predict(
+        self,
+        audio: Audio | None,
+        text: str | None = None,
+        *,
+        sampling_rate: int = SAMPLE_RATE,
+        top_k: int | None = None,
+        abstain: float | None = None,
+        return_embedding: bool = False,
+    ) -> Result:
+        """The emotion of one utterance, as `Model.predict`. A request that is cancelled is not computed.
+
+        Raises what `Model.predict` does for this utterance alone, `QueueFullError` at once where there are
+        too many, and `MtabError` once it is closed.
+        """
+        answer = self.submit(
+            audio,
+            text,
+            sampling_rate=sampling_rate,
+            top_k=top_k,
+            abstain=abstain,
+            return_embedding=return_embedding,
+        )
+        return await asyncio.wrap_future(answer)
+
+    def submit(
+        self,
+        audio: Audio | None,
+        text: str | None = None,
+        *,
+        sampling_rate: int = SAMPLE_RATE,
+        top_k: int | None = None,
+        abstain: float | None = None,
+        return_embedding: bool = False,
+    ) -> Future[Result]:
+        """`predict` for threads: the result as a future. Raises as `predict`, or the future does."""
+        options = ResultOptions(top_k, abstain, return_embedding)
+        answer: Future[Result] = Future()
+        with self._changed:
+            if self._closed:
+                raise MtabError("the model is closed, expected requests before that")
+            if len(self._accepted) >= self.max_queue:
+                raise QueueFullError(
+                    f"{len(self._accepted)} requests are unanswered, expected fewer than {self.max_queue}; "
+                    "try again later"
+                )
+            self._accepted.add(answer)
+            self._readers.submit(self._read, answer, audio, text, sampling_rate, options)
+        answer.add_done_callback(self._forget)
+        return answer
+
+    def close(self) -> None:
+        """Take no more requests, and return once all that were accepted are answered."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        # In this order: what is read last is still computed.
+        self._readers.shutdown()
+        self._engine.shutdown()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self.close)
+
+    def _forget(self, answer: Future[Result]) -> None:
+        with self._changed:
+            self._accepted.discard(answer)
+            self._waiting.pop(answer, None)
+
+    def _read(
+        self,
+        answer: Future[Result],
+        audio: Audio | None,
+        text: str | None,
+        sampling_rate: int,
+        options: ResultOptions,
+    ) -> None:
+        if answer.cancelled():
+            return
+        try:
+            features = self.model.read(audio, text, sampling_rate=sampling_rate)
+        except Exception as error:  # whatever it is, the request must not wait for ever
+            if answer.set_running_or_notify_cancel():
+                answer.set_exception(error)
+            return
+        with self._changed:
+            if answer.cancelled():
+                return
+            self._waiting[answer] = _Request(features, options, time.monotonic())
+            if not self._working:
+                self._working = True
+                self._engine.submit(self._work)
+            self._changed.notify()
+
+    def _work(self) -> None:
+        """Compute batches until no request waits."""
+        while batch := self._next_batch():
+            started = {
+                answer: request for answer, request in batch.items() if answer.set_running_or_notify_cancel()
+            }
+            try:
+                found = self.model.answer_each([request.features for request in started.values()])
+            except Exception as error:  # as above
+                for answer in started:
+                    answer.set_exception(error)
+                continue
+            for (answer, request), outcome in zip(started.items(), found, strict=True):
+                if isinstance(outcome, Result):
+                    answer.set_result(request.options.apply(outcome))
+                else:
+                    answer.set_exception(outcome)
+
+    def _next_batch(self) -> dict[Future[Result], _Request]:
+        """The oldest request, and others of like length, once it may wait no longer; empty without one."""
+        with self._changed:
+            while self._waiting:
+                left = next(iter(self._waiting.values())).since + self.max_latency - time.monotonic()
+                if left <= 0 or self._closed or len(self._waiting) >= self.limits.utterances:
+                    # Of a long queue the front, so that planning stays cheap.
+                    front = list(self._waiting)[: WINDOW * self.limits.utterances]
+                    lengths = [length_of(self._waiting[answer].features) for answer in front]
+                    indices = next(batch for batch in plan(lengths, self.limits) if 0 in batch)
+                    return {front[i]: self._waiting.pop(front[i]) for i in indices}
+                self._changed.wait(left)
+            self._working = False
+            return {}

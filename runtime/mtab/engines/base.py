@@ -1,0 +1,130 @@
+"""What every engine is, and what they share: devices, threads, signatures, errors in one line."""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+
+from mtab.bundle import Precision
+from mtab.errors import EngineError
+from mtab.graphs import GraphSpec
+
+_DEVICE = re.compile(r"([a-z]+)(?::([0-9]+))?")
+
+
+class Tensor(NamedTuple):
+    """An input or output as an engine knows it: a numpy dtype; for each axis its size, its name, or None.
+
+    None stands for an axis of any size that the engine keeps no name of.
+    """
+
+    name: str
+    dtype: str
+    axes: tuple[int | str | None, ...]
+
+
+class Engine(ABC):
+    """One graph on one device, in one precision. Safe to `run` from many threads at once.
+
+    ``name`` is one of `mtab.engines.ENGINES`, and ``title`` what people call it; ``path`` is the file that it
+    was made from. ``device`` is the one that was asked for, and ``precision`` what the engine computes in.
+    ``inputs`` and ``outputs`` are the names of the graph's.
+    """
+
+    title: ClassVar[str]
+
+    def __init__(
+        self,
+        name: str,
+        path: Path,
+        device: str,
+        precision: Precision,
+        inputs: Iterable[Tensor],
+        outputs: Iterable[Tensor],
+    ) -> None:
+        self.name = name
+        self.path = path
+        self.device = device
+        self.precision: Precision = precision
+        self._inputs = tuple(inputs)
+        self._outputs = tuple(outputs)
+        self.inputs = tuple(tensor.name for tensor in self._inputs)
+        self.outputs = tuple(tensor.name for tensor in self._outputs)
+
+    def require(self, spec: GraphSpec) -> None:
+        """Raise `EngineError` unless the graph has the inputs and outputs of ``spec``, in its order."""
+        for side, tensors, found in (
+            ("takes", spec.inputs, self._inputs),
+            ("answers", spec.outputs, self._outputs),
+        ):
+            expected = [Tensor(each.name, each.dtype, each.axes) for each in tensors]
+            if len(found) != len(expected) or not all(map(_fits, found, expected)):
+                raise EngineError(f"{self.path}: {side} {_listed(found)}, expected {_listed(expected)}")
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The graph's outputs by name; ``inputs`` may hold more than it takes.
+
+        Raises `EngineError` for an input of another dtype, and if the device fails, as it does out of memory.
+        """
+        feed = {name: inputs[name] for name in self.inputs}
+        for tensor in self._inputs:
+            if (found := feed[tensor.name].dtype) != tensor.dtype:
+                raise EngineError(f"{self.path}: {tensor.name} is {found}, expected {tensor.dtype}")
+        try:
+            answers = self._compute(feed)
+        except EngineError:
+            raise
+        except Exception as error:  # the engines' exceptions have no common base
+            shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in feed.items())
+            raise EngineError(
+                f"{self.path}: {self.title} fails on {self.device} with {shapes} ({one_line(error)})"
+            ) from None
+        return dict(zip(self.outputs, answers, strict=True))
+
+    @abstractmethod
+    def _compute(self, feed: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
+        """The outputs in their order, as arrays that nothing else writes to."""
+
+
+def parse_device(device: str, kinds: Sequence[str], engine: str) -> tuple[str, int]:
+    """The kind of a device and its number: ``cuda:1`` is ("cuda", 1); without a number it is 0.
+
+    ``kinds`` are those of an ``engine``. Raises `EngineError` for all else; there is one ``cpu`` alone.
+    """
+    match = _DEVICE.fullmatch(device)
+    kind, number = match.groups() if match else ("", None)
+    if kind not in kinds or (kind == "cpu" and number is not None):
+        expected = [form for kind in kinds for form in ([kind] if kind == "cpu" else [kind, f"{kind}:N"])]
+        *most, last = expected
+        raise EngineError(f"device {device!r}, expected {', '.join(most)} or {last} with engine {engine}")
+    return kind, int(number or 0)
+
+
+def check_threads(threads: int | None) -> None:
+    """Raise `EngineError` for a number of threads below 1; None leaves the number to the engine."""
+    if threads is not None and threads < 1:
+        raise EngineError(f"{threads} threads, expected 1 or more")
+
+
+def one_line(error: Exception) -> str:
+    """What an exception says, in one line."""
+    return " ".join(str(error).split())
+
+
+def _fits(found: Tensor, expected: Tensor) -> bool:
+    """Whether a tensor is the one expected; an axis without a name may have any."""
+    if (found.name, found.dtype, len(found.axes)) != (expected.name, expected.dtype, len(expected.axes)):
+        return False
+    pairs = zip(found.axes, expected.axes, strict=True)
+    return all(a == b or (a is None and isinstance(b, str)) for a, b in pairs)
+
+
+def _listed(tensors: Sequence[Tensor]) -> str:
+    described = (
+        f"{tensor.name} {tensor.dtype} [{', '.join('?' if axis is None else str(axis) for axis in tensor.axes)}]"
+        for tensor in tensors
+    )
+    return ", ".join(described) or "nothing"

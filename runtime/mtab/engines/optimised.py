@@ -1,0 +1,90 @@
+"""Graphs as ONNX Runtime optimised and laid them out for this processor, kept in the user's cache.
+
+A session that begins from one maps its weights into memory as they are: it neither optimises nor copies.
+"""
+
+import errno
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import onnxruntime
+
+from mtab.files import cache_dir
+from mtab.machine import processor_key
+
+GRAPH = "graph.onnx"
+
+_DAY = 24 * 3600
+_UNUSED_DAYS = 60
+_PARTIAL = ".partial-"
+# The weights are kept twice, as they were and as they are multiplied; as much again has to stay free.
+_ROOM = 4
+
+
+def folder_of(content: str) -> Path:
+    """Where the optimised graph of ``content``, a hash of the graph and its weights, belongs on this machine.
+
+    How weights are laid out depends on ONNX Runtime's version and on the processor.
+    """
+    parts = (content, onnxruntime.__version__, onnxruntime.get_build_info(), processor_key())
+    return _root() / hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+
+def kept(folder: Path) -> Path | None:
+    """The graph in ``folder``, None if there is none; it counts as used today."""
+    if not (folder / GRAPH).is_file():
+        return None
+    with suppress(OSError):
+        os.utime(folder)
+    return folder / GRAPH
+
+
+@contextmanager
+def keeping(folder: Path, graph: Path) -> Iterator[Path]:
+    """Yield where a session may write what it makes of ``graph``; it becomes ``folder`` if nothing fails.
+
+    Graphs that no session began from for 60 days are deleted. Raises `OSError` if there is no room, or the
+    cache cannot be written.
+    """
+    root = _root()
+    root.mkdir(parents=True, exist_ok=True)
+    _prune(root)
+    size = sum(path.stat().st_size for path in graph.parent.glob(f"{graph.name}*"))
+    if shutil.disk_usage(root).free < _ROOM * size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(root))
+    partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=root))
+    try:
+        yield partial / GRAPH
+        for path in partial.iterdir():
+            with path.open("rb") as file:
+                # Or a crash of the machine might leave the name without the content.
+                os.fsync(file.fileno())
+        # Where another process was faster, its own stays.
+        with suppress(OSError):
+            partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def forget(folder: Path) -> None:
+    """Delete a graph that turned out to be unusable."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _root() -> Path:
+    return cache_dir() / "graphs"
+
+
+def _prune(root: Path) -> None:
+    for path in root.iterdir():
+        # What was begun a day ago belongs to a process that was killed.
+        days = 1 if path.name.startswith(_PARTIAL) else _UNUSED_DAYS
+        with suppress(OSError):
+            if path.stat().st_mtime < time.time() - days * _DAY:
+                shutil.rmtree(path, ignore_errors=True)

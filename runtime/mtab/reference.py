@@ -1,0 +1,79 @@
+"""``reference.json``: PyTorch's answers at export, to hold a graph against where there is no PyTorch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mtab.bundle import Bundle
+from mtab.config import load_config
+from mtab.data import Corpus, Utterance, corpus_hash
+from mtab.errors import DataError
+
+REFERENCE = "reference.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What PyTorch answered for each of ``utterances`` alone: logits and probabilities by class.
+
+    ``dataset`` is the reader of the corpus, ``corpus`` its title; ``corpus_sha256`` is
+    `mtab.data.corpus_hash` of the utterances.
+    """
+
+    dataset: str
+    corpus: str
+    corpus_sha256: str
+    utterances: tuple[str, ...]
+    logits: tuple[tuple[float, ...], ...]
+    probabilities: tuple[tuple[float, ...], ...]
+
+    def __post_init__(self) -> None:
+        for name in ("logits", "probabilities"):
+            if len(rows := getattr(self, name)) != len(self.utterances):
+                raise ValueError(
+                    f"{len(rows)} {name}, expected one for each of {len(self.utterances)} utterances"
+                )
+
+    @property
+    def answers(self) -> dict[str, np.ndarray]:
+        """``logits`` and ``probabilities``, (utterances, classes) float64."""
+        return {"logits": np.array(self.logits), "probabilities": np.array(self.probabilities)}
+
+
+def make_reference(
+    corpus: Corpus, utterances: Sequence[Utterance], logits: np.ndarray, probabilities: np.ndarray
+) -> Reference:
+    """PyTorch's answers (utterances, classes) for some utterances of a corpus."""
+    return Reference(
+        dataset=corpus.name,
+        corpus=corpus.title,
+        corpus_sha256=corpus_hash(tuple(utterances)),
+        utterances=tuple(utterance.id for utterance in utterances),
+        logits=tuple(map(tuple, logits.tolist())),
+        probabilities=tuple(map(tuple, probabilities.tolist())),
+    )
+
+
+def load_reference(bundle: Bundle) -> Reference:
+    """The answers that a bundle holds. Raises `BundleError` if it has none."""
+    return load_config(Reference, bundle.path(REFERENCE))
+
+
+def referenced_utterances(reference: Reference, corpus: Corpus) -> tuple[Utterance, ...]:
+    """Those utterances of ``corpus`` that the answers are for, in their order.
+
+    Raises `DataError` if one is not there, or the recordings or transcripts are not those of the export.
+    """
+    by_id = {utterance.id: utterance for utterance in corpus.utterances}
+    if missing := [name for name in reference.utterances if name not in by_id]:
+        raise DataError(
+            f"{corpus.root}: lacks utterance {missing[0]!r}, expected those of {reference.corpus}"
+        )
+    utterances = tuple(by_id[name] for name in reference.utterances)
+    if (found := corpus_hash(utterances)) != reference.corpus_sha256:
+        raise DataError(
+            f"{corpus.root}: has changed since the export (content {found[:12]}…, expected "
+            f"{reference.corpus_sha256[:12]}…)"
+        )
+    return utterances

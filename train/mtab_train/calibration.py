@@ -1,0 +1,105 @@
+"""Probabilities that mean what they say: one temperature, fitted on validation data. No torch.
+
+Guo et al., "On Calibration of Modern Neural Networks", ICML 2017: probabilities are
+softmax(logits / temperature), which changes how sure an answer is and never which class it is.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
+
+from mtab.config import load_config
+from mtab_train.metrics import expected_calibration_error
+from mtab_train.run import CALIBRATION
+
+TEMPERATURES = (0.25, 10.0)
+"""The least and the most that is fitted: no validation set, however small, makes every probability 0 or 1,
+or all of them equal."""
+
+
+@dataclass(frozen=True, slots=True)
+class BeforeAfter:
+    """A figure at temperature 1, and at the calibration's."""
+
+    before: float
+    after: float
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationScores:
+    """What the temperature does to some utterances' probabilities: mean negative log-likelihood in nats, and
+    expected calibration error in 0..1."""
+
+    utterances: int
+    nll: BeforeAfter
+    ece: BeforeAfter
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """``calibration.json``: the temperature of a run's model.
+
+    ``validation`` are the utterances that it was fitted on; where there are none the temperature is 1, and
+    ``reason`` says why. ``test`` are utterances that had no part in it.
+    """
+
+    temperature: float
+    validation: CalibrationScores | None
+    test: CalibrationScores
+    reason: str | None = None
+
+    def __post_init__(self) -> None:
+        least, most = TEMPERATURES
+        if not least <= self.temperature <= most:
+            raise ValueError(f"temperature is {self.temperature}, expected {least} to {most}")
+
+
+def read_calibration(folder: Path) -> Calibration | None:
+    """A run folder's calibration, None before its training has ended. Raises `ConfigError` if it is wrong."""
+    path = folder / CALIBRATION
+    return load_config(Calibration, path) if path.is_file() else None
+
+
+def fit_temperature(logits: np.ndarray, true: np.ndarray) -> float:
+    """The temperature in `TEMPERATURES` of the least negative log-likelihood; never one worse than 1.
+
+    ``logits`` is (utterances, classes), ``true`` (utterances,) class indices. Where every utterance is
+    answered right, the likelihood only grows with sharper answers and says nothing about how sure they may
+    be: the temperature is 1.
+    """
+    if (logits.argmax(axis=1) == true).all():
+        return 1.0
+    # In the logarithm, where halving is as far as doubling.
+    found = minimize_scalar(
+        lambda log: negative_log_likelihood(logits, true, float(np.exp(log))), bounds=np.log(TEMPERATURES)
+    )
+    temperature = float(np.exp(found.x))
+    better = negative_log_likelihood(logits, true, temperature) < negative_log_likelihood(logits, true)
+    return temperature if better else 1.0
+
+
+def negative_log_likelihood(logits: np.ndarray, true: np.ndarray, temperature: float = 1.0) -> float:
+    """The mean over utterances, in nats; shapes as of `fit_temperature`."""
+    logs = log_softmax(logits.astype(np.float64) / temperature, axis=1)
+    return float(-logs[np.arange(len(true)), true].mean())
+
+
+def calibrated(logits: np.ndarray, temperature: float) -> np.ndarray:
+    """softmax(logits / temperature): (utterances, classes) -> (utterances, classes), as the model does it."""
+    return softmax(logits / np.float32(temperature), axis=1)
+
+
+def calibration_scores(logits: np.ndarray, true: np.ndarray, temperature: float) -> CalibrationScores:
+    """Measure ``temperature`` against 1; shapes as of `fit_temperature`."""
+    figures = [
+        (
+            negative_log_likelihood(logits, true, each),
+            expected_calibration_error(calibrated(logits, each), true),
+        )
+        for each in (1.0, temperature)
+    ]
+    nll, ece = (BeforeAfter(*pair) for pair in zip(*figures, strict=True))
+    return CalibrationScores(len(true), nll, ece)
