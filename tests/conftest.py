@@ -38,6 +38,12 @@ def write_tones(root: Path, speakers: int = 6, each: int = 6) -> Path:
     return root
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A cache of the tests' own, also for the processes that they start."""
+    os.environ["MTAB_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def tones(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     return validate(read_corpus("manifest", write_tones(tmp_path_factory.mktemp("tones"))))

@@ -30,7 +30,7 @@ def bundle_engine(model: Model, threads: int) -> Engine:
     return Engine(
         model.engine.name,
         model.engine.device,
-        model.graph.precision,
+        model.engine.precision,
         threads,
         lambda inputs: model.engine.run(inputs)["probabilities"],
     )

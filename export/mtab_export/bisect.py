@@ -15,7 +15,7 @@ from tqdm import tqdm
 from mtab.errors import BundleError
 from mtab_export.precision import FLOAT32, LOW, convert
 
-SHARE = 0.1
+SHARE = 0.25
 """The least part of a graph's error that makes a group of layers worth a look inside."""
 
 

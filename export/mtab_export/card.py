@@ -49,7 +49,7 @@ Emotion recognition of people is regulated in places. In the European Union the 
 
 - At the workplace and in education institutions, inferring emotions is **prohibited**, except for medical or
   safety reasons (Art. 5(1)(f)).
-- Other emotion recognition is listed as **high-risk** (Annex III, point 1(c)), with the duties that this brings.
+- Other emotion recognition is listed as **high-risk** (Annex III, point 1(c)), with the duties it brings.
 - Whoever uses it must **inform the people exposed to it** (Art. 50(3); lawful use against crime is excepted).
 
 Data protection law and other laws may hold where you are. This is a notice, not legal advice."""

@@ -41,6 +41,7 @@ from mtab_export.gate import Engine, Sample, Verdict, arithmetic, judge, open_gr
 from mtab_export.int8 import needs_reduced_range, quantize, quantize_static
 from mtab_export.onnx_graph import export_graph, graph_sizes
 from mtab_export.precision import lower
+from mtab_train.calibration import read_calibration
 from mtab_train.checkpoint import load_model
 from mtab_train.run import RESULTS, Run, run_corpus, run_parts
 
@@ -136,7 +137,7 @@ def export_bundle(
     model = load_model(run)
     if broken := [name for name, tensor in model.state_dict().items() if not tensor.isfinite().all()]:
         raise ConfigError(f"{run.weights}: {broken[0]!r} holds NaN or infinity, expected numbers")
-    checkpoint = sha256(run.weights)
+    checkpoint = read_checkpoint(run)
     existing = None if overwrite else existing_bundle(folder, checkpoint)
     with atomic_folder(folder, overwrite or existing is not None) as partial:
         if existing is None:
@@ -152,7 +153,7 @@ def export_bundle(
             ranges = read_sample(corpus, calibration, preprocess, supported, CALIBRATION_UTTERANCES).features
         metadata = {
             "mtab_version": mtab.__version__,
-            "checkpoint_sha256": checkpoint,
+            "checkpoint_sha256": checkpoint.sha256,
             "labels": json.dumps(run.model.labels),
         }
         graphs = {} if existing is None else {(g.part, g.precision): g for g in existing.graphs}
@@ -167,7 +168,7 @@ def export_bundle(
         manifest = Manifest(
             format_version=FORMAT_VERSION,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
-            checkpoint=Checkpoint(checkpoint),
+            checkpoint=checkpoint,
             files=file_entries(partial),
             graphs=tuple(graphs.values()),
             training=_training(run),
@@ -195,7 +196,13 @@ class GateError(BundleError):
         self.outcomes = tuple(outcomes)
 
 
-def existing_bundle(folder: Path, checkpoint: str) -> Manifest | None:
+def read_checkpoint(run: Run) -> Checkpoint:
+    """What identifies the model of a run, as it is now."""
+    calibration = read_calibration(run.folder)
+    return Checkpoint(sha256(run.weights), 1.0 if calibration is None else calibration.temperature)
+
+
+def existing_bundle(folder: Path, checkpoint: Checkpoint) -> Manifest | None:
     """The manifest of the bundle in ``folder``, to which graphs of ``checkpoint`` may be added.
 
     None if the folder is empty or not there. Raises `BundleError` if it holds a bundle of another checkpoint
@@ -205,9 +212,12 @@ def existing_bundle(folder: Path, checkpoint: str) -> Manifest | None:
         refuse_existing(folder)
         return None
     manifest = open_bundle(folder).manifest
-    if (found := manifest.checkpoint.sha256) != checkpoint:
+    if (there := manifest.checkpoint) != checkpoint:
+        found, expected = (
+            f"{c.sha256[:12]}… at temperature {c.temperature:.4g}" for c in (there, checkpoint)
+        )
         raise BundleError(
-            f"{folder}: holds the graphs of checkpoint {found[:12]}…, expected {checkpoint[:12]}…; "
+            f"{folder}: holds the graphs of checkpoint {found}, expected {expected}; "
             "choose another folder or give --overwrite"
         )
     return manifest
@@ -413,7 +423,7 @@ def without_existing(run: Run, folder: Path, options: Options, overwrite: bool) 
 
     Raises `BundleError` as `existing_bundle`.
     """
-    existing = None if overwrite else existing_bundle(folder, sha256(run.weights))
+    existing = None if overwrite else existing_bundle(folder, read_checkpoint(run))
     if existing is None:
         return options
     whole = () if options.parts == "split" else (FUSED,)
@@ -458,6 +468,7 @@ def _files(graph: Path) -> tuple[Path, Path]:
 def _training(run: Run) -> dict[str, Any]:
     """What a report must say beside any figure of this model."""
     config = run.config
+    calibration = read_calibration(run.folder)
     results = read_json(run.folder / RESULTS) if (run.folder / RESULTS).is_file() else {}
     return {
         "dataset": config.dataset,
@@ -470,4 +481,5 @@ def _training(run: Run) -> dict[str, Any]:
         "seed": run.train.seed,
         "selected_epoch": results.get("selected_epoch"),
         "test": results.get("test"),
+        "calibration": None if calibration is None else to_dict(calibration),
     }

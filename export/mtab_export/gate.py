@@ -12,7 +12,7 @@ from tqdm import tqdm
 from mtab.config import to_dict
 from mtab.data import Corpus, Utterance, corpus_hash
 from mtab.data.reading import read_utterances
-from mtab.engine import OnnxRuntimeEngine
+from mtab.engines.onnxruntime import OnnxRuntimeEngine
 from mtab.errors import DataError
 from mtab.graphs import Budget, GraphSpec
 from mtab.machine import describe_machine
@@ -24,7 +24,7 @@ RESAMPLES = 1000
 
 
 class Engine(Protocol):
-    """What computes a graph: `mtab.engine.OnnxRuntimeEngine`, or a part in PyTorch."""
+    """What computes a graph: `mtab.engines.base.Engine`, or a part in PyTorch."""
 
     def run(self, inputs: Mapping[str, np.ndarray], /) -> dict[str, np.ndarray]:
         """The graph's outputs by name; ``inputs`` may hold more than it takes."""

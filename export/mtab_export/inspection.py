@@ -99,9 +99,9 @@ def inspect_graph(path: Path, inputs: Mapping[str, np.ndarray], device: str = "c
     import onnx
     import onnx_ir
 
-    from mtab.engine import _provider
+    from mtab.engines.onnxruntime import builtin_provider
 
-    provider = _provider(device)
+    provider = builtin_provider(device)
     proto = onnx.load(path, load_external_data=False)
     # A file need not give these types, and a converter may have left those from before.
     del proto.graph.value_info[:]
@@ -394,8 +394,8 @@ def _inputs(
     bundle: Bundle, graphs: Sequence[GraphEntry], seconds: float, tokens: int, device: str
 ) -> dict[str, np.ndarray]:
     """One utterance of noise; if later parts are among ``graphs``, also what the earlier ones make of it."""
-    from mtab.engine import OnnxRuntimeEngine
-    from mtab.loading import AUTO
+    from mtab.engines.onnxruntime import OnnxRuntimeEngine
+    from mtab.engines.opening import AUTO
     from mtab.preprocess import Features, Preprocessor
 
     preprocess = Preprocessor.from_folder(bundle.folder)

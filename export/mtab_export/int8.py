@@ -84,8 +84,8 @@ def quantize(source: Path, target: Path, reduce_range: bool, fp32_nodes: Sequenc
             )
         (rows, row_scales), (columns, column_scales) = activations[activation], weights[key]
         product = add("Cast", add("MatMulInteger", rows, columns, zero_point), to=ir.DataType.FLOAT)
-        # One after the other: ONNX Runtime fuses a product of both scales to an operator that reads the first
-        # row's scale for all rows.
+        # One after the other: ONNX Runtime fuses a product of both scales with the bias that follows, and
+        # then scales the bias by row too.
         product = add("Mul", add("Mul", product, column_scales), row_scales)
         if bias:
             product = add("Add", product, *bias)
@@ -112,7 +112,9 @@ def quantize_static(
     graph = model.graph
     numbers = itertools.count(len(graph))
     products = list(_products(graph, fp32_nodes))
-    magnitudes = _largest_magnitudes(source, {_name(node.inputs[0]) for node, _ in products}, batches)
+    activations = {_name(node.inputs[0]) for node, _ in products}
+    # A part may have none: the temporal-aware block is convolutions and a classifier.
+    magnitudes = _largest_magnitudes(source, activations, batches) if activations else {}
     zero_point = _constant(graph, "zero_point", np.array(np.int8(0)))
     dequantized: dict[Any, ir.Value] = {}
     for node, matrix in products:

@@ -30,8 +30,9 @@ FLOAT32_OPERATORS = (
 )
 """Operators that sum over many numbers, by pattern: their sums and squares leave fp16's range first."""
 
-FLOAT32_NODES = ("*masked_group_norm/*", "*masked_mean/*", "*interpolation/*")
-"""The modules that sum over time or count positions, by pattern of node names."""
+FLOAT32_NODES = ("*masked_group_norm/*", "*masked_mean/*", "*interpolation/*", "head.*")
+"""What sums over time or counts positions, and the head, whose few logits would be rounded last of all and at
+their largest; by pattern of node names."""
 
 MOVES = frozenset(
     (

@@ -4,38 +4,30 @@ TensorRT-RTX (flavor ``rtx``) builds for GPUs that are not there, plain TensorRT
 own. Both have one API. Networks are strongly typed: the precision of an engine is that of its graph.
 """
 
-import functools
 import hashlib
 import importlib
 import json
-import re
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 from mtab.bundle import EngineEntry
 from mtab.doctor import find_cuda
+from mtab.engines.base import one_line
+from mtab.engines.tensorrt import Flavor, tensorrt_module
 from mtab.errors import EngineError
 from mtab.files import atomic_file, sha256
 from mtab_export.shapes import LEVELS, Profile, format_shapes
-
-Flavor = Literal["rtx", "trt"]
 
 MODULES: dict[Flavor, str] = {"rtx": "tensorrt_rtx", "trt": "tensorrt"}
 PROVIDERS: dict[Flavor, str] = {"rtx": "NvTensorRTRTXExecutionProvider", "trt": "TensorrtExecutionProvider"}
 """The execution provider of ONNX Runtime that stands for a flavor."""
 
-_INSTALL: dict[Flavor, str] = {
-    "rtx": "pip install 'mtab[rtx]'",
-    "trt": "install TensorRT from NVIDIA, with its Python package",
-}
-_OWN_SOURCES = re.compile(r"\.? *In \w+ at /\S+:\d+")
 _PLUGIN = "onnxruntime_ep_nv_tensorrt_rtx"
 
 
@@ -50,7 +42,7 @@ class Built:
 
 def tensorrt_version(flavor: Flavor) -> str:
     """The version that is installed. Raises `EngineError` if there is none."""
-    return _tensorrt(flavor)[0].__version__
+    return tensorrt_module(flavor)[0].__version__
 
 
 def capabilities(flavor: Flavor) -> tuple[str, ...]:
@@ -58,7 +50,7 @@ def capabilities(flavor: Flavor) -> tuple[str, ...]:
 
     Raises `EngineError` if the flavor is not installed.
     """
-    module, _ = _tensorrt(flavor)
+    module, _ = tensorrt_module(flavor)
     if flavor == "rtx":
         return tuple(
             name.removeprefix("SM") for name in module.ComputeCapability.__members__ if name.startswith("SM")
@@ -143,7 +135,7 @@ def build_engine(
             f"{graph}: a stripped or refittable engine can be built beside a GPU alone, and none is here"
         )
     begun = time.perf_counter()
-    module, log = _tensorrt(flavor)
+    module, log = tensorrt_module(flavor)
     monitor = _monitor(module)
     flags = [module.BuilderFlag.REFIT] * refit + [module.BuilderFlag.STRIP_PLAN] * strip
     # In a thread, so that an interrupt arrives here, and never inside the builder's calls to the monitor.
@@ -188,7 +180,9 @@ def _build(
     by = f"{module.__name__} {module.__version__}"
     log.error = ""
     builder = module.Builder(log)
-    network = builder.create_network(1 << int(module.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    # Where there is no such flag any more, every network is.
+    typed = module.NetworkDefinitionCreationFlag.__members__.get("STRONGLY_TYPED")
+    network = builder.create_network(0 if typed is None else 1 << int(typed))
     parser = module.OnnxParser(network, log)
     # By path: the weights beside the graph are found from there.
     if not parser.parse_from_file(str(graph)):
@@ -216,63 +210,6 @@ def _build(
         wanted = "" if capability is None else f" for compute capability {capability}"
         raise EngineError(f"{graph}: {by} cannot build it{wanted} ({log.error})")
     return plan
-
-
-class TensorRTEngine:
-    """An engine on this machine's first GPU; to `mtab_export.gate` what an `OnnxRuntimeEngine` is."""
-
-    def __init__(self, path: Path, flavor: Flavor, weights: Path | None = None) -> None:
-        """``weights`` is the graph that a stripped engine gets its weights from.
-
-        Raises `EngineError` if the engine cannot be used here: there is no GPU, or it is for another one.
-        """
-        module, log = _tensorrt(flavor)
-        log.error = ""
-        self.path = path
-        self._module, self._log = module, log
-        self._runtime = module.Runtime(log)
-        self._engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
-        if self._engine is None:
-            raise self._failed("cannot be loaded on this machine")
-        if weights is not None:
-            refitter = module.Refitter(self._engine, log)
-            parsed = module.OnnxParserRefitter(refitter, log).refit_from_file(str(weights))
-            if not (parsed and refitter.refit_cuda_engine()):
-                raise self._failed(f"does not take the weights of {weights}")
-        self._context = self._engine.create_execution_context()
-        if self._context is None:
-            raise self._failed("cannot be run on this machine")
-        names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
-        self.inputs, self.outputs = (
-            tuple(name for name in names if self._engine.get_tensor_mode(name) == mode)
-            for mode in (module.TensorIOMode.INPUT, module.TensorIOMode.OUTPUT)
-        )
-
-    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The outputs by name. Raises `EngineError` for shapes outside its profile, and if the GPU fails."""
-        import torch
-
-        self._log.error = ""
-        tensors: dict[str, torch.Tensor] = {}
-        for name in self.inputs:
-            tensors[name] = torch.from_numpy(np.ascontiguousarray(inputs[name])).cuda()
-            if not self._context.set_input_shape(name, tuple(inputs[name].shape)):
-                raise self._failed(f"does not take {name} {list(inputs[name].shape)}")
-        for name in self.outputs:
-            dtype = np.dtype(self._module.nptype(self._engine.get_tensor_dtype(name)))
-            shape = tuple(self._context.get_tensor_shape(name))
-            tensors[name] = torch.from_numpy(np.empty(shape, dtype)).cuda()
-        for name, tensor in tensors.items():
-            self._context.set_tensor_address(name, tensor.data_ptr())
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        if not self._context.execute_async_v3(stream.cuda_stream):
-            raise self._failed("fails")
-        stream.synchronize()
-        return {name: tensors[name].cpu().numpy() for name in self.outputs}
-
-    def _failed(self, how: str) -> EngineError:
-        return EngineError(f"{self.path}: {how} ({self._log.error or 'TensorRT gives no reason'})")
 
 
 def ort_trt_options(
@@ -322,7 +259,7 @@ def provider_options(flavor: Flavor, options: Mapping[str, str]) -> Any:
             f"this ONNX Runtime has no {provider}: pip install {_PLUGIN.replace('_', '-')}"
         ) from None
     except Exception as error:  # ONNX Runtime's exceptions have no common base
-        raise EngineError(f"{provider}: cannot be used here ({_one_line(error)})") from None
+        raise EngineError(f"{provider}: cannot be used here ({one_line(error)})") from None
     devices = [device for device in onnxruntime.get_ep_devices() if device.ep_name == provider]
     if not devices:
         raise EngineError(f"{provider}: finds no GPU that it supports")
@@ -352,39 +289,9 @@ def make_ep_context(graph: Path, target: Path, flavor: Flavor, options: Mapping[
         try:
             onnxruntime.InferenceSession(graph, session, enable_fallback=0)
         except Exception as error:  # as above
-            raise EngineError(
-                f"{graph}: {PROVIDERS[flavor]} cannot compile it ({_one_line(error)})"
-            ) from None
+            raise EngineError(f"{graph}: {PROVIDERS[flavor]} cannot compile it ({one_line(error)})") from None
         if not partial.is_file():
             raise EngineError(f"{graph}: {PROVIDERS[flavor]} wrote no EPContext model")
-
-
-@functools.cache
-def _tensorrt(flavor: Flavor) -> tuple[Any, Any]:
-    """The module of a flavor, and the one log that TensorRT takes in a process."""
-    name = MODULES[flavor]
-    try:
-        module: Any = importlib.import_module(name)
-    except ModuleNotFoundError:
-        raise EngineError(f"flavor {flavor}: {name} is not installed: {_INSTALL[flavor]}") from None
-    except (ImportError, OSError) as error:
-        raise EngineError(f"flavor {flavor}: {name} cannot be loaded ({_one_line(error)})") from None
-    # The package index has an empty one of that name.
-    if not hasattr(module, "Builder"):
-        raise EngineError(f"flavor {flavor}: {name} cannot be loaded (it has no Builder): {_INSTALL[flavor]}")
-
-    class Log(module.ILogger):
-        """Keeps the last error, and the terminal clear."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.error = ""
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity in (module.ILogger.Severity.ERROR, module.ILogger.Severity.INTERNAL_ERROR):
-                self.error = _OWN_SOURCES.sub("", message)
-
-    return module, Log()
 
 
 def _monitor(module: Any) -> Any:
@@ -406,7 +313,3 @@ def _monitor(module: Any) -> Any:
             pass
 
     return Monitor()
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

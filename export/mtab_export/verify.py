@@ -9,14 +9,15 @@ from typing import Any
 from mtab.bundle import MANIFEST, Bundle
 from mtab.config import from_dict
 from mtab.data import read_corpus, validate
-from mtab.engine import run_in_sequence
+from mtab.engines import run_in_sequence
 from mtab.errors import EngineError
 from mtab.graphs import FUSED, Budget, split_of
 from mtab.parity import Answers, answers_alone
 from mtab.preprocess import Features, Preprocessor
 from mtab.reference import load_reference, referenced_utterances
 from mtab_export.gate import Sample, Verdict, arithmetic, judge, open_graph, read_sample
-from mtab_export.pytorch import pytorch_model
+from mtab_export.pytorch import find_checkpoint, pytorch_model
+from mtab_train.run import open_run
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +56,25 @@ def verify_bundle(
 
     Raises `DataError` if the corpus is not there or has changed, `EngineError` if nothing can be compared.
     """
-    preprocess = Preprocessor.from_folder(bundle.folder)
     stored = load_reference(bundle)
+    model = missing = None
+    try:
+        run = open_run(find_checkpoint(bundle, checkpoint))
+        model = pytorch_model(bundle, run.folder)
+    except EngineError as error:
+        missing = error
+    else:
+        if data_dir is None and run.config.data_dir is not None and dataset in (None, run.config.dataset):
+            data_dir = Path(run.config.data_dir)
+    if missing is not None and dataset is not None:
+        raise EngineError(f"{missing}; expected both to compare on another corpus")
     corpus = validate(read_corpus(dataset or stored.dataset, data_dir))
     utterances = corpus.utterances if dataset else referenced_utterances(stored, corpus)
+    preprocess = Preprocessor.from_folder(bundle.folder)
     supported = bundle.config.supported_modalities
     sample = read_sample(corpus, utterances, preprocess, supported, len(stored.utterances))
-    try:
-        model = pytorch_model(bundle, checkpoint)
-    except EngineError as error:
-        if dataset is not None:
-            raise EngineError(f"{error}; expected both to compare on another corpus") from None
-        described = f"PyTorch's answers at export, as stored ({error})"
+    if model is None:
+        described = f"PyTorch's answers at export, as stored ({missing})"
         return described, _checks(bundle, sample, stored.answers, device)
     reference = answers_alone(lambda features: model.run(preprocess.collate(features)), sample.features)
     return "PyTorch, run here", _checks(bundle, sample, reference, device)
@@ -103,7 +111,5 @@ def _checks(bundle: Bundle, sample: Sample, reference: Answers, device: str) -> 
                     return run_in_sequence(engines, sample.preprocess.collate(features))
 
                 labels, computed = bundle.config.labels, arithmetic(precision, device)
-                verdict = judge(
-                    answer, reference, sample, labels, terms.budget, terms.batch_size, computed
-                )
+                verdict = judge(answer, reference, sample, labels, terms.budget, terms.batch_size, computed)
                 yield Check(part, precision, verdict)

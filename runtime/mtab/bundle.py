@@ -4,6 +4,8 @@
 ``manifest.json`` with the SHA-256 of every other file and the parity measured at export.
 """
 
+import hashlib
+import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -12,6 +14,7 @@ from typing import Any, Literal
 from mtab.config import from_dict, load_config
 from mtab.errors import BundleError
 from mtab.files import read_json, sha256
+from mtab.stamps import Stamps
 
 FORMAT_VERSION = 2
 CONFIG, MANIFEST = "config.json", "manifest.json"
@@ -120,9 +123,10 @@ class EngineEntry:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """The weights that the graphs were exported from."""
+    """What the graphs were exported from: weights, and the temperature that calibrates their answers."""
 
     sha256: str
+    temperature: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +181,12 @@ class Bundle:
     manifest: Manifest
     verified: bool
 
+    @property
+    def content(self) -> str:
+        """A hash of what the files hold: the bundle's identity, wherever it lies. Proven if ``verified``."""
+        hashes = sorted((name, entry.sha256) for name, entry in self.manifest.files.items())
+        return hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
+
     def path(self, name: str) -> Path:
         """The path of a file that the manifest lists. Raises `BundleError` if it does not."""
         if name not in self.manifest.files:
@@ -189,7 +199,7 @@ def open_bundle(folder: Path | str, verify: bool = True) -> Bundle:
 
     Raises `BundleError` if the folder is no bundle, was made by a newer mtab, lacks a file, or holds one
     whose SHA-256 differs (not checked unless ``verify``); `ConfigError` for a field that is missing, unknown
-    or wrong-typed.
+    or wrong-typed. A file that was found right before and has not been touched since is not read again.
     """
     folder = Path(folder)
     if not (folder / MANIFEST).is_file():
@@ -206,8 +216,11 @@ def open_bundle(folder: Path | str, verify: bool = True) -> Bundle:
             f"{folder}: bundle format {version} of an older mtab, expected {FORMAT_VERSION}; export it again"
         )
     manifest = from_dict(Manifest, values, folder / MANIFEST)
+    stamps = Stamps(folder) if verify else None
     for name, entry in manifest.files.items():
-        _check(folder, name, entry, verify)
+        _check(folder, name, entry, stamps)
+    if stamps is not None:
+        stamps.save()
     return Bundle(folder, load_config(BundleConfig, folder / CONFIG), manifest, verify)
 
 
@@ -220,7 +233,8 @@ def file_entries(folder: Path) -> dict[str, FileEntry]:
     }
 
 
-def _check(folder: Path, name: str, entry: FileEntry, verify: bool) -> None:
+def _check(folder: Path, name: str, entry: FileEntry, stamps: Stamps | None) -> None:
+    """Raise `BundleError` unless a file is the one expected; its hash counts where there are ``stamps``."""
     path, root = folder / name, os.path.realpath(folder)
     # A link may lead out of the bundle where the name does not.
     if os.path.commonpath([root, os.path.realpath(path)]) != root:
@@ -231,7 +245,7 @@ def _check(folder: Path, name: str, entry: FileEntry, verify: bool) -> None:
             raise BundleError(f"{path}: missing, expected as in {MANIFEST}")
         if (size := path.stat().st_size) != entry.size:
             raise BundleError(f"{path}: {size} bytes, expected {entry.size}; {damaged}")
-        if verify and (found := sha256(path)) != entry.sha256:
+        if stamps is not None and (found := stamps.sha256(name)) != entry.sha256:
             raise BundleError(f"{path}: SHA-256 {found[:12]}…, expected {entry.sha256[:12]}…; {damaged}")
     except OSError as error:
         raise BundleError(f"{path}: {error.strerror}, expected a file as in {MANIFEST}") from None

@@ -152,7 +152,7 @@ def predict(
         utterances = _utterances(audio, _read_texts(text_file, len(audio)))
     else:
         utterances = _utterances(audio or (None,), (text,) * (len(audio) or 1))
-    model = load(bundle, device, threads)
+    model = load(bundle, device, threads=threads)
     model.limits = Limits(max_seconds, max_characters)
     names = [utterance.id for utterance in utterances]
     answers = model.stream(

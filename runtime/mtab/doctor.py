@@ -494,16 +494,17 @@ def describe_onnxruntime() -> dict[str, Any]:
     """The fields of a `Runtime`."""
     import onnxruntime
 
-    from mtab.engine import PROVIDERS
+    from mtab.engines.onnxruntime import PROVIDERS
 
+    own = PROVIDERS["onnxruntime"]
     available = onnxruntime.get_available_providers()
-    others = set(available) - set(PROVIDERS.values()) - set(REMOTE_PROVIDERS)
+    others = set(available) - set(own.values()) - set(REMOTE_PROVIDERS)
     cuda = getattr(onnxruntime, "cuda_version", "")
     return {
         "version": onnxruntime.__version__,
         "package": getattr(onnxruntime, "package_name", ""),
         "build": f"for CUDA {cuda}" if cuda else f"for {onnxruntime.get_device()}",
-        "devices": [device for device, provider in PROVIDERS.items() if provider in available],
+        "devices": [device for device, provider in own.items() if provider in available],
         "providers": sorted(others),
     }
 
@@ -512,7 +513,7 @@ def try_device(device: str) -> None:
     """Run the graph as mtab runs a bundle's."""
     import numpy as np
 
-    from mtab.engine import OnnxRuntimeEngine
+    from mtab.engines.onnxruntime import OnnxRuntimeEngine
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "doubling.onnx"

@@ -1,36 +1,41 @@
-"""`load`: from a bundle to a `Model` on the device that was asked for."""
+"""`load`: from a bundle to a `Model` on the engine, the device and the precision that were asked for."""
 
 from pathlib import Path
 from typing import Literal
 
-from mtab.bundle import CONFIG, Bundle, GraphEntry, Precision, open_bundle
-from mtab.engine import OnnxRuntimeEngine
+from mtab.bundle import CONFIG, Precision, open_bundle
+from mtab.engines.opening import onnxruntime_module, open_engine
 from mtab.errors import BundleError
-from mtab.graphs import FUSED
 from mtab.model import Model
 from mtab.preprocess import CONFIG_FILE, TOKENIZER_FILE, Preprocessor
-
-AUTO: tuple[Precision, ...] = ("fp32", "fp16", "int8", "int8-static")
-"""What ``precision="auto"`` takes, the first that there is; ONNX Runtime computes no bf16 on a CPU."""
+from mtab.tuning import tuned_choice
 
 
 def load(
     bundle: Path | str,
-    device: str = "cpu",
+    device: str = "auto",
+    *,
+    engine: str = "auto",
+    precision: Precision | Literal["auto"] = "auto",
     threads: int | None = None,
     verify: bool = True,
-    precision: Precision | Literal["auto"] = "auto",
 ) -> Model:
-    """Open a bundle on a device: ``cpu``, ``cuda`` or ``cuda:N``, with ``threads`` (None: one a core).
+    """Open a bundle for inference. What is asked for is used, or an error says why not.
 
-    ``precision`` is that of the fused graph to use; ``auto`` is the most exact one that the bundle has. The
-    hashes of its files are checked unless not ``verify``; nothing is ever written to it.
+    ``device`` is ``cpu``, ``cuda`` or ``cuda:N``, with OpenVINO ``gpu`` or ``gpu:N`` for Intel's; ``auto`` is
+    a GPU where the engine has one, else the CPU. ``engine`` is one of `mtab.engines.ENGINES`; ``auto`` is what
+    ``mtab tune`` found best for this bundle on this machine, where that is within the rest that was asked
+    for, else ONNX Runtime. ``precision`` ``auto`` is the most exact one that there is. ``threads`` of the CPU
+    work on an operator (None: one a core).
+
+    The hashes of the bundle's files are checked unless not ``verify``, and again when a file was touched;
+    nothing is ever written to it.
 
     Raises `BundleError` or `ConfigError` for a bundle that is incomplete, changed, of another version or at
-    odds with itself, `EngineError` for a device that cannot be used here and a graph that cannot be read.
+    odds with itself, or lacks what was asked for; `EngineError` for an engine, a device or a precision that
+    cannot be had here, and a graph that cannot be read.
     """
     opened = open_bundle(bundle, verify)
-    graph = _fused(opened, precision)
     config = opened.config
     for name in (CONFIG_FILE, TOKENIZER_FILE) if "text" in config.modalities else (CONFIG_FILE,):
         opened.path(name)
@@ -40,16 +45,23 @@ def load(
         raise BundleError(
             f"{opened.path(CONFIG_FILE)}: {found}, expected {list(config.modalities)} as in {CONFIG}"
         )
-    engine = OnnxRuntimeEngine(opened.path(graph.file), device, threads)
-    engine.require(FUSED.of(config.modalities, config.sizes))
-    return Model(opened, graph, engine, preprocess)
+    tuned = tuned_choice(opened) if engine == "auto" else None
+    if tuned and device in ("auto", tuned.device) and precision in ("auto", tuned.precision):
+        engine, device, precision = tuned.engine, tuned.device, tuned.precision
+        threads = threads or tuned.threads
+    engine, device = _resolve(engine, device)
+    graph, started = open_engine(opened, engine, device, precision, threads)
+    return Model(opened, graph, started, preprocess)
 
 
-def _fused(bundle: Bundle, precision: str) -> GraphEntry:
-    """The whole model's graph in ``precision``."""
-    for each in AUTO if precision == "auto" else (precision,):
-        if graph := bundle.manifest.graph(FUSED.name, each):
-            return graph
-    found = ", ".join(f"{graph.part} {graph.precision}" for graph in bundle.manifest.graphs) or "none"
-    wanted = "" if precision == "auto" else f" {precision}"
-    raise BundleError(f"{bundle.folder}: graphs are {found}, expected {FUSED.name}{wanted}")
+def _resolve(engine: str, device: str) -> tuple[str, str]:
+    """What ``auto`` stands for where nothing was tuned."""
+    if device == "auto" and engine in ("auto", "onnxruntime"):
+        on_gpu = onnxruntime_module().engine_on_gpu()
+        # A plugin is an engine of its own name, and not what was asked for by another.
+        if on_gpu is not None and engine in ("auto", on_gpu):
+            return on_gpu, "cuda"
+        return "onnxruntime", "cpu"
+    if device == "auto":
+        device = "cpu" if engine == "openvino" else "cuda"
+    return "onnxruntime" if engine == "auto" else engine, device

@@ -11,7 +11,7 @@ import numpy as np
 from mtab.audio import SAMPLE_RATE
 from mtab.batching import Length, in_batches
 from mtab.bundle import Bundle, GraphEntry
-from mtab.engine import OnnxRuntimeEngine
+from mtab.engines.base import Engine
 from mtab.errors import AudioError, EngineError, MtabError, TextError
 from mtab.limits import BATCH_SECONDS, BATCH_SIZE, BatchLimits, Limits
 from mtab.preprocess import Features, Preprocessor
@@ -118,9 +118,7 @@ class Model:
     ``limits`` are what one utterance may hold; assign others where they are too small or too large.
     """
 
-    def __init__(
-        self, bundle: Bundle, graph: GraphEntry, engine: OnnxRuntimeEngine, preprocess: Preprocessor
-    ) -> None:
+    def __init__(self, bundle: Bundle, graph: GraphEntry, engine: Engine, preprocess: Preprocessor) -> None:
         self.bundle = bundle
         self.graph = graph
         self.engine = engine
@@ -131,7 +129,7 @@ class Model:
         supported = " or ".join("+".join(each) for each in self.bundle.config.supported_modalities)
         return (
             f"Model({str(self.bundle.folder)!r}, engine={self.engine.name!r}, device={self.engine.device!r}, "
-            f"precision={self.graph.precision!r}, inputs={supported!r}, labels={', '.join(self.labels)!r})"
+            f"precision={self.engine.precision!r}, inputs={supported!r}, labels={', '.join(self.labels)!r})"
         )
 
     @property

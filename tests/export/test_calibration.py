@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from mtab.engine import OnnxRuntimeEngine
+from mtab.engines.onnxruntime import OnnxRuntimeEngine
 from mtab.graphs import FUSED, TAB_HEAD, GraphSpec
 from mtab_export.onnx_graph import export_graph, graph_sizes, run_part
 from mtab_train.config import ModelConfig

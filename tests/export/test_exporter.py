@@ -16,7 +16,8 @@ from safetensors.torch import load_file, save_file
 
 from mtab.bundle import GraphEntry, Manifest, open_bundle
 from mtab.data import Corpus, corpus_hash
-from mtab.engine import OnnxRuntimeEngine, run_in_sequence
+from mtab.engines import run_in_sequence
+from mtab.engines.onnxruntime import OnnxRuntimeEngine
 from mtab.errors import ConfigError, DataError
 from mtab.files import sha256
 from mtab.preprocess import Preprocessor

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from torch.nn.utils import parametrize
 
 from mtab.config import to_dict
-from mtab.engine import OnnxRuntimeEngine
+from mtab.engines.onnxruntime import OnnxRuntimeEngine
 from mtab.errors import BundleError
 from mtab.graphs import FUSED
 from mtab_export.onnx_graph import check_graph, export_graph

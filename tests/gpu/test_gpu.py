@@ -22,7 +22,8 @@ from mtab.bundle import Precision, open_bundle
 from mtab.data import Corpus
 from mtab.data.reading import read_utterances
 from mtab.doctor import find_cuda
-from mtab.engine import OnnxRuntimeEngine, run_in_sequence
+from mtab.engines import run_in_sequence
+from mtab.engines.onnxruntime import OnnxRuntimeEngine
 from mtab.errors import EngineError
 from mtab.graphs import BUDGETS, FUSED, GraphSpec, split_of
 from mtab.parity import Answers, measure_parity
@@ -126,21 +127,14 @@ def own_capability() -> str:
     return CUDA.gpus[0].compute_capability.replace(".", "")
 
 
-def write_product(path: Path, weight: np.ndarray, half: bool = False) -> Path:
-    """A graph from x, float32 (batch, inner), to y = x · weight, float32, by way of fp16 where ``half``."""
+def write_product(path: Path, weight: np.ndarray) -> Path:
+    """A graph from x (batch, inner) to y = x · weight, all of float32."""
     x, y = (
         helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", size])
         for name, size in zip("xy", weight.shape, strict=True)
     )
-    nodes = [
-        helper.make_node("Cast", ["x"], ["x_half"], to=TensorProto.FLOAT16),
-        helper.make_node("MatMul", ["x_half", "w"], ["y_half"]),
-        helper.make_node("Cast", ["y_half"], ["y"], to=TensorProto.FLOAT),
-    ]
-    if not half:
-        nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
-    tensor = numpy_helper.from_array(weight.astype(np.float16 if half else np.float32), "w")
-    graph = helper.make_graph(nodes, "product", [x], [y], [tensor])
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    graph = helper.make_graph([node], "product", [x], [y], [numpy_helper.from_array(weight, "w")])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
     return path
 
@@ -222,10 +216,11 @@ def test_fp16_on_cuda_is_what_the_gate_measures_on_a_cpu(tone: Fixture, tmp_path
 
 @needs_cuda_provider
 def test_what_overflows_on_cuda_overflows_in_the_gate(tmp_path: Path) -> None:
-    graph = write_product(tmp_path / "half.onnx", np.full((16, 4), 1000.0), half=True)
-    rounded(graph, tmp_path / "rounded.onnx")
+    weight = np.full((16, 4), 1000, np.float32)
+    lower(write_product(tmp_path / "fp32.onnx", weight), tmp_path / "fp16.onnx", "fp16")
+    rounded(tmp_path / "fp16.onnx", tmp_path / "rounded.onnx")
     x = np.stack([np.full(16, 1.0), np.full(16, 100.0)]).astype(np.float32)
-    on_cuda = OnnxRuntimeEngine(graph, "cuda").run({"x": x})["y"]
+    on_cuda = OnnxRuntimeEngine(tmp_path / "fp16.onnx", "cuda").run({"x": x})["y"]
     by_gate = OnnxRuntimeEngine(tmp_path / "rounded.onnx").run({"x": x})["y"]
     np.testing.assert_array_equal(np.isinf(on_cuda), [[False] * 4, [True] * 4])
     np.testing.assert_array_equal(on_cuda, by_gate)

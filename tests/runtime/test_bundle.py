@@ -318,9 +318,9 @@ def test_what_is_no_object(copied: Path, change: Change, name: str, value: Any) 
         ({"id2label": {"0": "a", "2": "b"}}, "id2label has the keys 0, 2, expected 0, 1"),
         ({"id2label": {"high": "0", "low": "1"}}, "id2label has the keys high, low, expected 0, 1"),
         ({"id2label": {"0": "a", "1": "a"}}, "id2label names a, a, expected different labels"),
-        ({"id2label": {"0": "high"}}, "probabilities tensor(float) ['batch', 2]"),
-        ({"id2label": {"0": "a", "1": "b", "2": "c"}}, "expected logits tensor(float) ['batch', 3]"),
-        ({"embedding_size": 7}, "expected logits tensor(float) ['batch', 2]"),
+        ({"id2label": {"0": "high"}}, "probabilities float32 [batch, 2]"),
+        ({"id2label": {"0": "a", "1": "b", "2": "c"}}, "expected logits float32 [batch, 3]"),
+        ({"embedding_size": 7}, "expected logits float32 [batch, 2]"),
         ({"model_type": "bert"}, "field 'model_type' is 'bert', expected one of 'mul-tab'"),
         ({"modalities": []}, "modalities are [], expected audio, text or both"),
         ({"modalities": ["text", "audio"]}, "modalities are ['text', 'audio'], expected audio, text or both"),
@@ -357,8 +357,8 @@ def test_a_graph_of_other_modalities(copied: Path, change: Change) -> None:
     }.items():
         change(copied, name, lambda values, edit=edit: values.update(edit))
     message = refusal(copied)
-    audio = "input_values tensor(float) ['batch', 'samples'], audio_lengths tensor(int64) ['batch']"
-    text = "input_ids tensor(int64) ['batch', 'tokens'], text_lengths tensor(int64) ['batch']"
+    audio = "input_values float32 [batch, samples], audio_lengths int64 [batch]"
+    text = "input_ids int64 [batch, tokens], text_lengths int64 [batch]"
     assert message == f"{copied / 'model.onnx'}: takes {audio}, {text}, expected {audio}"
 
 

@@ -4,8 +4,11 @@ import csv
 import io
 import json
 import os
+import pty
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,10 +38,10 @@ def answers(*arguments: object) -> list[dict[str, Any]]:
     return json.loads(out)
 
 
-def failure(*arguments: object) -> str:
-    """The one line of a command that fails."""
-    code, out, err = run("predict", *arguments, "--threads", 1)
-    assert (code, out) == (1, "")
+def failure(*arguments: object, printed: int = 0) -> str:
+    """The one line of a command that fails after that many answers."""
+    code, out, err = run("predict", *arguments, "--threads", 1, "--format", "jsonl")
+    assert (code, len(out.splitlines())) == (1, printed)
     assert err.startswith("Error: ")
     assert err.endswith("\n")
     assert err.count("\n") == 1
@@ -90,7 +93,7 @@ def test_csv(tone_bundle: Path, clip: Path, other: Path, tmp_path: Path) -> None
     arguments = (tone_bundle, clip, other, "--text-file", tmp_path / "t.txt")
     code, out, err = run("predict", *arguments, "--threads", 1, "--format", "csv")
     assert (code, err) == (0, "")
-    header = ["utterance", "label", "high", "low", "duration", "modalities", "text_truncated"]
+    header = ["utterance", "label", "high", "low", "duration", "modalities", "text_truncated", "error"]
     rows = list(csv.DictReader(io.StringIO(out)))
     assert out.endswith("\n")
     assert out.count("\n") == 3
@@ -102,6 +105,7 @@ def test_csv(tone_bundle: Path, clip: Path, other: Path, tmp_path: Path) -> None
         assert float(row["duration"]) == expected["duration"]
         assert row["modalities"] == "audio+text"
         assert row["text_truncated"] == str(expected["text_truncated"]).lower()
+        assert row["error"] == ""
     assert [row["text_truncated"] for row in rows] == ["false", "true"]
 
 
@@ -120,6 +124,7 @@ def test_table(drop_bundle: Path, clip: Path, tmp_path: Path) -> None:
     assert (code, err) == (0, "")
     header, rule, *lines = out.splitlines()
     starts = [i for i in range(len(rule)) if rule[i] == "-" and (i == 0 or rule[i - 1] == " ")]
+    starts.append(len(rule))  # the notes, which have no header
     cells = [
         [line[a:b].strip() for a, b in zip(starts, [*starts[1:], None], strict=True)]
         for line in [header, *lines]
@@ -147,6 +152,146 @@ def test_batches_change_nothing(tone_bundle: Path, tones: Corpus) -> None:
     for a, b in zip(one, many, strict=True):
         assert a["probabilities"] == pytest.approx(b["probabilities"], abs=1e-5)
         assert {**a, "probabilities": 0} == {**b, "probabilities": 0}
+
+
+def test_jsonl(drop_bundle: Path, tones: Corpus) -> None:
+    arguments = (drop_bundle, "--manifest", tones.root / "manifest.csv", "--threads", 1)
+    code, out, err = run("predict", *arguments, "--format", "jsonl")
+    assert (code, err) == (0, "")
+    assert [json.loads(line) for line in out.splitlines()] == answers(*arguments)
+
+
+def test_json_is_indented_as_json_writes_it(drop_bundle: Path, clip: Path, other: Path) -> None:
+    _, out, _ = run("predict", drop_bundle, clip, other, "--format", "json")
+    assert out == json.dumps(json.loads(out), indent=2) + "\n"
+
+
+def test_the_likeliest_classes(drop_bundle: Path, clip: Path) -> None:
+    (whole,) = answers(drop_bundle, clip)
+    label, (other,) = whole["label"], {"high", "low"} - {whole["label"]}
+    (found,) = answers(drop_bundle, clip, "--top-k", 1)
+    assert found == {**whole, "probabilities": {label: whole["probabilities"][label]}}
+    _, out, _ = run("predict", drop_bundle, clip, "--top-k", 1, "--format", "csv")
+    (row,) = csv.DictReader(io.StringIO(out))
+    assert (float(row[label]), row[other]) == (whole["probabilities"][label], "")
+    _, out, _ = run("predict", drop_bundle, clip, "--top-k", 1)
+    assert sorted(out.splitlines()[2].split()[2:4]) == ["-", f"{whole['probabilities'][label]:.3f}"]
+
+
+def test_unknown(tone_bundle: Path, clip: Path, other: Path, tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text("it is high\nit is low\n")
+    arguments = (tone_bundle, clip, other, "--text-file", tmp_path / "t.txt")
+    whole = answers(*arguments)
+    for threshold, labels in ((0, [each["label"] for each in whole]), (1, ["unknown"] * 2)):
+        found = answers(*arguments, "--abstain", threshold)
+        assert [each["label"] for each in found] == labels
+        assert [each["probabilities"] for each in found] == [each["probabilities"] for each in whole]
+
+
+def test_embeddings(tone_bundle: Path, clip: Path, other: Path, tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text("a tone\na tone\na tone\n")
+    path = tmp_path / "e.npy"
+    bad = tmp_path / "bad.wav"
+    arguments = (tone_bundle, other, bad, clip, "--text-file", tmp_path / "t.txt", "--embeddings", path)
+    code, _, err = run("predict", *arguments, "--on-error", "skip", "--threads", 1)
+    assert (code, err) == (
+        0,
+        f"no answer for 1 of 3 utterances, the first: {bad}: not found, expected a clip\n",
+    )
+    model = mtab.load(tone_bundle, threads=1)
+    results = model.predict([other, clip], ["a tone"] * 2, return_embedding=True)
+    saved = np.load(path, allow_pickle=False)
+    assert (saved.dtype, saved.shape) == (np.float32, (3, 32))
+    assert np.isnan(saved[1]).all()
+    for row, result in zip(saved[[0, 2]], results, strict=True):
+        np.testing.assert_allclose(row, result.embedding, rtol=1e-4, atol=1e-4)
+    assert failure(*arguments, printed=1) == f"{bad}: not found, expected a clip"
+    assert np.load(path, allow_pickle=False).shape == (1, 32)
+    missing = tmp_path / "no" / "e.npy"
+    found = failure(tone_bundle, clip, "--text", "a", "--embeddings", missing)
+    assert found == f"{missing}: No such file or directory"
+
+
+# Errors
+
+
+@pytest.fixture
+def with_bad(tones: Corpus, tmp_path: Path) -> Path:
+    """A manifest of good clips with three in the midst that cannot be used."""
+    rows = [f"{utterance.audio},{utterance.text}" for utterance in tones.utterances]
+    (tmp_path / "text.wav").write_text("not a sound")
+    bad = ["text.wav,a tone", "nowhere.wav,a tone", f"{tones.root / '0-0.wav'},"]
+    content = "\n".join(
+        ["id,audio,text", *(f"u{i},{row}" for i, row in enumerate(rows[:20] + bad + rows[20:]))]
+    )
+    (tmp_path / "m.csv").write_text(content + "\n")
+    return tmp_path / "m.csv"
+
+
+REASONS = (
+    "text.wav: unreadable (",
+    "nowhere.wav: not found, expected a clip",
+    "no transcript, expected one: ",
+)
+
+
+def test_skipping_costs_no_other_its_answer(tone_bundle: Path, tones: Corpus, with_bad: Path) -> None:
+    count = len(tones.utterances)
+    expected = answers(tone_bundle, "--manifest", tones.root / "manifest.csv")
+    code, out, err = run(
+        "predict", tone_bundle, "--manifest", with_bad, "--on-error", "skip", "--format", "json"
+    )
+    assert code == 0
+    assert err.startswith(
+        f"no answer for 3 of {count + 3} utterances, the first: u20: {with_bad.parent}/text.wav"
+    )
+    assert err.count("\n") == 1
+    found = json.loads(out)
+    assert [each["utterance"] for each in found] == [f"u{i}" for i in range(count + 3)]
+    for each, message in zip(found[20:23], REASONS, strict=True):
+        assert set(each) == {"utterance", "error"}
+        assert message in each["error"]
+        assert not each["error"].startswith("u2")
+    for each, answer in zip(found[:20] + found[23:], expected, strict=True):
+        assert each["label"] == answer["label"]
+        assert each["probabilities"] == pytest.approx(answer["probabilities"], abs=1e-5)
+
+
+def test_skipped_in_a_table_and_csv(tone_bundle: Path, with_bad: Path) -> None:
+    arguments = ("predict", tone_bundle, "--manifest", with_bad, "--on-error", "skip")
+    rows = run(*arguments)[1].splitlines()[22:25]
+    assert [row.split()[:5] for row in rows] == [[f"u{i}", "error", "-", "-", "-"] for i in (20, 21, 22)]
+    cells = list(csv.DictReader(io.StringIO(run(*arguments, "--format", "csv")[1])))
+    for row, cell, message in zip(rows, cells[20:23], REASONS, strict=True):
+        assert message in row
+        assert message in cell.pop("error")
+        assert set(cell.values()) == {cell["utterance"], ""}
+    assert [cell["error"] for cell in cells[:20] + cells[23:]] == [""] * (len(cells) - 3)
+
+
+def test_failing_keeps_the_answers_before(tone_bundle: Path, with_bad: Path) -> None:
+    for style, lines in (("csv", 21), ("jsonl", 20), ("table", 22)):
+        code, out, err = run("predict", tone_bundle, "--manifest", with_bad, "--format", style)
+        assert (code, len(out.splitlines())) == (1, lines)
+        assert err.startswith(f"Error: u20: {with_bad.parent}/text.wav: unreadable (")
+    code, out, err = run("predict", tone_bundle, "--manifest", with_bad, "--format", "json")
+    assert (code, len(json.loads(out))) == (1, 20)
+
+
+def test_skipping_all_is_a_failure(tone_bundle: Path, tmp_path: Path) -> None:
+    paths = [tmp_path / "a.wav", tmp_path / "b.wav"]
+    found = failure(tone_bundle, *paths, "--on-error", "skip", printed=2)
+    assert found == f"no answer for 2 of 2 utterances, the first: {paths[0]}: not found, expected a clip"
+
+
+def test_what_is_too_long(tone_bundle: Path, clip: Path, tmp_path: Path) -> None:
+    wav(tmp_path / "long.wav", tone(2))
+    arguments = (tone_bundle, tmp_path / "long.wav", "--text", "a tone")
+    expected = "2.00 s long, expected at most 1.5 s"
+    assert failure(*arguments, "--max-seconds", 1.5) == f"{tmp_path / 'long.wav'}: {expected}"
+    expected = "text of 6 characters, expected at most 5"
+    assert failure(*arguments, "--max-characters", 5) == f"{tmp_path / 'long.wav'}: {expected}"
+    assert len(answers(*arguments, "--max-characters", 6, "--max-seconds", 2)) == 1
 
 
 # Transcripts
@@ -183,7 +328,7 @@ def test_a_blank_line_is_no_transcript(
     (tmp_path / "t.txt").write_text("it is high\n \n")
     found = answers(drop_bundle, clip, other, "--text-file", tmp_path / "t.txt")
     assert [each["modalities"] for each in found] == [["audio", "text"], ["audio"]]
-    assert failure(tone_bundle, clip, other, "--text-file", tmp_path / "t.txt") == (
+    assert failure(tone_bundle, clip, other, "--text-file", tmp_path / "t.txt", printed=1) == (
         f"{other}: no transcript, expected one: this model answers from audio and text"
     )
 
@@ -315,8 +460,9 @@ def test_bad_audio_is_one_line(
     make(bad)
     (tmp_path / "t.txt").write_text("a tone\na tone\n")
     assert failure(tone_bundle, bad, "--text", "a tone").startswith(f"{bad}: {message}")
-    # Nothing is printed of the others either.
-    assert failure(tone_bundle, clip, bad, "--text-file", tmp_path / "t.txt").startswith(f"{bad}: {message}")
+    # The answer before it is there.
+    found = failure(tone_bundle, clip, bad, "--text-file", tmp_path / "t.txt", printed=1)
+    assert found.startswith(f"{bad}: {message}")
 
 
 @pytest.mark.parametrize(
@@ -370,6 +516,10 @@ def test_silence_has_an_answer(tone_bundle: Path, tmp_path: Path) -> None:
         (("predict", "b", "a", "--format", "xml"), "Invalid value for '--format'"),
         (("predict", "b", "a", "--threads", "0"), "Invalid value for '--threads'"),
         (("predict", "b", "a", "--batch-size", "0"), "Invalid value for '--batch-size'"),
+        (("predict", "b", "a", "--batch-seconds", "0"), "Invalid value for '--batch-seconds'"),
+        (("predict", "b", "a", "--top-k", "0"), "Invalid value for '--top-k'"),
+        (("predict", "b", "a", "--abstain", "1.5"), "Invalid value for '--abstain'"),
+        (("predict", "b", "a", "--on-error", "ignore"), "Invalid value for '--on-error'"),
         (("predict", "b", "a", "--colour", "red"), "No such option"),
         (("predicts",), "No such command"),
     ],
@@ -448,6 +598,58 @@ def test_typed(tone_bundle: Path, clip: Path) -> None:
     assert done.stdout.splitlines()[2].split()[:2] == [str(clip), "high"]
 
 
+@pytest.fixture
+def many(tmp_path: Path) -> Path:
+    """A manifest of as many clips as take half a minute and more."""
+    wav(tmp_path / "a.wav", np.random.default_rng(0).normal(0, 0.1, 5 * 16_000))
+    rows = "".join(f"u{i},a.wav,a tone\n" for i in range(20_000))
+    (tmp_path / "many.csv").write_text("id,audio,text\n" + rows)
+    return tmp_path / "many.csv"
+
+
+@pytest.mark.parametrize("style", ["json", "csv", "table"])
+def test_an_interruption_keeps_the_answers_before(tone_bundle: Path, many: Path, style: str) -> None:
+    out, embeddings = many.parent / "out", many.parent / "e.npy"
+    command = [MTAB, "predict", tone_bundle, "--manifest", many, "--threads", 1, "--format", style]
+    with out.open("wb") as file:
+        process = subprocess.Popen(
+            [*map(str, command), "--embeddings", str(embeddings)], stdout=file, stderr=subprocess.PIPE
+        )
+        end = time.monotonic() + 60
+        while out.stat().st_size < 5_000 and time.monotonic() < end:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, b"Interrupted\n")
+    text = out.read_text()
+    if style == "json":
+        names = [each["utterance"] for each in json.loads(text)]
+    elif style == "csv":
+        names = [row["utterance"] for row in csv.DictReader(io.StringIO(text))]
+    else:
+        names = [line.split()[0] for line in text.splitlines()[2:]]
+    assert 10 < len(names) < 20_000
+    assert names == [f"u{i}" for i in range(len(names))]
+    saved = np.load(embeddings, allow_pickle=False)
+    assert abs(len(saved) - len(names)) <= 1
+    assert np.isfinite(saved).all()
+
+
+def test_progress_is_for_a_terminal_alone(tone_bundle: Path, tones: Corpus, tmp_path: Path) -> None:
+    arguments = ("predict", tone_bundle, "--manifest", tones.root / "manifest.csv", "--format", "jsonl")
+    reading, writing = pty.openpty()
+    command = [str(MTAB), *map(str, arguments)]
+    with (tmp_path / "out").open("wb") as file:
+        done = subprocess.run(command, stdout=file, stderr=writing, check=False)
+    os.close(writing)
+    shown = os.read(reading, 100_000).decode()
+    os.close(reading)
+    assert done.returncode == 0
+    assert "100%" in shown
+    assert len((tmp_path / "out").read_text().splitlines()) == len(tones.utterances)
+    assert typed(*arguments).stderr == ""
+
+
 def test_typed_with_what_is_not_there(tone_bundle: Path, tmp_path: Path) -> None:
     done = typed("predict", tone_bundle, tmp_path / "a.wav", "--text", "a")
     assert (done.returncode, done.stdout) == (1, "")
@@ -458,10 +660,14 @@ def test_typed_with_a_name_that_no_terminal_shows(tone_bundle: Path, clip: Path,
     name = os.fsencode(tmp_path) + b"/\xff.wav"
     Path(os.fsdecode(name)).write_bytes(clip.read_bytes())
     strict = {"PYTHONIOENCODING": "utf-8:strict"}
+    missing = os.fsdecode(name + b"\xfe")
+    arguments = ("predict", tone_bundle, os.fsdecode(name), missing, "--text-file", tmp_path / "t.txt")
+    (tmp_path / "t.txt").write_text("a\na\n")
     for style in ("table", "json", "csv"):
-        done = typed("predict", tone_bundle, os.fsdecode(name), "--text", "a", "--format", style, env=strict)
-        assert (done.returncode, done.stderr) == (0, "")
+        done = typed(*arguments, "--format", style, "--on-error", "skip", env=strict)
+        assert done.returncode == 0
         assert f"{tmp_path}/\ufffd.wav" in done.stdout
+        assert "not found, expected a clip" in done.stdout
 
 
 def test_typed_onto_a_full_disk(tone_bundle: Path, clip: Path) -> None:

@@ -1,8 +1,11 @@
 """The model: one answer for an utterance, whatever lies beside it, and PyTorch's."""
 
 import dataclasses
+import gc
+import itertools
 import math
-from collections.abc import Callable, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mtab
-from mtab import Model, Result
+from mtab import Failure, Input, Limits, Model, Result
+from mtab.batching import WINDOW
 from mtab.data import Corpus
 from mtab.errors import AudioError, EngineError, MtabError, TextError
 from mtab.preprocess import Preprocessor
@@ -180,10 +184,16 @@ def test_clips_of_like_length_share_a_batch(model: Model, monkeypatch: pytest.Mo
     monkeypatch.setattr(
         model.engine, "run", lambda inputs: sizes.append(inputs["input_values"].shape) or run(inputs)
     )
-    seconds = (0.5, 0.1, 0.4, 0.2, 0.3)
-    results = model.predict([tone(each) for each in seconds], ["a"] * 5, batch_size=2)
+    seconds = (3.0, 0.1, 2.9, 0.2)
+    results = model.predict([tone(each) for each in seconds], ["a"] * 4)
     assert tuple(result.duration for result in results) == seconds
-    assert sizes == [(2, 3200), (2, 6400), (1, 8000)]
+    assert sizes == [(2, 48_000), (2, 3_200)]
+    sizes.clear()
+    model.predict([tone(each) for each in seconds], ["a"] * 4, batch_size=1)
+    assert sorted(sizes) == [(1, 1_600), (1, 3_200), (1, 46_400), (1, 48_000)]
+    sizes.clear()
+    model.predict([tone(each) for each in seconds], ["a"] * 4, batch_seconds=5)
+    assert sorted(sizes) == [(1, 46_400), (1, 48_000), (2, 3_200)]
 
 
 def test_a_list_of_one_and_of_none(model: Model, clips: list[Path]) -> None:
@@ -212,6 +222,183 @@ def test_clips_without_a_transcript_each(model: Model, audio: Any, text: Any, me
     with pytest.raises(MtabError) as caught:
         model.predict(audio, text)
     assert str(caught.value) == message
+
+
+# Streams
+
+
+def test_a_stream_answers_as_a_list_does(model: Model, clips: list[Path], texts: list[str]) -> None:
+    pairs = list(zip(clips, texts, strict=True))
+    expected = model.predict(clips, texts)
+    same(list(model.stream(pairs)), expected)
+    same(list(model.stream(iter(pairs), batch_size=3)), expected)
+    same(list(model.stream(Input(*pair) for pair in pairs)), expected)
+
+
+def test_a_stream_of_clips_alone(dropping: Model, clips: list[Path]) -> None:
+    same(
+        list(dropping.stream([clips[0], str(clips[1]), tone(0.2)])), dropping.predict([*clips[:2], tone(0.2)])
+    )
+
+
+def test_a_stream_is_lazy_and_holds_no_more_than_its_window(
+    dropping: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live: list[weakref.ref[np.ndarray]] = []
+    read = dropping.read
+
+    def counted(*args: Any, **options: Any) -> Any:
+        features = read(*args, **options)
+        live.append(weakref.ref(features.input_values))
+        return features
+
+    monkeypatch.setattr(dropping, "read", counted)
+    window = 2 * WINDOW
+    random = np.random.default_rng(0)
+    endless = (random.normal(size=random.integers(400, 2_000)) for _ in itertools.count())
+    results = dropping.stream(endless, batch_size=2)
+    assert live == []
+    for number in range(3 * window):
+        next(results)
+        assert len(live) == (number // window + 1) * window
+        # And one that the iterable's consumer is at.
+        assert sum(ref() is not None for ref in live) <= window
+    results.close()  # pyright: ignore[reportAttributeAccessIssue]
+    gc.collect()
+    assert all(ref() is None for ref in live)
+
+
+# Failures
+
+
+def spoiled(clips: list[Path], tmp_path: Path) -> list[Path]:
+    (tmp_path / "bad.wav").write_text("not a sound")
+    return [*clips[:3], tmp_path / "bad.wav", *clips[3:], tmp_path / "nowhere.wav"]
+
+
+def test_a_bad_clip_costs_no_other_its_answer(model: Model, clips: list[Path], tmp_path: Path) -> None:
+    paths = spoiled(clips, tmp_path)
+    found = model.predict(paths, ["a"] * len(paths), on_error="skip")
+    failures = {i: each for i, each in enumerate(found) if isinstance(each, Failure)}
+    assert list(failures) == [3, len(paths) - 1]
+    assert failures[3].name == str(paths[3])
+    assert str(failures[3].error).startswith(f"{paths[3]}: unreadable (")
+    assert isinstance(failures[3].error, AudioError)
+    assert str(failures[len(paths) - 1].error) == f"{paths[-1]}: not found, expected a clip"
+    same([each for each in found if isinstance(each, Result)], model.predict(clips, ["a"] * len(clips)))
+
+
+def test_a_failure_keeps_no_audio(model: Model) -> None:
+    """An error's traceback would: a thousand of them fill the memory."""
+    bad = np.full(16_000, np.nan)
+    gone = weakref.ref(bad)
+    (failure,) = model.predict([bad], ["a"], on_error="skip")
+    del bad
+    assert isinstance(failure, Failure)
+    assert (failure.name, str(failure.error)[:37]) == ("utterance 0", "utterance 0: audio array: holds a sam")
+    assert gone() is None
+
+
+def test_a_stream_raises_in_its_turn(model: Model, clips: list[Path], tmp_path: Path) -> None:
+    paths = spoiled(clips, tmp_path)
+    taken: list[Path] = []
+
+    def utterances() -> Iterator[tuple[Path, str]]:
+        for path in paths:
+            taken.append(path)
+            yield path, "a"
+
+    found = model.stream(utterances())
+    same([next(found) for _ in range(3)], model.predict(clips[:3], ["a"] * 3))
+    with pytest.raises(AudioError, match=r"bad\.wav: unreadable"):
+        next(found)
+    assert taken == paths[:4]
+    assert list(found) == []
+
+
+def test_what_the_engine_fails_on_costs_no_other_its_answer(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a clip that is too long for the memory that there is."""
+    audio = [tone(each) for each in (0.3, 0.29, 0.31, 0.28)]
+    expected = model.predict(audio, ["a"] * 4)
+    run = model.engine.run
+
+    def fails(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        if inputs["audio_lengths"].max() == 4960:
+            raise EngineError("no memory")
+        return run(inputs)
+
+    monkeypatch.setattr(model.engine, "run", fails)
+    found = model.predict(audio, ["a"] * 4, on_error="skip")
+    assert isinstance(found[2], Failure)
+    assert (found[2].name, str(found[2].error)) == ("utterance 2", "no memory")
+    same([each for each in found if isinstance(each, Result)], expected[:2] + expected[3:])
+    with pytest.raises(EngineError, match="^no memory$"):
+        model.predict(audio, ["a"] * 4)
+    with pytest.raises(EngineError, match="^no memory$"):
+        model.predict(audio[2], "a")
+
+
+# What is wanted of an answer
+
+
+def test_the_likeliest_classes(model: Model, clips: list[Path], texts: list[str]) -> None:
+    for whole, first, all_ in zip(
+        model.predict(clips, texts),
+        model.predict(clips, texts, top_k=1),
+        model.predict(clips, texts, top_k=9),
+        strict=True,
+    ):
+        assert first.probabilities == {whole.label: pytest.approx(whole.score, abs=1e-5)}
+        assert list(all_.probabilities) == sorted(
+            whole.probabilities, key=lambda each: -whole.probabilities[each]
+        )
+        assert all_.probabilities == pytest.approx(whole.probabilities, abs=1e-5)
+        assert first.label == all_.label == whole.label
+
+
+def test_an_answer_that_is_not_sure(model: Model, clips: list[Path], texts: list[str]) -> None:
+    results = model.predict(clips, texts)
+    threshold = sorted(result.score for result in results)[len(results) // 2]
+    for result, found in zip(results, model.predict(clips, texts, abstain=threshold), strict=True):
+        assert found.label == (result.label if result.score >= threshold else "unknown")
+        assert found.probabilities == result.probabilities
+        assert found.score == result.score
+    assert {each.label for each in model.predict(clips, texts, abstain=1.0)} == {"unknown"}
+    assert model.predict(clips, texts, abstain=0.0) == results
+    assert model.predict(clips[0], texts[0], abstain=1.0, top_k=1).label == "unknown"
+
+
+def test_embeddings(model: Model, clips: list[Path], texts: list[str]) -> None:
+    """Those of the graph, the same in a batch as alone, and owned by their result."""
+    results = model.predict(clips, texts, return_embedding=True)
+    for clip, text, result in zip(clips, texts, results, strict=True):
+        expected = model.run([model.read(clip, text)])["embeddings"][0]
+        assert result.embedding is not None
+        assert (result.embedding.dtype, result.embedding.shape) == (np.float32, expected.shape)
+        assert result.embedding.base is None
+        np.testing.assert_allclose(result.embedding, expected, rtol=1e-4, atol=1e-4)
+    assert results == model.predict(clips, texts)
+    assert hash(results[0].label) and "embedding" not in repr(results[0])
+    assert model.predict(clips[0], texts[0]).embedding is None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"top_k": 0}, "top_k is 0, expected 1 or more"),
+        ({"abstain": 1.5}, "abstain is 1.5, expected a probability from 0 to 1"),
+        ({"abstain": math.nan}, "abstain is nan, expected a probability from 0 to 1"),
+        ({"on_error": "fail"}, "on_error is 'fail', expected 'raise' or 'skip'"),
+        ({"batch_seconds": 0}, "batches of 0 seconds, expected more than 0"),
+    ],
+)
+def test_what_cannot_be_wanted(model: Model, options: dict[str, Any], message: str) -> None:
+    for call in (lambda: model.predict([], **options), lambda: model.stream([], **options)):
+        with pytest.raises(MtabError) as caught:
+            call()
+        assert str(caught.value) == message
 
 
 # Audio
@@ -259,9 +446,33 @@ def test_a_part_of_a_clip(model: Model, tmp_path: Path) -> None:
     path = tmp_path / "a.wav"
     samples = np.concatenate([tone(0.5), tone(0.25, 700), tone(0.5)])
     soundfile.write(path, samples, 16_000, subtype="FLOAT")
-    part = model.answer([model.read(path, "a", start=0.5, end=0.75)])[0]
+    (part,) = model.stream([Input(path, "a", start=0.5, end=0.75)])
     same([part], [model.predict(tone(0.25, 700), "a")], 1e-6)
     assert part.duration == 0.25
+
+
+def test_a_clip_that_is_too_long(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, tone(2), 16_000)
+    monkeypatch.setattr(model, "limits", Limits(seconds=1))
+    for audio, name in ((path, f"{path}"), (tone(2), "utterance: audio array")):
+        with pytest.raises(AudioError) as caught:
+            model.predict(audio, "a")
+        assert str(caught.value) == f"{name}: 2.00 s long, expected at most 1 s"
+    parts = [Input(path, "a", start=0.5), Input(path, "a", start=0.5, end=1.5), Input(path, "a", start=1)]
+    failure, *results = model.stream(parts, on_error="skip")
+    assert isinstance(failure, Failure)
+    assert str(failure.error) == f"{path}: 1.50 s long, expected at most 1 s"
+    assert [result.duration for result in results if isinstance(result, Result)] == [1, 1]
+    assert model.predict(tone(1), "a").duration == 1
+
+
+def test_a_text_that_is_too_long(model: Model, clips: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model, "limits", Limits(characters=10))
+    with pytest.raises(TextError) as caught:
+        model.predict(clips[0], "a" * 11)
+    assert str(caught.value) == f"{clips[0]}: text of 11 characters, expected at most 10"
+    assert not model.predict(clips[0], "a" * 10).text_truncated
 
 
 BAD = [
@@ -418,13 +629,13 @@ def test_a_result_is_a_value() -> None:
 
 
 def test_a_device_that_is_not_here(tone_bundle: Path) -> None:
-    with pytest.raises(EngineError, match=r"^device 'tpu', expected cpu, cuda or cuda:N$"):
+    with pytest.raises(EngineError, match=r"^device 'tpu', expected cpu, cuda or cuda:N with engine "):
         mtab.load(tone_bundle, device="tpu")
 
 
 def test_the_package_names_what_it_offers() -> None:
     assert mtab.Model is Model
     assert mtab.MtabError is MtabError
-    assert set(mtab.__all__) == {"Model", "MtabError", "Result", "__version__", "load"}
+    assert {getattr(mtab, name) for name in mtab.__all__} >= {Failure, Input, Limits, Model, Result}
     with pytest.raises(AttributeError, match="no attribute 'predict'"):
         mtab.predict  # noqa: B018  # pyright: ignore[reportAttributeAccessIssue]

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from mtab.config import from_dict, to_dict
 from mtab.errors import DataError
-from mtab.preprocess import Features
 from mtab.parity import Parity, measure_parity
+from mtab.preprocess import Features
 
 
 def utterances(count: int) -> list[Features]:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +24,9 @@ from mtab.errors import ConfigError, DataError, EngineError, MtabError
 from mtab.preprocess import Preprocessor
 from mtab_train import trainer as trainer_module
 from mtab_train.calibration import TEMPERATURES, calibrated, negative_log_likelihood, read_calibration
-from mtab_train.checkpoint import load_model
+from mtab_train.checkpoint import load_model, save_state
 from mtab_train.config import TrainConfig
+from mtab_train.examples import Example
 from mtab_train.metrics import expected_calibration_error
 from mtab_train.run import METRICS, PREDICTIONS, RESULTS, Run, open_run, run_corpus, run_parts
 from mtab_train.start import Start, begin_run
@@ -111,7 +112,7 @@ def test_the_chosen_epoch_is_the_best_on_validation_and_test_is_scored_once(
     evaluated: list[int] = []
     real = Trainer._evaluate
 
-    def watch(self: Trainer, model: nn.Module, examples: object):
+    def watch(self: Trainer, model: nn.Module, examples: Sequence[Example]):
         evaluated.append(id(examples))
         return real(self, model, examples)
 
@@ -232,7 +233,7 @@ def test_a_run_that_was_stopped_ends_with_the_same_bits(
         if moment == "in an epoch":
             patch.setattr(trainer_module, "drop_modalities", stop_at(6, drop_modalities))
         else:
-            patch.setattr(trainer_module, "save_state", stop_at(2, trainer_module.save_state))
+            patch.setattr(trainer_module, "save_state", stop_at(2, save_state))
         with pytest.raises(Stop):
             Trainer(run, tones, "cpu").fit()
     assert not (run.folder / RESULTS).exists()

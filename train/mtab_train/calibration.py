@@ -74,7 +74,9 @@ def fit_temperature(logits: np.ndarray, true: np.ndarray) -> float:
         return 1.0
     # In the logarithm, where halving is as far as doubling.
     found = minimize_scalar(
-        lambda log: negative_log_likelihood(logits, true, float(np.exp(log))), bounds=np.log(TEMPERATURES)
+        lambda log: negative_log_likelihood(logits, true, float(np.exp(log))),
+        bounds=np.log(TEMPERATURES),
+        method="bounded",
     )
     temperature = float(np.exp(found.x))
     better = negative_log_likelihood(logits, true, temperature) < negative_log_likelihood(logits, true)

@@ -18,30 +18,31 @@ from mtab.engines import optimised
 from mtab.engines.base import Engine, Tensor, check_threads, one_line, parse_device
 from mtab.engines.cuda import gpu_count
 from mtab.errors import EngineError
-from mtab.files import cache_dir
+from mtab.files import cache_dir, read_json
+
+_CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+_TENSORRT, _TENSORRT_RTX = "TensorrtExecutionProvider", "NvTensorRTRTXExecutionProvider"
 
 PROVIDERS = {
-    "onnxruntime": {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"},
-    "onnxruntime-tensorrt": {"cuda": "TensorrtExecutionProvider"},
-    "onnxruntime-tensorrt-rtx": {"cuda": "NvTensorRTRTXExecutionProvider"},
+    "onnxruntime": {"cpu": _CPU, "cuda": _CUDA},
+    "onnxruntime-tensorrt": {"cuda": _TENSORRT},
+    "onnxruntime-tensorrt-rtx": {"cuda": _TENSORRT_RTX},
 }
 """The execution provider of each kind of device, by the engine's name."""
 
-_CPU = "CPUExecutionProvider"
-_RTX_PLUGIN = "onnxruntime_ep_nv_tensorrt_rtx"
-_registering = threading.Lock()
-
-# A provider for a GPU leaves the arithmetic on shapes to the CPU, on purpose. These would be a fall-back.
+# A provider for a GPU leaves arithmetic on shapes to the CPU, on purpose. These would be a fall-back.
 _COMPUTE = re.compile(r"MatMul|Gemm|Conv|Attention|Norm|Softmax|Gelu|Quantize")
-
+_SHAPES = re.compile(r"(nv|trt)_profile_(min|opt|max)_shapes")
 _NUMPY_NAMES = {"float": "float32", "double": "float64"}
+
+_registering = threading.Lock()
 
 
 class OnnxRuntimeEngine(Engine):
     """One ONNX graph in ONNX Runtime, on the device that was asked for and on no other.
 
-    ``left_to_cpu`` counts the operators, by type, that a GPU's provider leaves to the CPU; arithmetic on
-    shapes, since a graph with anything else is refused.
+    ``left_to_cpu`` counts by type the operators that a GPU's provider leaves to the CPU: arithmetic on shapes,
+    since a graph with any other is refused.
     """
 
     title = "ONNX Runtime"
@@ -57,12 +58,12 @@ class OnnxRuntimeEngine(Engine):
     ) -> None:
         """``device`` is ``cpu``, ``cuda`` or ``cuda:N``; ``threads`` work on an operator (None: one a core).
 
-        ``precision`` is that of the graph, ``name`` one of `PROVIDERS`. ``content`` is a hash of the graph and
-        its weights: with it a CPU's session is kept as ONNX Runtime optimised it (`mtab.engines.optimised`),
-        and begins from there the next time.
+        ``precision`` is the graph's; ``name`` is one of `PROVIDERS`. ``content`` is a hash of the graph and its
+        weights: with it the graph is kept in the user's cache as ONNX Runtime optimised it for this
+        processor, and the next session begins from there.
 
-        Raises `EngineError` if the device cannot be used here, if the graph cannot be read, or not be
-        computed on the device alone; also if the graph takes its weights from outside its folder.
+        Raises `EngineError` if the device cannot be used here, and if the graph cannot be read, cannot be
+        computed on the device alone, or takes its weights from outside its folder.
         """
         kind, index = parse_device(device, list(PROVIDERS[name]), name)
         check_threads(threads)
@@ -70,13 +71,11 @@ class OnnxRuntimeEngine(Engine):
         if kind == "cpu":
             self._session = _on_cpu(path, threads, content)
         else:
-            self._session = _on_gpu(path, threads, provider, index, device, precision)
+            self._session = _on_gpu(path, threads, provider, device, index, precision)
         if (used := self._session.get_providers()[0]) != provider:
             raise EngineError(f"device {device}: ONNX Runtime chose {used}, expected {provider}")
-        self.left_to_cpu: Counter[str] = Counter() if kind == "cpu" else operators_on(self._session, _CPU)
-        if computed := {op: count for op, count in self.left_to_cpu.items() if _COMPUTE.search(op)}:
-            found = ", ".join(f"{count} {op}" for op, count in computed.items())
-            raise EngineError(f"{path}: {provider} leaves {found} to the CPU, expected all on {device}")
+        self.left_to_cpu = Counter() if kind == "cpu" else operators_on(self._session, _CPU)
+        require_no_compute(self.left_to_cpu, path, provider, device)
         super().__init__(
             name,
             path,
@@ -90,97 +89,165 @@ class OnnxRuntimeEngine(Engine):
         return cast(list[np.ndarray], self._session.run(self.outputs, dict(feed)))
 
 
-def operators_on(session: onnxruntime.InferenceSession, provider: str) -> Counter[str]:
-    """The types of the operators that a session left to a provider; it must have been told to record them."""
-    parts = session.get_provider_graph_assignment_info()
-    return Counter(node.op_type for part in parts if part.ep_name == provider for node in part.get_nodes())
+def builtin_provider(device: str, name: str = "onnxruntime") -> tuple[str, dict[str, str]]:
+    """The execution provider of an engine on ``device``, with its options.
 
-
-def engine_on_gpu() -> str | None:
-    """The engine that puts ONNX Runtime on a GPU of this machine, None if there is no GPU, or no provider."""
-    if not gpu_count():
-        return None
-    if PROVIDERS["onnxruntime"]["cuda"] in onnxruntime.get_available_providers():
-        return "onnxruntime"
-    try:
-        _register_plugin("cuda")
-    except EngineError:
-        return None
-    return "onnxruntime-tensorrt-rtx"
-
-
-def _on_cpu(path: Path, threads: int | None, content: str | None) -> onnxruntime.InferenceSession:
-    """A session on the CPU, from the optimised graph if ``content`` was kept; else it is kept if it can be."""
-    providers = [_CPU]
-    if content is None:
-        return _begin(path, path, _options(threads), providers)
-    folder = optimised.folder_of(content)
-    if (graph := optimised.kept(folder)) is not None:
-        options = _options(threads)
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        try:
-            return _begin(path, graph, options, providers)
-        except EngineError:
-            optimised.forget(folder)
-    # No cache, and no lack of one, keeps a model from being loaded.
-    with contextlib.suppress(OSError, EngineError), optimised.keeping(folder, path) as target:
-        options = _options(threads)
-        options.optimized_model_filepath = str(target)
-        for key, value in {
-            "session.optimized_model_external_initializers_file_name": f"{target.name}.data",
-            "session.save_external_prepacked_constant_initializers": "1",
-        }.items():
-            options.add_session_config_entry(key, value)
-        return _begin(path, path, options, providers)
-    return _begin(path, path, _options(threads), providers)
-
-
-def _on_gpu(
-    path: Path, threads: int | None, provider: str, index: int, device: str, precision: Precision
-) -> onnxruntime.InferenceSession:
-    """A session on a GPU that records which operators the provider does not take."""
-    options = _options(threads)
-    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-    chosen = _provider_options(provider, index, precision)
-    if provider == PROVIDERS["onnxruntime-tensorrt-rtx"]["cuda"]:
-        _register_plugin(device)
-    if devices := [each for each in onnxruntime.get_ep_devices() if each.ep_name == provider]:
-        # A provider that is a plugin knows its devices, and takes no number of one.
-        if index >= len(devices):
-            raise EngineError(f"device {device}: {provider} finds {len(devices)} GPUs, expected more")
-        options.add_provider_for_devices([devices[index]], chosen)
-        return _begin(path, path, options, None)
-    require_provider(provider, device)
-    # CUDA and cuDNN as packages of Python; where they are not, the system's are found without.
-    with contextlib.redirect_stdout(io.StringIO()):
-        onnxruntime.preload_dlls()
-    others = [("CUDAExecutionProvider", _cuda_options(index))] if provider == _TENSORRT else []
-    return _begin(path, path, options, [(provider, {"device_id": str(index), **chosen}), *others])
-
-
-def require_provider(provider: str, device: str) -> None:
-    """Raise `EngineError` unless the ONNX Runtime that is installed has the provider built in."""
+    Raises `EngineError` if there is no such device, and if the ONNX Runtime that is installed lacks it.
+    """
+    kind, index = parse_device(device, list(PROVIDERS[name]), name)
+    provider = PROVIDERS[name][kind]
     if provider not in onnxruntime.get_available_providers():
         raise EngineError(
             f"device {device}: this ONNX Runtime has no {provider}, expected one that has; "
             "in a new environment: pip install 'mtab[gpu]'"
         )
+    return provider, {} if kind == "cpu" else {"device_id": str(index), **_options_of(provider)}
 
 
-def _options(threads: int | None) -> onnxruntime.SessionOptions:
+def engine_on_gpu() -> str | None:
+    """The engine that puts ONNX Runtime on a GPU of this machine; None without a GPU or a provider for it."""
+    if not gpu_count():
+        return None
+    if _CUDA in onnxruntime.get_available_providers():
+        return "onnxruntime"
+    with contextlib.suppress(EngineError):
+        _register_plugin("cuda")
+        return "onnxruntime-tensorrt-rtx"
+    return None
+
+
+def operators_on(session: onnxruntime.InferenceSession, provider: str) -> Counter[str]:
+    """The operators, by type, that a session gave to a provider; it must have been told to record that."""
+    parts = session.get_provider_graph_assignment_info()
+    return Counter(node.op_type for part in parts if part.ep_name == provider for node in part.get_nodes())
+
+
+def require_no_compute(left: Mapping[str, int], path: Path, provider: str, device: str) -> None:
+    """Raise `EngineError` if a provider left more than arithmetic on shapes to the CPU."""
+    if computed := [f"{count} {kind}" for kind, count in left.items() if _COMPUTE.search(kind)]:
+        found = f"{provider} leaves {', '.join(computed)} to the CPU"
+        raise EngineError(f"{path}: {found}, expected all on {device}; another precision may be")
+
+
+def _on_cpu(path: Path, threads: int | None, content: str | None) -> onnxruntime.InferenceSession:
+    """A session on the CPU, which begins from the optimised graph or, if ``content`` is known, leaves one."""
+    if content is None:
+        return _begin(path, path, _session_options(threads), [_CPU])
+    folder = optimised.folder_of(content)
+    if (graph := optimised.kept(folder)) is not None:
+        options = _session_options(threads)
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        try:
+            return _begin(path, graph, options, [_CPU])
+        except EngineError:
+            optimised.forget(folder)
+    # A cache that is full or read-only keeps no model from being loaded.
+    with contextlib.suppress(OSError, EngineError), optimised.keeping(folder, path) as target:
+        options = _session_options(
+            threads,
+            {
+                "session.optimized_model_external_initializers_file_name": f"{target.name}.data",
+                "session.save_external_prepacked_constant_initializers": "1",
+            },
+        )
+        options.optimized_model_filepath = str(target)
+        return _begin(path, path, options, [_CPU])
+    return _begin(path, path, _session_options(threads), [_CPU])
+
+
+def _on_gpu(
+    path: Path, threads: int | None, provider: str, device: str, index: int, precision: Precision
+) -> onnxruntime.InferenceSession:
+    """A session on a GPU, which records what its provider leaves to the CPU."""
+    options = _session_options(threads, {"session.record_ep_graph_assignment_info": "1"})
+    chosen = _options_of(provider, precision) | _shape_options(path, provider)
+    if provider == _TENSORRT_RTX:
+        _register_plugin(device)
+        # A plugin knows devices, and takes no number of one.
+        devices = [each for each in onnxruntime.get_ep_devices() if each.ep_name == provider]
+        if index >= len(devices):
+            raise EngineError(f"device {device}: {provider} finds {len(devices)} GPUs that it supports")
+        options.add_provider_for_devices([devices[index]], chosen)
+        return _begin(path, path, options, None)
+    name = "onnxruntime" if provider == _CUDA else "onnxruntime-tensorrt"
+    providers = [(builtin_provider(device, name)[0], {"device_id": str(index), **chosen})]
+    if provider == _TENSORRT:
+        # What TensorRT does not take stays on the GPU.
+        providers.append(builtin_provider(device))
+    # CUDA and cuDNN where they came as packages of Python; it prints what it does not find.
+    with contextlib.redirect_stdout(io.StringIO()):
+        onnxruntime.preload_dlls()
+    return _begin(path, path, options, providers)
+
+
+def _options_of(provider: str, precision: Precision = "fp32") -> dict[str, str]:
+    """What mtab asks of a provider for GPUs, but for the device."""
+    folder = str(cache_dir() / provider)
+    if provider == _CUDA:
+        # TF32, its default, keeps 10 bits of a float32: too few for the parity promised. And its default
+        # search tries every algorithm of a convolution again for each new length of audio.
+        return {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
+    if provider == _TENSORRT:
+        cached = {
+            f"trt_{kind}_cache_{key}": value
+            for kind in ("engine", "timing")
+            for key, value in (("enable", "1"), ("path", folder))
+        }
+        return cached | ({"trt_fp16_enable": "1"} if precision == "fp16" else {})
+    return {"nv_runtime_cache_path": folder}
+
+
+def _shape_options(graph: Path, provider: str) -> dict[str, str]:
+    """The shapes that TensorRT shall be ready for, where the exporter left them beside the graph."""
+    path = graph.with_name(f"{graph.stem}_ort_trt.json")
+    options = read_json(path).get(provider, {}) if path.is_file() else {}
+    # And nothing else: a bundle has no say in where files are written.
+    return {key: str(value) for key, value in options.items() if _SHAPES.fullmatch(key)}
+
+
+def _register_plugin(device: str) -> None:
+    """Make TensorRT-RTX's plugin known to ONNX Runtime, once in a process."""
+    try:
+        plugin: Any = importlib.import_module("onnxruntime_ep_nv_tensorrt_rtx")
+    except ModuleNotFoundError:
+        raise EngineError(
+            f"device {device}: TensorRT-RTX's plugin for ONNX Runtime is not installed: "
+            "pip install onnxruntime-ep-nv-tensorrt-rtx"
+        ) from None
+    with _registering:
+        if any(each.ep_name == _TENSORRT_RTX for each in onnxruntime.get_ep_devices()):
+            return
+        try:
+            onnxruntime.register_execution_provider_library(_TENSORRT_RTX, plugin.get_library_path())
+        except Exception as error:  # ONNX Runtime's exceptions have no common base
+            raise EngineError(
+                f"device {device}: {_TENSORRT_RTX} cannot be loaded ({one_line(error)})"
+            ) from None
+
+
+def _session_options(
+    threads: int | None, entries: Mapping[str, str] | None = None
+) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
     # What it has to say comes as an exception, in one line of ours.
     options.log_severity_level = 4
+    for key, value in (entries or {}).items():
+        options.add_session_config_entry(key, value)
     return options
 
 
 def _begin(
     path: Path, graph: Path, options: onnxruntime.SessionOptions, providers: Sequence[Any] | None
 ) -> onnxruntime.InferenceSession:
-    """A session of ``graph``, which stands for ``path``."""
+    """A session of ``graph``, which is that of ``path`` or stands for it."""
     try:
         # Without its fallback, which would go on on the CPU where a GPU fails.
         return onnxruntime.InferenceSession(graph, options, providers=providers, enable_fallback=0)
-    except Exception as error:  # ONNX Runtime's exceptions have no common base
+    except Exception as error:  # as above
         raise EngineError(f"{path}: ONNX Runtime cannot load it ({one_line(error)})") from None
+
+
+def _tensor(value: Any) -> Tensor:
+    kind = re.sub(r"tensor\((\w+)\)", r"\1", value.type)
+    return Tensor(value.name, _NUMPY_NAMES.get(kind, kind), tuple(value.shape))

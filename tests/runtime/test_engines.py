@@ -1,4 +1,4 @@
-"""The engine: the device and threads that were asked for, and nothing from outside the graph's folder."""
+"""ONNX Runtime and what all engines share: devices and threads as asked for, nothing from elsewhere."""
 
 import dataclasses
 import math
@@ -14,22 +14,24 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from mtab.engine import OnnxRuntimeEngine
+from mtab.engines import ENGINES, run_in_sequence
+from mtab.engines.onnxruntime import PROVIDERS, OnnxRuntimeEngine, operators_on, require_no_compute
 from mtab.errors import EngineError
 from mtab.graphs import FUSED
 
 WEIGHT = np.arange(256, dtype=np.float32)
 
 
-def external_graph(path: Path, location: str) -> Path:
+def external_graph(path: Path, location: str, x: str = "x", y: str = "y") -> Path:
     """y = x + w, with w in the file ``location``."""
     weight = TensorProto(
         name="w", data_type=TensorProto.FLOAT, dims=WEIGHT.shape, data_location=TensorProto.EXTERNAL
     )
     for key, value in (("location", location), ("offset", "0"), ("length", str(WEIGHT.nbytes))):
         weight.external_data.add(key=key, value=value)
-    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, WEIGHT.shape) for name in "xy")
-    graph = helper.make_graph([helper.make_node("Add", ["x", "w"], ["y"])], "add", [x], [y], [weight])
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, WEIGHT.shape) for name in (x, y)]
+    node = helper.make_node("Add", [x, "w"], [y])
+    graph = helper.make_graph([node], "add", ends[:1], ends[1:], [weight])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     path.write_bytes(model.SerializeToString())
     return path
@@ -63,13 +65,20 @@ def test_it_computes_the_graph(graph: Path) -> None:
     assert all(answer.dtype == np.float32 for answer in answers.values())
 
 
-def test_what_fails_inside_is_one_line(graph: Path) -> None:
+def test_an_input_of_another_type(graph: Path) -> None:
     engine = OnnxRuntimeEngine(graph, threads=1)
     with pytest.raises(EngineError) as caught:
         engine.run({"input_ids": np.zeros((2, 3), np.float64), "text_lengths": np.array([3, 1])})
+    assert str(caught.value) == f"{graph}: input_ids is float64, expected int64"
+
+
+def test_what_fails_inside_is_one_line(graph: Path) -> None:
+    engine = OnnxRuntimeEngine(graph, threads=1)
+    with pytest.raises(EngineError) as caught:
+        engine.run({"input_ids": np.zeros((2, 3), np.int64), "text_lengths": np.array([[3], [1]])})
     message = str(caught.value)
     assert message.startswith(
-        f"{graph}: ONNX Runtime fails on cpu with input_ids [2, 3], text_lengths [2] ([ONNXRuntimeError]"
+        f"{graph}: ONNX Runtime fails on cpu with input_ids [2, 3], text_lengths [2, 1] ([ONNXRuntimeError]"
     )
     assert "\n" not in message
 
@@ -78,10 +87,10 @@ def test_what_the_graph_must_take_and_answer(graph: Path) -> None:
     engine = OnnxRuntimeEngine(graph, threads=1)
     spec = FUSED.of(("text",), {"classes": 2, "embedding": 1})
     engine.require(spec)
-    outputs = "logits tensor(float) ['batch', {0}], probabilities tensor(float) ['batch', {0}]"
+    outputs = "logits float32 [batch, {0}], probabilities float32 [batch, {0}]"
     for wrong, message in (
         (FUSED.of(("text",), {"classes": 3, "embedding": 1}), f"expected {outputs.format(3)}"),
-        (FUSED.of(("audio",), {"classes": 2, "embedding": 1}), "takes input_ids tensor(int64)"),
+        (FUSED.of(("audio",), {"classes": 2, "embedding": 1}), "takes input_ids int64 [batch, tokens], text_lengths int64 [batch], expected "),
         (dataclasses.replace(spec, outputs=spec.outputs[::-1]), f"answers {outputs.format(2)}"),
         (dataclasses.replace(spec, outputs=spec.outputs[:2]), "answers logits"),
     ):
@@ -118,7 +127,8 @@ def test_from_many_threads_at_once(tone_bundle: Path) -> None:
     ["tpu", "", "CPU", "cpu:0", "cuda:", "cuda:-1", "cuda:x", "cuda:1:2", " cpu", "cuda:1\n", "cuda:\u0663"],
 )
 def test_a_device_that_there_is_not(graph: Path, device: str) -> None:
-    assert refusal(graph, device) == f"device {device!r}, expected cpu, cuda or cuda:N"
+    expected = "expected cpu, cuda or cuda:N with engine onnxruntime"
+    assert refusal(graph, device) == f"device {device!r}, {expected}"
 
 
 @pytest.mark.skipif(
@@ -147,6 +157,49 @@ def test_it_goes_on_on_no_other_device(
     assert capfd.readouterr().out == ""
 
 
+def test_a_plugin_that_is_not_installed(graph: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime_ep_nv_tensorrt_rtx", None)
+    assert refusal(graph, "cuda", name="onnxruntime-tensorrt-rtx") == (
+        "device cuda: TensorRT-RTX's plugin for ONNX Runtime is not installed: "
+        "pip install onnxruntime-ep-nv-tensorrt-rtx"
+    )
+
+
+@pytest.mark.parametrize("name", [name for name in PROVIDERS if "tensorrt" in name])
+def test_a_provider_for_gpus_alone(graph: Path, name: str) -> None:
+    assert name in ENGINES
+    assert refusal(graph, "cpu", name=name) == f"device 'cpu', expected cuda or cuda:N with engine {name}"
+
+
+def test_what_a_provider_leaves_to_the_cpu_is_counted(tone_bundle: Path) -> None:
+    """Of a session that leaves all to it: there matrix products are, and would be a fall-back."""
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    path = tone_bundle / "model.onnx"
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    left = operators_on(session, "CPUExecutionProvider")
+    assert left["MatMul"] > 5
+    assert operators_on(session, "CUDAExecutionProvider") == {}
+    with pytest.raises(EngineError) as caught:
+        require_no_compute(left, path, "CUDAExecutionProvider", "cuda")
+    message = str(caught.value)
+    assert message.startswith(f"{path}: CUDAExecutionProvider leaves ")
+    assert f"{left['MatMul']} MatMul" in message
+    require_no_compute({"Shape": 7, "Gather": 3, "Concat": 2}, path, "CUDAExecutionProvider", "cuda")
+
+
+def test_parts_in_sequence(tmp_path: Path) -> None:
+    """Each takes what the one before answered: y = x + w, then z = y + w."""
+    (tmp_path / "w.data").write_bytes(WEIGHT.tobytes())
+    engines = [
+        OnnxRuntimeEngine(external_graph(tmp_path / f"{y}.onnx", "w.data", x, y), threads=1)
+        for x, y in ("xy", "yz")
+    ]
+    values = run_in_sequence(engines, {"x": np.ones_like(WEIGHT)})
+    assert list(values) == ["x", "y", "z"]
+    np.testing.assert_array_equal(values["z"], 2 * WEIGHT + 1)
+
+
 @pytest.mark.gpu
 def test_on_a_gpu_answers_are_those_of_the_cpu(tone_bundle: Path) -> None:
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
@@ -173,7 +226,7 @@ def test_threads_that_are_none(graph: Path, threads: int) -> None:
 def test_it_works_with_as_many_threads_as_it_is_told(graph: Path, threads: int) -> None:
     """The thread that calls is one of them."""
     code = (
-        "import os, sys; from pathlib import Path; from mtab.engine import OnnxRuntimeEngine\n"
+        "import os, sys; from pathlib import Path; from mtab.engines.onnxruntime import OnnxRuntimeEngine\n"
         "before = len(os.listdir('/proc/self/task'))\n"
         "engine = OnnxRuntimeEngine(Path(sys.argv[1]), threads=int(sys.argv[2]))\n"
         "print(len(os.listdir('/proc/self/task')) - before)\n"

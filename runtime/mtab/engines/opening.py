@@ -1,0 +1,115 @@
+"""`open_engine`: the whole model of a bundle on one engine, or why that cannot be."""
+
+import platform
+from types import ModuleType
+from typing import Literal
+
+from mtab.bundle import Bundle, GraphEntry, Precision
+from mtab.engines import ENGINES
+from mtab.engines.base import Engine, parse_device
+from mtab.errors import BundleError, EngineError
+from mtab.graphs import FUSED
+from mtab.machine import instruction_sets, saturates_int8
+
+AUTO: tuple[Precision, ...] = ("fp32", "fp16", "int8", "int8-static", "bf16")
+"""What the precision ``auto`` takes, the first that there is; ONNX Runtime computes no bf16 on a CPU."""
+
+
+def open_engine(
+    bundle: Bundle,
+    engine: str,
+    device: str,
+    precision: Precision | Literal["auto"] = "auto",
+    threads: int | None = None,
+) -> tuple[GraphEntry, Engine]:
+    """The whole model on an engine of `ENGINES`, and the graph that it computes.
+
+    ``device``, ``precision`` and ``threads`` are as in `mtab.load`, and the device is one by name. OpenVINO
+    computes the float32 graph in whichever precision.
+
+    Raises `BundleError` if the bundle lacks what is needed, `EngineError` if it cannot be had here.
+    """
+    if engine not in ENGINES:
+        raise EngineError(f"engine {engine!r}, expected auto, {', '.join(ENGINES)}")
+    if engine.startswith("onnxruntime"):
+        graph = _fused(bundle, precision)
+        opened = _onnxruntime_engine(bundle, graph, engine, device, threads)
+    elif engine == "openvino":
+        from mtab.engines.openvino import OpenVinoEngine
+
+        graph = _fused(bundle, "fp32")
+        computed = "fp32" if precision == "auto" else precision
+        opened = OpenVinoEngine(bundle.path(graph.file), device, threads, computed)
+    else:
+        graph, opened = _tensorrt_engine(bundle, engine, device, precision)
+    opened.require(FUSED.of(bundle.config.modalities, bundle.config.sizes))
+    return graph, opened
+
+
+def onnxruntime_module() -> ModuleType:
+    """`mtab.engines.onnxruntime`. Raises `EngineError`, with what to install, if ONNX Runtime is not here."""
+    try:
+        import mtab.engines.onnxruntime as module
+    except ModuleNotFoundError as error:
+        if error.name != "onnxruntime":
+            raise
+        raise EngineError("mtab needs onnxruntime, which is not installed: pip install 'mtab[cpu]'") from None
+    return module
+
+
+def _onnxruntime_engine(
+    bundle: Bundle, graph: GraphEntry, engine: str, device: str, threads: int | None
+) -> Engine:
+    path = bundle.path(graph.file)
+    if graph.reduce_range is False and device == "cpu":
+        if saturates_int8(platform.machine(), instruction_sets()):
+            raise EngineError(
+                f"{path}: sums of its int8 products saturate on a processor without VNNI, expected a graph "
+                "exported with --reduce-range"
+            )
+    # What was not verified may be anything, and another thing the next time.
+    content = f"{bundle.content} {graph.file}" if bundle.verified else None
+    return onnxruntime_module().OnnxRuntimeEngine(path, device, threads, graph.precision, engine, content)
+
+
+def _tensorrt_engine(
+    bundle: Bundle, name: str, device: str, precision: Precision | Literal["auto"]
+) -> tuple[GraphEntry, Engine]:
+    from mtab.engines.cuda import Gpu
+    from mtab.engines.tensorrt import FLAVORS, TensorRTEngine, tensorrt_module
+
+    _, index = parse_device(device, ("cuda",), name)
+    of_flavor = [entry for entry in bundle.manifest.engines if entry.flavor == FLAVORS[name]]
+    graphs = _graphs(bundle, precision)
+    built = [(graph, entry) for graph in graphs for entry in of_flavor if entry.graph == graph.file]
+    if not built:
+        found = ", ".join(entry.file for entry in bundle.manifest.engines) or "none"
+        expected = f"one of {name} from {_described(precision)}"
+        raise BundleError(f"{bundle.folder}: engines are {found}, expected {expected}, built by mtab-export")
+    module, _ = tensorrt_module(FLAVORS[name])
+    capability = Gpu(index).compute_capability
+    for graph, entry in built:
+        if (entry.version, entry.compute_capability) == (module.__version__, capability):
+            weights = bundle.path(graph.file)
+            return graph, TensorRTEngine(bundle.path(entry.file), device, graph.precision, name, weights)
+    found = ", ".join(f"{e.version} for compute capability {e.compute_capability}" for _, e in built)
+    expected = f"{module.__version__} for {capability}, which are here; mtab-export builds it"
+    raise EngineError(f"{bundle.folder}: engines are of {name} {found}, expected {expected}")
+
+
+def _fused(bundle: Bundle, precision: Precision | Literal["auto"]) -> GraphEntry:
+    """The whole model's graph in a precision."""
+    if graphs := _graphs(bundle, precision):
+        return graphs[0]
+    found = ", ".join(f"{graph.part} {graph.precision}" for graph in bundle.manifest.graphs) or "none"
+    raise BundleError(f"{bundle.folder}: graphs are {found}, expected {_described(precision)}")
+
+
+def _graphs(bundle: Bundle, precision: Precision | Literal["auto"]) -> list[GraphEntry]:
+    """The whole model's graphs in a precision, or in all of `AUTO`."""
+    wanted = AUTO if precision == "auto" else (precision,)
+    return [graph for each in wanted if (graph := bundle.manifest.graph(FUSED.name, each))]
+
+
+def _described(precision: str) -> str:
+    return FUSED.name if precision == "auto" else f"{FUSED.name} {precision}"

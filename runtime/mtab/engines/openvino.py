@@ -1,0 +1,156 @@
+"""OpenVINO: a bundle's float32 graph in float32, bfloat16, float16 or with int8 weights."""
+
+import platform
+import queue
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mtab.bundle import Precision
+from mtab.engines.base import Engine, Tensor, check_threads, one_line, parse_device
+from mtab.errors import EngineError
+from mtab.machine import instruction_sets, saturates_int8
+
+# OpenVINO's names for the arithmetic, and for the capability that a device needs for it. Without a hint it
+# computes in bfloat16 wherever it can; a hint that a device cannot follow it drops without a word.
+_HINTS = {"fp32": ("f32", "FP32"), "bf16": ("bf16", "BF16"), "fp16": ("f16", "FP16")}
+_GROUP = 768
+"""Neighbours in a row of activations that share a scale in int8: a divisor of every width of `base`."""
+
+
+class OpenVinoEngine(Engine):
+    """One ONNX graph in OpenVINO, in the precision that was asked for and in no other."""
+
+    title = "OpenVINO"
+
+    def __init__(
+        self, path: Path, device: str = "cpu", threads: int | None = None, precision: Precision = "fp32"
+    ) -> None:
+        """``path`` is a float32 graph, computed in ``precision``: fp32, bf16, fp16 or int8.
+
+        ``device`` is ``cpu``, or ``gpu`` or ``gpu:N`` for Intel's; ``threads`` are those of the CPU (None: one
+        a core). In int8 weights become int8 as the graph is read, a scale for each output, and activations
+        as they come; the rest is computed in bf16 where the device has it.
+
+        Raises `EngineError` if OpenVINO is not installed, has no such device here, the device has no
+        arithmetic of that precision, or the graph cannot be read or takes its weights from outside its folder.
+        """
+        kind, index = parse_device(device, ("cpu", "gpu"), "openvino")
+        check_threads(threads)
+        openvino = _openvino()
+        core = openvino.Core()
+        # A single GPU has no number in the list.
+        target = kind.upper() + (f".{index}" if index else "")
+        found = core.available_devices
+        if target not in found and f"{target}.0" not in found:
+            raise EngineError(f"device {device}: OpenVINO finds {', '.join(found)}, expected {target}")
+        hint = _hint(device, precision, core.get_property(target, "OPTIMIZATION_CAPABILITIES"))
+        settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": hint}
+        if threads is not None and kind == "cpu":
+            settings["INFERENCE_NUM_THREADS"] = threads
+        if precision == "int8":
+            settings["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = _GROUP
+        try:
+            model = read_graph(path)
+            if precision == "int8":
+                compress_weights(model)
+            compiled = core.compile_model(model, target, settings)
+            used = compiled.get_property("INFERENCE_PRECISION_HINT")
+            # More at a time would wait for the same cores, each with its own memory.
+            requests = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+            self._requests = queue.SimpleQueue[Any]()
+            for _ in range(requests):
+                self._requests.put(compiled.create_infer_request())
+        except Exception as error:  # whatever OpenVINO raises for a graph that it cannot take
+            raise EngineError(f"{path}: OpenVINO cannot load it ({one_line(error)})") from None
+        if used.to_string() != hint:
+            raise EngineError(f"device {device}: OpenVINO computes in {used.to_string()}, expected {hint}")
+        super().__init__(
+            "openvino",
+            path,
+            device,
+            precision,
+            map(_tensor, compiled.inputs),
+            map(_tensor, compiled.outputs),
+        )
+
+    def _compute(self, feed: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
+        request = self._requests.get()
+        try:
+            answers = request.infer(dict(feed))
+            return [answers[i] for i in range(len(self.outputs))]
+        finally:
+            self._requests.put(request)
+
+
+def read_graph(path: Path) -> Any:
+    """An ONNX file as OpenVINO's model, its weights mapped into memory.
+
+    Read as ONNX and as nothing else: asked for any format, OpenVINO tries them all, TensorFlow's aloud.
+    """
+    from openvino.frontend import FrontEndManager
+
+    reader = FrontEndManager().load_by_framework("onnx")
+    return reader.convert(reader.load(str(path)))
+
+
+def compress_weights(model: Any) -> int:
+    """Turn the float32 matrices of a model's products into int8, and return their number.
+
+    The largest weight of each output becomes ±127. This is the form in which OpenVINO multiplies whole
+    numbers where it is told to quantise activations, and else restores the weights as it goes.
+    """
+    from openvino import Type, opset13
+
+    number = 0
+    for node in model.get_ops():
+        if node.get_type_name() != "MatMul":
+            continue
+        constant = node.input_value(1).get_node()
+        if constant.get_type_name() != "Constant" or len(constant.shape) != 2:
+            continue
+        if constant.get_element_type() != Type.f32:
+            continue
+        weights = constant.data
+        axis = 1 if node.get_attributes()["transpose_b"] else 0
+        scales = np.abs(weights).max(axis=axis, keepdims=True) / np.float32(127)
+        scales[scales == 0] = 1
+        whole = np.rint(weights / scales).astype(np.int8)
+        restored = opset13.multiply(opset13.convert(opset13.constant(whole), "f32"), opset13.constant(scales))
+        node.input(1).replace_source_output(restored.output(0))
+        number += 1
+    return number
+
+
+def _openvino() -> Any:
+    try:
+        import openvino
+    except ModuleNotFoundError:
+        raise EngineError("engine openvino: not installed: pip install 'mtab[openvino]'") from None
+    except ImportError as error:
+        raise EngineError(f"engine openvino: cannot be loaded ({one_line(error)})") from None
+    return openvino
+
+
+def _hint(device: str, precision: Precision, capabilities: Sequence[str]) -> str:
+    """What arithmetic to ask a device for; `EngineError` if it has none of that precision."""
+    if precision == "int8":
+        # It says INT8 of every x86, and multiplies in float32 on those without.
+        if device == "cpu" and saturates_int8(platform.machine(), instruction_sets()):
+            raise EngineError("engine openvino: int8 needs a processor with VNNI, expected fp32 here")
+        precision = "bf16" if "BF16" in capabilities else "fp32"
+    if precision not in _HINTS:
+        raise EngineError(f"engine openvino: precision {precision}, expected {', '.join(_HINTS)} or int8")
+    hint, needed = _HINTS[precision]
+    if needed not in capabilities:
+        found = ", ".join(capabilities)
+        raise EngineError(f"engine openvino: {device} here has {found}, expected {needed} for {precision}")
+    return hint
+
+
+def _tensor(port: Any) -> Tensor:
+    shape = port.get_partial_shape()
+    axes = tuple(axis.get_length() if axis.is_static else None for axis in shape)
+    return Tensor(port.get_any_name(), np.dtype(port.get_element_type().to_dtype()).name, axes)

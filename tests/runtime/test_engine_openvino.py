@@ -1,0 +1,267 @@
+"""OpenVINO against ONNX Runtime, and the precisions that a processor has or has not."""
+
+import platform
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper
+
+from mtab.engines.onnxruntime import OnnxRuntimeEngine
+from mtab.engines.openvino import OpenVinoEngine, compress_weights, read_graph
+from mtab.errors import EngineError
+from mtab.graphs import BUDGETS, FUSED
+from mtab.machine import instruction_sets, saturates_int8
+
+openvino = pytest.importorskip("openvino", reason="needs the extra openvino")
+
+HAS_BF16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+HAS_VNNI = not saturates_int8(platform.machine(), instruction_sets())
+
+
+def batch(samples: int, tokens: int = 6, rows: int = 2) -> dict[str, np.ndarray]:
+    """Noise of full and of half length."""
+    random = np.random.default_rng(samples)
+    return {
+        "input_values": random.normal(size=(rows, samples)).astype(np.float32),
+        "audio_lengths": np.array([samples // (1 + i % 2) for i in range(rows)]),
+        "input_ids": random.integers(5, 200, (rows, tokens)),
+        "text_lengths": np.array([max(1, tokens // (1 + i % 2)) for i in range(rows)]),
+    }
+
+
+BATCHES = [batch(samples, tokens, rows) for samples, tokens, rows in ((400, 1, 1), (8000, 6, 2), (20_000, 9, 3))]
+
+
+@pytest.fixture(scope="module")
+def graph(tone_bundle: Path) -> Path:
+    return tone_bundle / "model.onnx"
+
+
+@pytest.fixture(scope="module")
+def expected(graph: Path) -> list[dict[str, np.ndarray]]:
+    engine = OnnxRuntimeEngine(graph, threads=1)
+    return [engine.run(each) for each in BATCHES]
+
+
+def refusal(*arguments: object, **options: object) -> str:
+    with pytest.raises(EngineError) as caught:
+        OpenVinoEngine(*arguments, **options)  # pyright: ignore[reportArgumentType]
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_it_answers_as_onnx_runtime_does(graph: Path, expected: list[dict[str, np.ndarray]]) -> None:
+    engine = OpenVinoEngine(graph, threads=1)
+    assert (engine.name, engine.device, engine.precision) == ("openvino", "cpu", "fp32")
+    assert engine.outputs == ("logits", "probabilities", "embeddings")
+    for each, right in zip(BATCHES, expected, strict=True):
+        found = engine.run(each | {"unasked": np.zeros(1)})
+        assert list(found) == list(right)
+        for tensor in FUSED.outputs:
+            assert found[tensor.name].dtype == np.float32
+            assert tensor.tolerance is not None
+            assert tensor.tolerance.used(found[tensor.name], right[tensor.name]).max() <= 1
+
+
+def test_float32_is_float32_also_where_bf16_is_faster(graph: Path) -> None:
+    """bf16, OpenVINO's own choice where there is any, would be off by some 1e-3."""
+    engine = OpenVinoEngine(graph, threads=1)
+    reference = OnnxRuntimeEngine(graph, threads=1).run(BATCHES[2])
+    np.testing.assert_allclose(engine.run(BATCHES[2])["logits"], reference["logits"], rtol=1e-4, atol=1e-5)
+
+
+def test_the_signature(graph: Path, tone_bundle: Path) -> None:
+    from mtab.bundle import open_bundle
+
+    config = open_bundle(tone_bundle).config
+    engine = OpenVinoEngine(graph, threads=1)
+    engine.require(FUSED.of(config.modalities, config.sizes))
+    with pytest.raises(EngineError, match=r"answers logits float32 \[\?, 2\], .* expected logits float32"):
+        engine.require(FUSED.of(config.modalities, config.sizes | {"classes": 3}))
+    with pytest.raises(EngineError, match=r"takes input_values float32 \[\?, \?\]"):
+        engine.require(FUSED.of(("audio",), config.sizes))
+
+
+def test_from_many_threads_at_once(graph: Path) -> None:
+    engine = OpenVinoEngine(graph, threads=1)
+    batches = [batch(samples) for samples in range(1000, 5000, 250)]
+    alone = [engine.run(each)["logits"] for each in batches]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(engine.run, batches * 3))
+    for right, found in zip(alone * 3, together, strict=True):
+        np.testing.assert_array_equal(found["logits"], right)
+
+
+def test_answers_outlive_the_next_call(graph: Path) -> None:
+    engine = OpenVinoEngine(graph, threads=1)
+    first = engine.run(BATCHES[1])
+    kept = {name: array.copy() for name, array in first.items()}
+    engine.run(BATCHES[2])
+    for name, array in first.items():
+        np.testing.assert_array_equal(array, kept[name])
+
+
+def test_what_fails_inside_is_one_line(graph: Path) -> None:
+    engine = OpenVinoEngine(graph, threads=1)
+    with pytest.raises(EngineError) as caught:
+        engine.run(BATCHES[1] | {"input_ids": np.zeros((2, 3, 4), np.int64)})
+    start = f"{graph}: OpenVINO fails on cpu with input_values [2, 8000], audio_lengths [2], input_ids [2, 3, 4]"
+    assert str(caught.value).startswith(start)
+    assert "\n" not in str(caught.value)
+
+
+# Precisions
+
+
+def test_bf16_is_used_or_refused(graph: Path, expected: list[dict[str, np.ndarray]]) -> None:
+    """Where the processor lacks it OpenVINO computes in float32 and says nothing: mtab does."""
+    if not HAS_BF16:
+        message = refusal(graph, precision="bf16")
+        assert message.startswith("engine openvino: cpu here has FP32")
+        assert message.endswith("expected BF16 for bf16")
+        return
+    engine = OpenVinoEngine(graph, threads=1, precision="bf16")
+    assert engine.precision == "bf16"
+    off = [
+        float(np.abs(engine.run(each)["probabilities"] - right["probabilities"]).max())
+        for each, right in zip(BATCHES, expected, strict=True)
+    ]
+    assert 0 < max(off) <= BUDGETS["bf16"].max_difference
+
+
+def test_int8_is_used_or_refused(graph: Path, expected: list[dict[str, np.ndarray]]) -> None:
+    if not HAS_VNNI:
+        message = refusal(graph, precision="int8")
+        assert message == "engine openvino: int8 needs a processor with VNNI, expected fp32 here"
+        return
+    engine = OpenVinoEngine(graph, threads=1, precision="int8")
+    for each, right in zip(BATCHES, expected, strict=True):
+        off = np.abs(engine.run(each)["probabilities"] - right["probabilities"]).max()
+        assert 0 < off <= BUDGETS["int8"].max_difference
+
+
+def test_weights_in_int8(tmp_path: Path) -> None:
+    """Of y = x @ w for each column of w: the largest weight exactly, all within half a step."""
+    random = np.random.default_rng(0)
+    w = random.normal(size=(32, 8)).astype(np.float32) * np.logspace(-3, 2, 8, dtype=np.float32)
+    w[:, 5] = 0
+    path = tmp_path / "product.onnx"
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["rows", size])
+        for name, size in (("x", 32), ("y", 8))
+    ]
+    weight = helper.make_tensor("w", TensorProto.FLOAT, w.shape, w.tobytes(), raw=True)
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    graph = helper.make_graph([node], "product", ends[:1], ends[1:], [weight])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    path.write_bytes(model.SerializeToString())
+
+    read = read_graph(path)
+    assert compress_weights(read) == 1
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0}
+    compiled = openvino.compile_model(read, "CPU", settings)
+    found = compiled.create_infer_request().infer({"x": np.eye(32, dtype=np.float32)})[0]
+    step = np.abs(w).max(axis=0) / 127
+    assert (np.abs(found - w) <= step * 0.501).all()
+    rows = np.abs(w).argmax(axis=0)
+    np.testing.assert_allclose(found[rows, range(8)], w[rows, range(8)], rtol=1e-6)
+    assert np.unique(np.rint(found[:, 0] / step[0])).size > 16
+
+
+def test_the_whole_model_with_int8_weights(graph: Path, expected: list[dict[str, np.ndarray]]) -> None:
+    model = read_graph(graph)
+    assert compress_weights(model) > 10
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0}
+    request = openvino.compile_model(model, "CPU", settings).create_infer_request()
+    for each, right in zip(BATCHES, expected, strict=True):
+        off = np.abs(request.infer(each)["probabilities"] - right["probabilities"]).max()
+        assert 0 < off <= BUDGETS["int8"].max_difference
+
+
+@pytest.mark.parametrize("precision", ["int8-static", "fp8"])
+def test_a_precision_that_it_has_not(graph: Path, precision: str) -> None:
+    expected = "expected fp32, bf16, fp16 or int8"
+    assert refusal(graph, precision=precision) == f"engine openvino: precision {precision}, {expected}"
+
+
+# Devices, threads and files
+
+
+@pytest.mark.parametrize("device", ["tpu", "cuda", "cpu:0", "gpu:", "GPU"])
+def test_a_device_that_there_is_not(graph: Path, device: str) -> None:
+    expected = "expected cpu, gpu or gpu:N with engine openvino"
+    assert refusal(graph, device) == f"device {device!r}, {expected}"
+
+
+def test_a_device_that_is_not_here(graph: Path) -> None:
+    message = refusal(graph, "gpu:7")
+    assert message.startswith("device gpu:7: OpenVINO finds CPU")
+    assert message.endswith(", expected GPU.7")
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_it_works_with_as_many_threads_as_it_is_told(graph: Path, threads: int) -> None:
+    """Of a call that takes long enough no more processor time is used than there are threads for."""
+    code = (
+        "import sys, time, numpy as np; from pathlib import Path\n"
+        "from mtab.engines.openvino import OpenVinoEngine\n"
+        "engine = OpenVinoEngine(Path(sys.argv[1]), threads=int(sys.argv[2]))\n"
+        "samples = 160_000\n"
+        "inputs = {'input_values': np.zeros((2, samples), np.float32), 'audio_lengths': np.full(2, samples),\n"
+        "          'input_ids': np.full((2, 3), 7), 'text_lengths': np.full(2, 3)}\n"
+        "engine.run(inputs)\n"
+        "wall, busy = time.perf_counter(), time.process_time()\n"
+        "for _ in range(5): engine.run(inputs)\n"
+        "print((time.process_time() - busy) / (time.perf_counter() - wall))\n"
+    )
+    command = [sys.executable, "-c", code, str(graph), str(threads)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert float(done.stdout) <= threads + 0.1
+
+
+@pytest.mark.parametrize("threads", [0, -1])
+def test_threads_that_are_none(graph: Path, threads: int) -> None:
+    assert refusal(graph, threads=threads) == f"{threads} threads, expected 1 or more"
+
+
+def test_without_openvino_the_extra_is_named(graph: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    assert refusal(graph) == "engine openvino: not installed: pip install 'mtab[openvino]'"
+
+
+@pytest.mark.parametrize("content", [b"no graph", b"\x0a\xff", None])
+def test_what_is_no_graph(tmp_path: Path, content: bytes | None, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "model.onnx"
+    if content is not None:
+        path.write_bytes(content)
+    assert refusal(path).startswith(f"{path}: OpenVINO cannot load it (")
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("way", ["above", "absolute", "link", "linked folder", "in and out"])
+def test_weights_outside_the_folder_are_refused(tmp_path: Path, way: str) -> None:
+    """No graph reads what its folder does not hold: OpenVINO sees to it, and is held to it here."""
+    secret, bundle = tmp_path / "secret", tmp_path / "bundle"
+    bundle.mkdir()
+    secret.write_bytes(np.arange(256, dtype=np.float32).tobytes())
+    (bundle / "link").symlink_to(secret)
+    (bundle / "folder").symlink_to(tmp_path)
+    location = {
+        "above": "../secret",
+        "absolute": str(secret),
+        "link": "link",
+        "linked folder": "folder/secret",
+        "in and out": "../bundle/../secret",
+    }[way]
+    weight = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[256], data_location=TensorProto.EXTERNAL)
+    weight.external_data.add(key="location", value=location)
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [256]) for name in "xy"]
+    node = helper.make_node("Add", ["x", "w"], ["y"])
+    graph = helper.make_graph([node], "add", ends[:1], ends[1:], [weight])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    (bundle / "model.onnx").write_bytes(model.SerializeToString())
+    assert refusal(bundle / "model.onnx").startswith(f"{bundle / 'model.onnx'}: OpenVINO cannot load it (")
