@@ -90,6 +90,7 @@ def quantize(source: Path, target: Path, reduce_range: bool, fp32_nodes: Sequenc
         if bias:
             product = add("Add", product, *bias)
         ir.convenience.replace_nodes_and_values(graph, node, [node], add.nodes, node.outputs, [product])
+    model.metadata_props["precision"] = "int8"
     _save(model, target)
 
 
@@ -140,6 +141,7 @@ def quantize_static(
         graph.insert_before(node, add.nodes)
         node.replace_input_with(0, dequantized[activation])
         node.replace_input_with(1, dequantized[key])
+    model.metadata_props["precision"] = "int8-static"
     _save(model, target)
 
 

@@ -19,7 +19,8 @@ from tqdm import tqdm
 from mtab.bundle import EngineEntry
 from mtab.doctor import find_cuda
 from mtab.engines.base import one_line
-from mtab.engines.tensorrt import Flavor, tensorrt_module
+from mtab.engines.tensorrt import Flavor as Flavor
+from mtab.engines.tensorrt import tensorrt_module
 from mtab.errors import EngineError
 from mtab.files import atomic_file, sha256
 from mtab_export.shapes import LEVELS, Profile, format_shapes

@@ -33,23 +33,18 @@ __all__ = [
 ]
 
 
-_MODULES = {
-    "AsyncModel": "aio",
-    "Failure": "model",
-    "Input": "model",
-    "Limits": "limits",
-    "Model": "model",
-    "MtabError": "errors",
-    "QueueFullError": "aio",
-    "Result": "model",
-    "load": "loading",
-}
-
-
 def __getattr__(name: str) -> Any:
     # Imported on first use, so that `mtab --help` and the readers of corpora do not pay for an engine.
-    import importlib
-
-    if name in _MODULES:
-        return getattr(importlib.import_module(f"mtab.{_MODULES[name]}"), name)
-    raise AttributeError(f"module 'mtab' has no attribute {name!r}")
+    if name in ("AsyncModel", "QueueFullError"):
+        from mtab import aio as module
+    elif name in ("Failure", "Input", "Model", "Result"):
+        from mtab import model as module
+    elif name == "Limits":
+        from mtab import limits as module
+    elif name == "MtabError":
+        from mtab import errors as module
+    elif name == "load":
+        from mtab import loading as module
+    else:
+        raise AttributeError(f"module 'mtab' has no attribute {name!r}")
+    return getattr(module, name)

@@ -23,10 +23,10 @@ def load(
     """Open a bundle for inference. What is asked for is used, or an error says why not.
 
     ``device`` is ``cpu``, ``cuda`` or ``cuda:N``, with OpenVINO ``gpu`` or ``gpu:N`` for Intel's; ``auto`` is
-    a GPU where the engine has one, else the CPU. ``engine`` is one of `mtab.engines.ENGINES`; ``auto`` is what
-    ``mtab tune`` found best for this bundle on this machine, where that is within the rest that was asked
-    for, else ONNX Runtime. ``precision`` ``auto`` is the most exact one that there is. ``threads`` of the CPU
-    work on an operator (None: one a core).
+    a GPU where ONNX Runtime has a provider for one, else the CPU. ``engine`` is of `mtab.engines.ENGINES`;
+    ``auto`` is what ``mtab tune`` found best for this bundle on this machine, where that is within the rest
+    that was asked for, else ONNX Runtime. ``precision`` ``auto`` is the most exact one that there is.
+    ``threads`` of the CPU work on an operator (None: one a core).
 
     The hashes of the bundle's files are checked unless not ``verify``, and again when a file was touched;
     nothing is ever written to it.

@@ -17,6 +17,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from mtab.bundle import EngineEntry
 from mtab.doctor import Cuda, Gpu, find_cuda
+from mtab.engines.tensorrt import Flavor, tensorrt_module
 from mtab.errors import EngineError
 from mtab.graphs import TAB_HEAD
 from mtab.preprocess import PreprocessorConfig
@@ -24,7 +25,6 @@ from mtab_export import tensorrt
 from mtab_export.onnx_graph import export_graph, graph_sizes
 from mtab_export.shapes import Profile, shape_profile
 from mtab_export.tensorrt import (
-    Flavor,
     build_engine,
     capabilities,
     engine_key,
@@ -277,13 +277,14 @@ def test_tensorrt_builds_for_its_own_gpu(
     product: Path, refusal: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Both flavors have one API.
-    monkeypatch.setitem(tensorrt.MODULES, "trt", "tensorrt_rtx")
-    version = tensorrt_version("rtx")
+    rtx = tensorrt_module("rtx")
+    monkeypatch.setattr(tensorrt, "tensorrt_module", lambda flavor: rtx)
+    version = tensorrt_version("trt")
     for cuda, capability, expected in ((ADA, "86", "89"), (Cuda(None), "89", "one to be there")):
         monkeypatch.setattr(tensorrt, "find_cuda", lambda cuda=cuda: cuda)
         assert refusal(product, capability, flavor="trt") == (
-            f"compute capability {capability}: tensorrt_rtx {version} builds for the GPU of this machine "
-            f"alone, expected {expected}"
+            f"compute capability {capability}: tensorrt {version} builds for the GPU of this machine alone, "
+            f"expected {expected}"
         )
     monkeypatch.setattr(tensorrt, "find_cuda", lambda: ADA)
     assert capabilities("trt") == ("89",)
@@ -311,7 +312,7 @@ def test_a_flavor_that_is_not_installed(
     message: str,
 ) -> None:
     monkeypatch.setitem(sys.modules, tensorrt.MODULES[flavor], module)
-    fresh = functools.cache(tensorrt.tensorrt_module.__wrapped__)
+    fresh = functools.cache(tensorrt_module.__wrapped__)
     monkeypatch.setattr(tensorrt, "tensorrt_module", fresh)
     assert refusal(product, flavor=flavor).startswith(message)
 
@@ -331,7 +332,7 @@ def test_an_interrupt_stops_the_builder_and_leaves_nothing(
     with pytest.raises(KeyboardInterrupt):
         build_engine(graph, tmp_path / "engine", "rtx", "89", profile)
     assert list(tmp_path.iterdir()) == []
-    _, log = tensorrt.tensorrt_module("rtx")
+    _, log = tensorrt_module("rtx")
     assert "Build canceled by user" in log.error
 
 

@@ -5,6 +5,7 @@ reason, so that what was left unchecked can be read off the summary.
 """
 
 import dataclasses
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -23,8 +24,11 @@ from mtab.data import Corpus
 from mtab.data.reading import read_utterances
 from mtab.doctor import find_cuda
 from mtab.engines import run_in_sequence
+from mtab.engines.base import Engine
 from mtab.engines.onnxruntime import OnnxRuntimeEngine
+from mtab.engines.tensorrt import FLAVORS, Flavor, TensorRTEngine
 from mtab.errors import EngineError
+from mtab.files import write_json
 from mtab.graphs import BUDGETS, FUSED, GraphSpec, split_of
 from mtab.parity import Answers, measure_parity
 from mtab.preprocess import Features, Preprocessor, PreprocessorConfig
@@ -33,8 +37,7 @@ from mtab_export.onnx_graph import export_graph, graph_sizes
 from mtab_export.precision import lower, rounded
 from mtab_export.shapes import LEVELS, Profile, shape_profile
 from mtab_export.tensorrt import (
-    Flavor,
-    TensorRTEngine,
+    PROVIDERS,
     build_engine,
     capabilities,
     make_ep_context,
@@ -127,6 +130,14 @@ def own_capability() -> str:
     return CUDA.gpus[0].compute_capability.replace(".", "")
 
 
+def engine_name(flavor: Flavor) -> str:
+    return next(name for name, each in FLAVORS.items() if each == flavor)
+
+
+def open_engine(path: Path, flavor: Flavor, weights: Path | None = None) -> Engine:
+    return TensorRTEngine(path, name=engine_name(flavor), weights=weights)
+
+
 def write_product(path: Path, weight: np.ndarray) -> Path:
     """A graph from x (batch, inner) to y = x · weight, all of float32."""
     x, y = (
@@ -139,14 +150,7 @@ def write_product(path: Path, weight: np.ndarray) -> Path:
     return path
 
 
-# The driver, PyTorch
-
-
-@needs_torch
-def test_the_driver_and_torch_name_the_same_gpu() -> None:
-    assert CUDA.problem is None
-    assert CUDA.gpus[0].name == torch.cuda.get_device_name(0)
-    assert own_capability() == "{}{}".format(*torch.cuda.get_device_capability(0))
+# PyTorch
 
 
 @needs_torch
@@ -194,7 +198,7 @@ def test_on_cuda_answers_are_those_of_the_cpu(tone: Fixture) -> None:
 
 @needs_cuda_provider
 def test_the_runtime_answers_on_cuda(tone: Fixture, tones: Corpus) -> None:
-    cpu, cuda = (mtab.load(tone.bundle, device=device) for device in ("cpu", "cuda"))
+    cpu, cuda = (mtab.load(tone.bundle, device, engine="onnxruntime") for device in ("cpu", "cuda"))
     for utterance in tones.utterances[:4]:
         expected, found = (model.predict(utterance.audio, utterance.text) for model in (cpu, cuda))
         assert found.label == expected.label
@@ -240,14 +244,13 @@ def test_an_export_is_judged_on_cuda(tone_run: Path, tmp_path: Path) -> None:
 # TensorRT engines
 
 
-@needs_torch
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16", "int8-static"])
 def test_an_engine_answers_as_onnx_runtime_does(
     tone: Fixture, tmp_path: Path, flavor: Flavor, precision: Precision
 ) -> None:
     graph = write_precision(tone, tmp_path, precision)
     build_engine(graph, tmp_path / "engine", flavor, own_capability(), tone.profile())
-    tone.require_parity(TensorRTEngine(tmp_path / "engine", flavor).run, precision)
+    tone.require_parity(open_engine(tmp_path / "engine", flavor).run, precision)
 
 
 def write_precision(tone: Fixture, folder: Path, precision: Precision) -> Path:
@@ -264,28 +267,26 @@ def write_precision(tone: Fixture, folder: Path, precision: Precision) -> Path:
     return source if precision == "fp32" else target
 
 
-@needs_torch
 def test_the_parts_in_sequence_answer_as_the_whole(tone: Fixture, tmp_path: Path, flavor: Flavor) -> None:
     engines = []
     for spec in split_of(tone.model.config.modalities):
         graph, target = tmp_path / f"{spec.name}.onnx", tmp_path / f"{spec.name}.engine"
         export_graph(tone.model, graph, spec=spec)
         build_engine(graph, target, flavor, own_capability(), tone.profile(spec))
-        engines.append(TensorRTEngine(target, flavor))
+        engines.append(open_engine(target, flavor))
     tone.require_parity(lambda batch: run_in_sequence(engines, batch), "fp32")
 
 
-@needs_torch
 def test_an_engine_takes_its_whole_profile_and_no_more(tone: Fixture, tmp_path: Path, flavor: Flavor) -> None:
     profile = tone.profile(max_shapes="input_values:4x32000,audio_lengths:4,input_ids:4x16,text_lengths:4")
     build_engine(tone.graph, tmp_path / "engine", flavor, own_capability(), profile)
-    engine, reference = TensorRTEngine(tmp_path / "engine", flavor), OnnxRuntimeEngine(tone.graph)
+    engine, reference = open_engine(tmp_path / "engine", flavor), OnnxRuntimeEngine(tone.graph)
     for level in LEVELS:
         batch = full_batch(profile[level])
         expected, found = reference.run(batch), engine.run(batch)
         np.testing.assert_allclose(found["probabilities"], expected["probabilities"], rtol=0, atol=1e-5)
     batch = full_batch(profile["max"] | {"input_values": (4, 32001)})
-    with pytest.raises(EngineError, match=r"does not take input_values \[4, 32001\]"):
+    with pytest.raises(EngineError, match=r"input_values is \[4, 32001\], expected \[1, 400\] to"):
         engine.run(batch)
 
 
@@ -302,7 +303,24 @@ def full_batch(shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
     }
 
 
-@needs_torch
+def test_a_bundle_with_an_engine_for_this_gpu_runs_on_it(
+    tone: Fixture, tones: Corpus, tone_run: Path, tmp_path: Path, flavor: Flavor
+) -> None:
+    from mtab_export.cli import main
+
+    bundle = shutil.copytree(tone.bundle, tmp_path / "bundle")
+    arguments = ["--checkpoint", str(tone_run), "--out", str(bundle), "--target", "tensorrt"]
+    done = CliRunner().invoke(main, [*arguments, "--flavor", flavor])
+    assert done.exit_code == 0, done.output
+    assert [entry.compute_capability for entry in open_bundle(bundle).manifest.engines] == [own_capability()]
+    on_cpu = mtab.load(bundle, device="cpu", engine="onnxruntime")
+    on_gpu = mtab.load(bundle, device="cuda", engine=engine_name(flavor))
+    for utterance in tones.utterances[:4]:
+        expected, found = (model.predict(utterance.audio, utterance.text) for model in (on_cpu, on_gpu))
+        assert found.label == expected.label
+        assert found.probabilities == pytest.approx(expected.probabilities, abs=1e-5)
+
+
 @pytest.mark.parametrize("option", ["refit", "strip"])
 def test_weights_can_be_replaced(tone: Fixture, tmp_path: Path, flavor: Flavor, option: str) -> None:
     """An engine of other weights, or of none, answers as this model does once it is refitted with its own."""
@@ -314,10 +332,9 @@ def test_weights_can_be_replaced(tone: Fixture, tmp_path: Path, flavor: Flavor, 
     if option == "strip":
         whole = build_engine(source, tmp_path / "whole", flavor, own_capability(), profile)
         assert built.size < whole.size
-    tone.require_parity(TensorRTEngine(tmp_path / "engine", flavor, weights=tone.graph).run, "fp32")
+    tone.require_parity(open_engine(tmp_path / "engine", flavor, tone.graph).run, "fp32")
 
 
-@needs_torch
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_the_papers_model_runs_at_the_ends_of_the_default_profile(
@@ -334,7 +351,7 @@ def test_the_papers_model_runs_at_the_ends_of_the_default_profile(
         lower(graph, tmp_path / "fp16.onnx", "fp16")
         graph = tmp_path / "fp16.onnx"
     build_engine(graph, tmp_path / "engine", flavor, own_capability(), profile)
-    engine = TensorRTEngine(tmp_path / "engine", flavor)
+    engine = open_engine(tmp_path / "engine", flavor)
     for level in LEVELS:
         probabilities = engine.run(full_batch(profile[level]))["probabilities"]
         np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-3)
@@ -346,12 +363,17 @@ def test_the_papers_model_runs_at_the_ends_of_the_default_profile(
 def test_a_provider_takes_the_whole_graph_and_answers_as_the_cpu(
     tone: Fixture, tmp_path: Path, provider: Flavor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """As a bundle has it: the options beside the graph. What is left to the CPU is arithmetic on shapes."""
     # The providers have no option for it; TensorRT's default would round to TF32.
     monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
-    options = provider_options(provider, ort_trt_options(tone.profile(), provider, cache=tmp_path))
-    options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-    session = onnxruntime.InferenceSession(tone.graph, options, enable_fallback=0)
-    tone.require_parity(answers_of(session), "fp32")
+    graph = tmp_path / "model.onnx"
+    for path in (tone.graph, tone.graph.with_name("model.onnx.data")):
+        shutil.copy(path, tmp_path)
+    write_json(
+        tmp_path / "model_ort_trt.json", {PROVIDERS[provider]: ort_trt_options(tone.profile(), provider)}
+    )
+    engine = OnnxRuntimeEngine(graph, "cuda", name=f"onnxruntime-{engine_name(provider)}")
+    tone.require_parity(engine.run, "fp32")
 
 
 def test_an_ep_context_model_stands_for_the_graph(

@@ -198,15 +198,15 @@ def test_one_bad_request_hits_no_other(loaded: Model, tmp_path: Path) -> None:
 
     async def ask() -> list[Any]:
         async with AsyncModel(loaded, max_latency=0.05) as model:
-            return await asyncio.gather(
+            requests = (
                 model.predict(noise(4_000), "a"),
                 model.predict(tmp_path / "bad.wav", "a"),
                 model.predict(np.full(4_000, np.nan), "a"),
                 model.predict(noise(4_000), None),
                 model.predict(noise(4_000), "a", sampling_rate=None),  # pyright: ignore[reportArgumentType]
                 model.predict(noise(4_000), "a"),
-                return_exceptions=True,
             )
+            return [*await asyncio.gather(*requests, return_exceptions=True)]
 
     first, bad, nan, silent, wrong, last = asyncio.run(ask())
     same(first, loaded.predict(noise(4_000), "a"))

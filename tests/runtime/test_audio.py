@@ -274,6 +274,28 @@ def test_a_variable_mp3_that_libsndfile_would_cut_needs_av(
     assert_refused(file, "pip install 'mtab\\[video\\]'")
 
 
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3", "plain.mp3", "mp4", "aac"])
+def test_no_more_than_most_is_decoded(tmp_path: Path, suffix: str) -> None:
+    file = tmp_path / f"a.{suffix}"
+    if suffix in ("mp4", "aac"):
+        write_media(file, tone(3.0), "aac")
+    elif suffix == "plain.mp3":
+        write_media(file, tone(3.0), "libmp3lame", container_options={"write_xing": "0"})
+    else:
+        soundfile.write(file, tone(3.0), SAMPLE_RATE)
+    for start in (None, 1.0):
+        with pytest.raises(AudioError) as caught:
+            load_audio(file, start, most=1.5)
+        assert str(caught.value).startswith(f"{file}: ")
+        assert str(caught.value).endswith(("expected at most 1.5 s", "expected at most that"))
+        whole = load_audio(file, start)
+        assert (load_audio(file, start, most=4) == whole).all()
+    part = load_audio(file, 1.0, 2.0, most=1)
+    assert (part == load_audio(file, 1.0, 2.0)).all()
+    with pytest.raises(AudioError, match=r": 1\.00 s long, expected at most 0\.5 s$"):
+        load_audio(file, 1.0, 2.0, most=0.5)
+
+
 @pytest.mark.parametrize("name", ["a.m4a", "a.mp4", "16:21.mp4", "a.mka"])
 def test_sound_of_a_container(tmp_path: Path, name: str) -> None:
     samples = load_audio(write_media(tmp_path / name, tone(2.0), "aac"))

@@ -115,23 +115,29 @@ def test_answers_come_in_order(seconds: list[float], limits: BatchLimits) -> Non
 
 
 class Clip:
-    """An item that can be counted while it lives."""
-
-    live: weakref.WeakSet["Clip"] = weakref.WeakSet()
-    taken = 0
+    """An item of so many seconds."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
-        Clip.live.add(self)
-        Clip.taken += 1
+
+
+class Clips:
+    """Makes items, and counts those made and those that live."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+        self.live: weakref.WeakSet[Clip] = weakref.WeakSet()
+
+    def __call__(self, seconds: float) -> Clip:
+        clip = Clip(seconds)
+        self.live.add(clip)
+        self.taken += 1
+        return clip
 
 
 @pytest.fixture
-def clips() -> Iterator[type[Clip]]:
-    Clip.taken = 0
-    gc.collect()
-    assert not Clip.live
-    yield Clip
+def clips() -> Clips:
+    return Clips()
 
 
 def answers(clips: Iterator[Clip], limits: BatchLimits) -> Iterator[float]:
@@ -140,7 +146,7 @@ def answers(clips: Iterator[Clip], limits: BatchLimits) -> Iterator[float]:
     )
 
 
-def test_no_more_is_held_than_the_window_however_long_the_stream(clips: type[Clip]) -> None:
+def test_no_more_is_held_than_the_window_however_long_the_stream(clips: Clips) -> None:
     limits = BatchLimits(2, 60)
     window = 2 * WINDOW
     endless = (clips(1 + i % 7) for i in itertools.count())
@@ -159,7 +165,7 @@ def test_no_more_is_held_than_the_window_however_long_the_stream(clips: type[Cli
     assert not clips.live
 
 
-def test_of_long_clips_fewer_are_held(clips: type[Clip]) -> None:
+def test_of_long_clips_fewer_are_held(clips: Clips) -> None:
     """So that memory is bounded in seconds as well as in utterances."""
     found = answers((clips(600.0) for _ in itertools.count()), BatchLimits(8, 60))
     next(found)

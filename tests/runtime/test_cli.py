@@ -204,6 +204,7 @@ def test_embeddings(tone_bundle: Path, clip: Path, other: Path, tmp_path: Path) 
     assert (saved.dtype, saved.shape) == (np.float32, (3, 32))
     assert np.isnan(saved[1]).all()
     for row, result in zip(saved[[0, 2]], results, strict=True):
+        assert result.embedding is not None
         np.testing.assert_allclose(row, result.embedding, rtol=1e-4, atol=1e-4)
     assert failure(*arguments, printed=1) == f"{bad}: not found, expected a clip"
     assert np.load(path, allow_pickle=False).shape == (1, 32)

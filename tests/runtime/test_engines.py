@@ -65,21 +65,41 @@ def test_it_computes_the_graph(graph: Path) -> None:
     assert all(answer.dtype == np.float32 for answer in answers.values())
 
 
-def test_an_input_of_another_type(graph: Path) -> None:
+@pytest.mark.parametrize(
+    ("ids", "found"),
+    [(np.zeros((2, 3)), "float64 [2, 3]"), (np.zeros((2, 3, 1), np.int64), "int64 [2, 3, 1]")],
+)
+def test_an_input_of_another_type_or_rank(graph: Path, ids: np.ndarray, found: str) -> None:
     engine = OnnxRuntimeEngine(graph, threads=1)
     with pytest.raises(EngineError) as caught:
-        engine.run({"input_ids": np.zeros((2, 3), np.float64), "text_lengths": np.array([3, 1])})
-    assert str(caught.value) == f"{graph}: input_ids is float64, expected int64"
+        engine.run({"input_ids": ids, "text_lengths": np.array([3, 1])})
+    assert str(caught.value) == f"{graph}: input_ids {found}, expected input_ids int64 [batch, tokens]"
 
 
-def test_what_fails_inside_is_one_line(graph: Path) -> None:
-    engine = OnnxRuntimeEngine(graph, threads=1)
+def test_an_input_of_another_fixed_size(tmp_path: Path) -> None:
+    (tmp_path / "w.data").write_bytes(WEIGHT.tobytes())
+    engine = OnnxRuntimeEngine(external_graph(tmp_path / "model.onnx", "w.data"), threads=1)
+    with pytest.raises(EngineError, match=r"x float32 \[255\], expected x float32 \[256\]$"):
+        engine.run({"x": WEIGHT[1:]})
+
+
+def test_what_fails_inside_is_one_line(tone_bundle: Path) -> None:
+    """A clip that is shorter than one frame."""
+    path = tone_bundle / "model.onnx"
+    inputs = {
+        "input_values": np.zeros((1, 20), np.float32),
+        "audio_lengths": np.array([20]),
+        "input_ids": np.zeros((1, 3), np.int64),
+        "text_lengths": np.array([3]),
+    }
     with pytest.raises(EngineError) as caught:
-        engine.run({"input_ids": np.zeros((2, 3), np.int64), "text_lengths": np.array([[3], [1]])})
+        OnnxRuntimeEngine(path, threads=1).run(inputs)
     message = str(caught.value)
-    assert message.startswith(
-        f"{graph}: ONNX Runtime fails on cpu with input_ids [2, 3], text_lengths [2, 1] ([ONNXRuntimeError]"
+    start = (
+        f"{path}: ONNX Runtime fails on cpu with input_values [1, 20], audio_lengths [1], input_ids [1, 3]"
     )
+    assert message.startswith(start)
+    assert "([ONNXRuntimeError]" in message
     assert "\n" not in message
 
 
@@ -90,7 +110,10 @@ def test_what_the_graph_must_take_and_answer(graph: Path) -> None:
     outputs = "logits float32 [batch, {0}], probabilities float32 [batch, {0}]"
     for wrong, message in (
         (FUSED.of(("text",), {"classes": 3, "embedding": 1}), f"expected {outputs.format(3)}"),
-        (FUSED.of(("audio",), {"classes": 2, "embedding": 1}), "takes input_ids int64 [batch, tokens], text_lengths int64 [batch], expected "),
+        (
+            FUSED.of(("audio",), {"classes": 2, "embedding": 1}),
+            "takes input_ids int64 [batch, tokens], text_lengths int64 [batch], expected ",
+        ),
         (dataclasses.replace(spec, outputs=spec.outputs[::-1]), f"answers {outputs.format(2)}"),
         (dataclasses.replace(spec, outputs=spec.outputs[:2]), "answers logits"),
     ):

@@ -55,7 +55,10 @@ class Engine(ABC):
         self.outputs = tuple(tensor.name for tensor in self._outputs)
 
     def require(self, spec: GraphSpec) -> None:
-        """Raise `EngineError` unless the graph has the inputs and outputs of ``spec``, in its order."""
+        """Raise `EngineError` unless the graph has the inputs and outputs of ``spec``, in its order.
+
+        From then on its axes have the names that ``spec`` gives them, also where the engine knew none.
+        """
         for side, tensors, found in (
             ("takes", spec.inputs, self._inputs),
             ("answers", spec.outputs, self._outputs),
@@ -63,16 +66,16 @@ class Engine(ABC):
             expected = [Tensor(each.name, each.dtype, each.axes) for each in tensors]
             if len(found) != len(expected) or not all(map(_fits, found, expected)):
                 raise EngineError(f"{self.path}: {side} {_listed(found)}, expected {_listed(expected)}")
+        self._inputs = tuple(Tensor(each.name, each.dtype, each.axes) for each in spec.inputs)
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The graph's outputs by name; ``inputs`` may hold more than it takes.
 
-        Raises `EngineError` for an input of another dtype, and if the device fails, as it does out of memory.
+        Raises `EngineError` for an input of another dtype or shape, and if the device fails, as it does out
+        of memory.
         """
         feed = {name: inputs[name] for name in self.inputs}
-        for tensor in self._inputs:
-            if (found := feed[tensor.name].dtype) != tensor.dtype:
-                raise EngineError(f"{self.path}: {tensor.name} is {found}, expected {tensor.dtype}")
+        self._check(feed)
         try:
             answers = self._compute(feed)
         except EngineError:
@@ -83,6 +86,21 @@ class Engine(ABC):
                 f"{self.path}: {self.title} fails on {self.device} with {shapes} ({one_line(error)})"
             ) from None
         return dict(zip(self.outputs, answers, strict=True))
+
+    def _check(self, feed: Mapping[str, np.ndarray]) -> None:
+        """Refuse what the graph does not take; some engines answer it with whatever is in memory."""
+        sizes: dict[int | str | None, int] = {}
+        for name, dtype, axes in self._inputs:
+            found = Tensor(name, feed[name].dtype.name, feed[name].shape)
+            # An axis has the size that an input before gave to its name.
+            expected = Tensor(name, dtype, tuple(sizes.get(a, a) if isinstance(a, str) else a for a in axes))
+            fits = (found.dtype, len(found.axes)) == (dtype, len(axes)) and all(
+                size == axis or (size != 0 and not isinstance(axis, int))
+                for size, axis in zip(feed[name].shape, expected.axes, strict=True)
+            )
+            if not fits:
+                raise EngineError(f"{self.path}: {_listed([found])}, expected {_listed([expected])}")
+            sizes |= dict(zip(axes, feed[name].shape, strict=True))
 
     @abstractmethod
     def _compute(self, feed: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
@@ -115,7 +133,7 @@ def one_line(error: Exception) -> str:
 
 
 def _fits(found: Tensor, expected: Tensor) -> bool:
-    """Whether a tensor is the one expected; an axis without a name may have any."""
+    """Whether an engine's tensor is the one expected; an axis that has no name may stand for any."""
     if (found.name, found.dtype, len(found.axes)) != (expected.name, expected.dtype, len(expected.axes)):
         return False
     pairs = zip(found.axes, expected.axes, strict=True)
@@ -123,8 +141,7 @@ def _fits(found: Tensor, expected: Tensor) -> bool:
 
 
 def _listed(tensors: Sequence[Tensor]) -> str:
-    described = (
-        f"{tensor.name} {tensor.dtype} [{', '.join('?' if axis is None else str(axis) for axis in tensor.axes)}]"
-        for tensor in tensors
-    )
-    return ", ".join(described) or "nothing"
+    def axes(tensor: Tensor) -> str:
+        return ", ".join("?" if axis is None else str(axis) for axis in tensor.axes)
+
+    return ", ".join(f"{each.name} {each.dtype} [{axes(each)}]" for each in tensors) or "nothing"

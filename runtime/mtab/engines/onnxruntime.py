@@ -41,8 +41,8 @@ _registering = threading.Lock()
 class OnnxRuntimeEngine(Engine):
     """One ONNX graph in ONNX Runtime, on the device that was asked for and on no other.
 
-    ``left_to_cpu`` counts by type the operators that a GPU's provider leaves to the CPU: arithmetic on shapes,
-    since a graph with any other is refused.
+    ``left_to_cpu`` counts by type the operators that a GPU's provider leaves to the CPU: those that compute
+    shapes, since a graph that leaves any other is refused.
     """
 
     title = "ONNX Runtime"
@@ -58,8 +58,8 @@ class OnnxRuntimeEngine(Engine):
     ) -> None:
         """``device`` is ``cpu``, ``cuda`` or ``cuda:N``; ``threads`` work on an operator (None: one a core).
 
-        ``precision`` is the graph's; ``name`` is one of `PROVIDERS`. ``content`` is a hash of the graph and its
-        weights: with it the graph is kept in the user's cache as ONNX Runtime optimised it for this
+        ``precision`` is the graph's; ``name`` is one of `PROVIDERS`. ``content`` is a hash of the graph and
+        its weights: with it the graph is kept in the user's cache as ONNX Runtime optimised it for this
         processor, and the next session begins from there.
 
         Raises `EngineError` if the device cannot be used here, and if the graph cannot be read, cannot be

@@ -61,12 +61,12 @@ def _onnxruntime_engine(
     bundle: Bundle, graph: GraphEntry, engine: str, device: str, threads: int | None
 ) -> Engine:
     path = bundle.path(graph.file)
-    if graph.reduce_range is False and device == "cpu":
-        if saturates_int8(platform.machine(), instruction_sets()):
-            raise EngineError(
-                f"{path}: sums of its int8 products saturate on a processor without VNNI, expected a graph "
-                "exported with --reduce-range"
-            )
+    full_range = graph.reduce_range is False and device == "cpu"
+    if full_range and saturates_int8(platform.machine(), instruction_sets()):
+        raise EngineError(
+            f"{path}: sums of its int8 products saturate on a processor without VNNI, expected a graph "
+            "exported with --reduce-range"
+        )
     # What was not verified may be anything, and another thing the next time.
     content = f"{bundle.content} {graph.file}" if bundle.verified else None
     return onnxruntime_module().OnnxRuntimeEngine(path, device, threads, graph.precision, engine, content)

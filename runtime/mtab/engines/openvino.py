@@ -30,12 +30,13 @@ class OpenVinoEngine(Engine):
     ) -> None:
         """``path`` is a float32 graph, computed in ``precision``: fp32, bf16, fp16 or int8.
 
-        ``device`` is ``cpu``, or ``gpu`` or ``gpu:N`` for Intel's; ``threads`` are those of the CPU (None: one
-        a core). In int8 weights become int8 as the graph is read, a scale for each output, and activations
-        as they come; the rest is computed in bf16 where the device has it.
+        ``device`` is ``cpu``, or ``gpu`` or ``gpu:N`` for Intel's; ``threads`` of the CPU work on an operator
+        (None: one a core). In int8 weights become int8 as the graph is read, a scale for each output, and
+        activations as they come; the rest is computed in bf16 where the device has it.
 
-        Raises `EngineError` if OpenVINO is not installed, has no such device here, the device has no
-        arithmetic of that precision, or the graph cannot be read or takes its weights from outside its folder.
+        Raises `EngineError` if OpenVINO is not installed or has no such device here, if the device has no
+        arithmetic of that precision, and if the graph cannot be read, or takes its weights from outside its
+        folder.
         """
         kind, index = parse_device(device, ("cpu", "gpu"), "openvino")
         check_threads(threads)
