@@ -1,5 +1,6 @@
 """The command ``mtab-export``."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -209,11 +210,13 @@ def main(
     from mtab_export.engines import EngineOptions, build_engines, chosen_graphs, write_ort_options
     from mtab_export.exporter import without_existing
 
-    shapes = min_shapes, opt_shapes, max_shapes
-    wanted = EngineOptions(
-        flavor, tuple(sm.split(",")) if sm else (), *shapes, workspace, refit, strip_weights
-    )
-    wanted.check()
+    capabilities = tuple(sm.split(",")) if sm else ()
+    strides = (run.model.audio_config or {}).get("conv_stride", (320,))
+    built = workspace, refit, strip_weights, math.prod(strides)
+    wanted = EngineOptions(flavor, capabilities, min_shapes, opt_shapes, max_shapes, *built)
+    if target == "tensorrt":
+        # Before the minutes of exporting, not after them.
+        wanted.check()
     if left := without_existing(run, out, options, overwrite):
         export(run, out, left, dataset, data_dir, calibration_data, overwrite)
     bundle = open_bundle(out)
@@ -263,8 +266,19 @@ def show(outcomes: "Sequence[Outcome]") -> None:
     for outcome in outcomes:
         for failure in outcome.verdict.failures:
             click.echo(f"{outcome.part} {outcome.precision}: {failure}")
-        for culprit in outcome.culprits:
-            click.echo(f"  {culprit}")
+        if outcome.culprits:
+            rows = [
+                (
+                    culprit.layer or "(the model itself)",
+                    culprit.node.rpartition("/")[2],
+                    "overflow" if math.isinf(culprit.error) else f"{culprit.error:.1e}",
+                    "-" if culprit.largest is None else f"{culprit.largest:.3g}",
+                    f"--fp32-nodes '{culprit.pattern}'",
+                )
+                for culprit in outcome.culprits
+            ]
+            header = ("its error enters in", "first node", "adds", "largest number", "what cures it")
+            click.echo(table(rows, header))
         if outcome.fp32_nodes:
             click.echo(f"{outcome.part} {outcome.precision}: in float32 are {' '.join(outcome.fp32_nodes)}")
 

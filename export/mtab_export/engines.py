@@ -29,7 +29,7 @@ from mtab_export.tensorrt import (
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
-    """How engines are built: see `build_engine` and `shape_profile`."""
+    """How engines are built: see `build_engine` and `shape_profile`; ``capabilities`` as in `chosen`."""
 
     flavor: Flavor = "rtx"
     capabilities: tuple[str, ...] = ()
@@ -39,6 +39,7 @@ class EngineOptions:
     workspace: int | None = None
     refit: bool = False
     strip: bool = False
+    samples_per_frame: int = 320
 
     def check(self) -> None:
         """Raise `EngineError` unless engines of this kind can be built here."""
@@ -73,6 +74,7 @@ def profiles(bundle: Bundle, graphs: Sequence[GraphEntry], options: EngineOption
             options.min_shapes,
             options.opt_shapes,
             options.max_shapes,
+            options.samples_per_frame,
         )
         for graph in graphs
     ]

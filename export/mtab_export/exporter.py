@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import shutil
 import tempfile
 import time
@@ -144,7 +143,9 @@ def export_bundle(
             _describe(run, graph_sizes(model), partial)
         else:
             for name in existing.files:
-                _link(folder / name, partial / name)
+                # Not linked: ONNX takes weights with a second hard link for an attack.
+                (partial / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(folder / name, partial / name)
         preprocess = Preprocessor.from_folder(partial)
         supported = run.model.supported_modalities
         sample = read_sample(corpus, utterances, preprocess, supported, options.utterances)
@@ -449,15 +450,6 @@ def _describe(run: Run, sizes: Mapping[str, int], folder: Path) -> None:
         hidden_sizes={modality: sizes[f"{modality}_hidden"] for modality in run.model.modalities},
     )
     write_json(folder / CONFIG, to_dict(config))
-
-
-def _link(source: Path, target: Path) -> None:
-    """The same file in another folder: a link where the file system has them, since graphs are large."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
 
 
 def _files(graph: Path) -> tuple[Path, Path]:

@@ -129,6 +129,7 @@ def export_graph(
             verbose=False,
         )
         assert program is not None
+        _drop_guards(program.model.graph)
         program.model.metadata_props.update(metadata or {})
         for number, node in enumerate(program.model.graph.all_nodes()):
             node.name = f"{_module_path(node.metadata_props)}/{node.op_type}_{number}"
@@ -139,6 +140,24 @@ def export_graph(
             value.shape = onnx_ir.Shape(tensor.axes)
         program.save(path, external_data=True)
     check_graph(path, spec)
+
+
+def _drop_guards(graph: onnx_ir.Graph) -> None:
+    """Take out what the exporter puts after a softmax for a row without a single key: NaN becomes 0.
+
+    Every row has a key here, for lengths are 1 at least where they mask. TensorRT fuses attention without it.
+    """
+    for node in list(graph):
+        if node.op_type != "Where" or node.inputs[0] is None:
+            continue
+        test, value = node.inputs[0].producer(), node.inputs[2]
+        if test is None or value is None or test.op_type != "IsNaN" or test.inputs[0] is not value:
+            continue
+        for user, i in list(node.outputs[0].uses()):
+            user.replace_input_with(i, value)
+        graph.remove(node, safe=True)
+        if not test.outputs[0].uses():
+            graph.remove(test, safe=True)
 
 
 def _module_path(metadata: Mapping[str, str]) -> str:

@@ -197,6 +197,33 @@ def test_what_is_within_budget_stays(own_run: Path) -> None:
     assert not (own_run / "bundle" / "tab_head.onnx").exists()
 
 
+@pytest.mark.slow
+def test_what_overflows_in_fp16_is_refused_taken_apart_and_cured(own_run: Path) -> None:
+    """An outlier channel, made in one layer and undone in the next: in float32 nothing changes."""
+    weights = load_file(own_run / "model.safetensors")
+    layer = "self_attention.audio.layers.1.linear"
+    weights[f"{layer}1.weight"][3] *= 2.0**20
+    weights[f"{layer}1.bias"][3] = 2.0**20
+    weights[f"{layer}2.weight"][:, 3] /= 2.0**20
+    save_file(weights, own_run / "model.safetensors")
+    refused = run("--checkpoint", own_run, "--dtype", "fp32", "--fp16")
+    assert refused.exit_code == 1
+    assert "over budget and left out: fused fp16" in refused.stderr
+    assert f"{layer}1" in refused.stdout
+    bundle = own_run / "bundle"
+    assert [graph.precision for graph in open_bundle(bundle).manifest.graphs] == ["fp32"]
+    assert not list(bundle.glob("*fp16*"))
+
+    cured = run("--checkpoint", own_run, "--fp16", "--auto-islands")
+    assert cured.exit_code == 0, cured.output
+    graph = open_bundle(bundle).manifest.graph("fused", "fp16")
+    assert graph is not None
+    assert any(pattern.startswith(layer) for pattern in graph.fp32_nodes)
+    assert graph.certificate["max_probability_difference"] < 2e-3
+    again = run("--checkpoint", own_run, "--fp16", *(f"--fp32-nodes={p}" for p in graph.fp32_nodes))
+    assert again.exit_code == 0, again.output
+
+
 def test_weights_that_are_no_numbers_are_refused(own_run: Path, tones: Corpus) -> None:
     path = own_run / "model.safetensors"
     weights = load_file(path)
@@ -255,6 +282,8 @@ def test_no_usable_utterance(own_run: Path, tones: Corpus) -> None:
         (("--checkpoint", "nowhere"), 1, "nowhere: not found, expected a run folder"),
         ((), 1, "no finished run"),
         (("--opset", "12"), 2, "opset"),
+        (("--dtype", "fp8"), 2, "'fp8' is not one of 'fp32', 'fp16', 'bf16', 'int8'"),
+        (("--parts", "some"), 2, "'some' is not one of 'fused', 'split', 'all'"),
         (("--dataset", "nonsense"), 2, "nonsense"),
     ],
 )

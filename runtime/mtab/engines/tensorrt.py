@@ -127,7 +127,7 @@ class TensorRTEngine(Engine):
         if key not in self._graphs and key in self._seen:
             self._graphs[key] = self._capture(shapes)
             if len(self._graphs) > _MAX_GRAPHS:
-                _, (_, oldest) = self._graphs.popitem(last=False)
+                _, (_context, oldest) = self._graphs.popitem(last=False)
                 self._gpu.forget(oldest)
         if key in self._graphs:
             self._graphs.move_to_end(key)

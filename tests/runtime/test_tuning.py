@@ -1,0 +1,68 @@
+"""The stored choice: for this content and this machine, and never a reason to fail."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import mtab.tuning
+from mtab.bundle import open_bundle
+from mtab.tuning import Choice, store_choice, tuned_choice
+
+CHOICE = Choice("openvino", "cpu", "bf16", 2)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MTAB_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_what_was_stored_is_found(copied: Path, tmp_path: Path) -> None:
+    bundle = open_bundle(copied)
+    assert tuned_choice(bundle) is None
+    path = store_choice(bundle, CHOICE)
+    assert path.is_relative_to(tmp_path / "cache" / "tuning")
+    assert tuned_choice(bundle) == CHOICE
+    other = Choice("onnxruntime", "cpu", "fp32")
+    assert store_choice(bundle, other) == path
+    assert tuned_choice(open_bundle(copied.rename(tmp_path / "moved"))) == other
+
+
+def test_another_content_has_no_choice(copied: Path, change: Callable[..., None]) -> None:
+    store_choice(open_bundle(copied), CHOICE)
+    change(copied, "config.json", lambda values: values.update(id2label={"0": "a", "1": "b"}))
+    assert tuned_choice(open_bundle(copied)) is None
+
+
+@pytest.mark.parametrize(
+    ("function", "value"),
+    [("processor_key", lambda: "another"), ("usable_cores", lambda: 999), ("_version", lambda _: "9.9")],
+)
+def test_another_machine_has_no_choice(
+    tone_bundle: Path, monkeypatch: pytest.MonkeyPatch, function: str, value: Callable
+) -> None:
+    bundle = open_bundle(tone_bundle)
+    store_choice(bundle, CHOICE)
+    monkeypatch.setattr(mtab.tuning, function, value)
+    assert tuned_choice(bundle) is None
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "no JSON",
+        "[]",
+        "{}",
+        *(
+            json.dumps({"engine": "openvino", "device": "cpu", "precision": p, "threads": t})
+            for p, t in (("fp7", 1), ("fp32", 0), ("fp32", "1"))
+        ),
+    ],
+)
+def test_a_spoiled_choice_is_none(tone_bundle: Path, content: str) -> None:
+    bundle = open_bundle(tone_bundle)
+    store_choice(bundle, CHOICE).write_text(content)
+    assert tuned_choice(bundle) is None
