@@ -19,6 +19,7 @@ say "${fit[@]}" --modalities audio --out runs/audio
 say "${fit[@]}" --modalities text --out runs/text
 say "${fit[@]}" --out runs/full
 say mtab-export --overwrite
+say mtab-export --fp16 --int8
 
 # A held-out clip, wherever the layout keeps it.
 name=$(tail -n 1 runs/full/predictions.csv | cut -d, -f1)

@@ -53,7 +53,7 @@ def benchmark(
     one a usable core) holds for both engines. Raises `MtabError` if the bundle or the corpus cannot be used.
     """
     threads = threads or usable_cores()
-    model = load(bundle, threads=threads)
+    model = load(bundle, "cpu", engine="onnxruntime", threads=threads)
     engines: list[Engine] = []
     skipped = None
     try:

@@ -13,7 +13,7 @@ from onnx_ir.tape import Tape
 from tqdm import tqdm
 
 from mtab.errors import BundleError
-from mtab_export.precision import FLOAT32, LOW, convert
+from mtab_export.precision import FLOAT32, LOW, convert, reads_any
 
 SHARE = 0.25
 """The least part of a graph's error that makes a group of layers worth a look inside."""
@@ -127,7 +127,7 @@ def cure(trial: Trial, fp32_nodes: Sequence[str] = (), culprits: Sequence[Culpri
 def _lowered(nodes: Sequence[ir.Node], made: ir.Model) -> list[ir.Node]:
     """Those of ``nodes`` that ``made`` computes in lower precision: in other types, or by other nodes."""
     kinds = {node.name: _kinds(node) for node in made.graph}
-    return [node for node in nodes if kinds.get(node.name) != _kinds(node)]
+    return [node for node in nodes if kinds.get(node.name) != _kinds(node) and not reads_any(node)]
 
 
 def _kinds(node: ir.Node) -> list[ir.DataType | None]:

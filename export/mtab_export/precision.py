@@ -35,7 +35,7 @@ FLOAT32_NODES = ("*masked_group_norm/*", "*masked_mean/*", "*interpolation/*", "
 their largest; by pattern of node names."""
 
 MOVES = frozenset(
-    (
+    {
         "Concat",
         "Expand",
         "Flatten",
@@ -50,7 +50,7 @@ MOVES = frozenset(
         "Transpose",
         "Unsqueeze",
         "Where",
-    )
+    }
 )
 """Operators that pass numbers on: what went in rounded comes out rounded."""
 
@@ -59,7 +59,6 @@ EXACT = MOVES | {"Abs", "Max", "Min", "Neg", "Relu"}
 
 READS_ANY = frozenset({"IsInf", "IsNaN", "Shape", "Size"})
 """Operators that answer the same for every type of float."""
-
 
 _INTEGERS = (ir.DataType.INT32, ir.DataType.INT64)
 _SUFFIXES = {FLOAT32: "fp32"} | {dtype: precision for precision, dtype in LOW.items()}
@@ -83,7 +82,7 @@ def lower(source: Path, target: Path, precision: Half, fp32_nodes: Sequence[str]
     kept = _float32_nodes(floats, dtype) | matching(model.graph, fp32_nodes, source)
     caster = _Caster(model.graph, dtype)
     for node in floats:
-        if _reads_any(node):
+        if reads_any(node):
             continue
         kind = FLOAT32 if node in kept else dtype
         if kind == dtype:
@@ -142,7 +141,7 @@ def islands(nodes: Iterable[ir.Node]) -> list[ir.Node]:
         node
         for node in nodes
         if node.op_type != "Cast"
-        and not _reads_any(node)
+        and not reads_any(node)
         and (_reads(node, FLOAT32) or _writes(node, FLOAT32))
     ]
 
@@ -223,8 +222,8 @@ def _require(node: ir.Node, opset: int, dtype: ir.DataType, source: Path) -> Non
         )
 
 
-def _reads_any(node: ir.Node) -> bool:
-    """Whether it answers the same for every type of float that it reads, and with none."""
+def reads_any(node: ir.Node) -> bool:
+    """Whether it answers the same for every type of float that it reads, and writes none."""
     return node.op_type in READS_ANY or (node.op_type == "Cast" and not _writes(node, FLOAT32))
 
 
