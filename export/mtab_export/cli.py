@@ -21,7 +21,18 @@ if TYPE_CHECKING:
 
 DTYPES = ("fp32", "fp16", "bf16", "int8")
 HEADER = (
-    *("part", "precision", "MB", "seconds", "alone", "batched", "invariance", "labels kept", "WAR change"),
+    *(
+        "part",
+        "precision",
+        "MB",
+        "seconds",
+        "alone",
+        "batched",
+        "invariance",
+        "logits",
+        "labels kept",
+        "WAR change",
+    ),
     "verdict",
 )
 
@@ -290,6 +301,7 @@ def measured(verdict: "Verdict") -> tuple[str, ...]:
     accuracy = certificate["accuracy"]
     return (
         *(f"{certificate[key]:.1e}" for key in keys),
+        f"{certificate['relative_logits_difference']:.1e}",
         f"{certificate['label_agreement']:.2%}",
         "-" if accuracy is None else f"{accuracy['war']['change']:+.3f}",
         "over budget" if verdict.failures else "passed",

@@ -23,6 +23,7 @@ class Parity:
     Differences are of probabilities. Alone and in padded batches the candidate is held against the
     reference; invariance is the candidate in batches against itself alone. ``max_logits_used`` is the share
     of their tolerance that the worst logits take up, more than 1 being outside it.
+    ``relative_logits_difference`` is the largest difference of a logit as a share of the largest logit.
 
     Utterances are counted from 0. ``changed`` and ``near_ties`` get another label, alone or in a batch; at
     ``near_ties`` the reference's two likeliest classes are no further apart than the tolerance can close.
@@ -39,6 +40,7 @@ class Parity:
     worst_batched: int
     worst_invariance: int
     max_logits_used: float
+    relative_logits_difference: float
     label_agreement: float
     changed: tuple[int, ...]
     near_ties: tuple[int, ...]
@@ -117,6 +119,8 @@ def compare(
     second, first = np.sort(probabilities, axis=1)[:, -2:].T
     near_tie = first - second <= 2 * tolerance
     logits_used = [HIDDEN.used(found["logits"], expected["logits"]).max() for found in (alone, batched)]
+    logits = expected["logits"].astype(np.float64)
+    moved = max(np.abs(found["logits"] - logits).max() for found in (alone, batched))
     return Parity(
         utterances=len(probabilities),
         batch_size=batch_size,
@@ -128,6 +132,7 @@ def compare(
         worst_batched=int(by_utterance_batched.argmax()),
         worst_invariance=int(by_utterance_invariance.argmax()),
         max_logits_used=float(max(logits_used)),
+        relative_logits_difference=float(moved / max(np.abs(logits).max(), np.finfo(np.float64).tiny)),
         label_agreement=float(1 - changed.mean()),
         changed=tuple(np.flatnonzero(changed & ~near_tie).tolist()),
         near_ties=tuple(np.flatnonzero(changed & near_tie).tolist()),

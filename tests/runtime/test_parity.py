@@ -78,6 +78,8 @@ def test_logits_are_held_to_their_own_tolerance() -> None:
     other[7, 2] += 3e-4 * (1 + abs(other[7, 2]))
     parity = measure_parity(Engine(LOGITS), Engine(other), utterances(20))
     assert parity.max_logits_used == pytest.approx(3.0)
+    moved = 3e-4 * (1 + abs(LOGITS[7, 2]))
+    assert parity.relative_logits_difference == pytest.approx(moved / np.abs(LOGITS).max())
 
 
 def test_a_label_that_changes_is_named() -> None:
