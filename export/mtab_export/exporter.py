@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import platform
 import shutil
 import tempfile
 import time
@@ -29,7 +30,7 @@ from mtab.data import Corpus, Utterance, read_corpus, validate
 from mtab.errors import BundleError, ConfigError, DataError
 from mtab.files import atomic_folder, read_json, refuse_existing, sha256, write_json, write_text
 from mtab.graphs import BUDGETS, FUSED, Budget, GraphSpec, graph_file, split_of
-from mtab.machine import describe_machine
+from mtab.machine import describe_machine, instruction_sets, saturates_int8
 from mtab.parity import Answer, answers_alone, answers_in_batches, compare
 from mtab.preprocess import CONFIG_FILE, TOKENIZER_FILE, Features, Preprocessor
 from mtab.reference import REFERENCE, make_reference
@@ -37,7 +38,7 @@ from mtab_export.bisect import Culprit, Trial, bisect, cure
 from mtab_export.card import CARD, model_card
 from mtab_export.chain import Chain
 from mtab_export.gate import Engine, Sample, Verdict, arithmetic, judge, open_graph, read_sample
-from mtab_export.int8 import needs_reduced_range, quantize, quantize_static
+from mtab_export.int8 import quantize, quantize_static
 from mtab_export.onnx_graph import export_graph, graph_sizes
 from mtab_export.precision import lower
 from mtab_train.calibration import read_calibration
@@ -249,10 +250,8 @@ class _Exporter:
         self.graphs = graphs
         self.folder = folder
         self.scratch = scratch
-        reduced = options.reduce_range
-        self.reduce_range = (
-            reduced if reduced is not None else needs_reduced_range(describe_machine()["instruction_sets"])
-        )
+        saturates = saturates_int8(platform.machine(), instruction_sets())
+        self.reduce_range = saturates if options.reduce_range is None else options.reduce_range
         self.reference = answers_alone(chain.answer({}), sample.features)
 
     def export(self) -> tuple[tuple[Outcome, ...], dict[str, dict[str, Any]]]:

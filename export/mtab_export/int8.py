@@ -35,14 +35,6 @@ LEAST_COLUMNS = 8
 """Fewer fill no vector register: such a classifier is as fast in float32, and closest to the answer."""
 
 
-def needs_reduced_range(instruction_sets: Sequence[str] | None) -> bool:
-    """Whether sums of products of uint8 and int8 saturate, as they do on an x86 without VNNI.
-
-    ``instruction_sets`` are those of `mtab.machine.describe_machine`; True where it knows none (None).
-    """
-    return not {"vnni", "neon"} & set(instruction_sets or ())
-
-
 def quantize(source: Path, target: Path, reduce_range: bool, fp32_nodes: Sequence[str] = ()) -> None:
     """Write ``source`` with int8 weights, and activations quantised as they come, for CPUs.
 
@@ -52,9 +44,9 @@ def quantize(source: Path, target: Path, reduce_range: bool, fp32_nodes: Sequenc
     fewer than 8 classes stay float32. The file has standard operators alone and the metadata of ``source``;
     its weights lie beside it in ``<target>.data``.
 
-    ``reduce_range`` holds weights to ±64, for processors of which `needs_reduced_range` is true. Nodes that
-    match a pattern of ``fp32_nodes`` (as in `fnmatch`) are left as they are; raises `ConfigError` for a
-    pattern that matches no node of the graph.
+    ``reduce_range`` holds weights to ±64, for processors that `mtab.machine.saturates_int8` is true of.
+    Nodes that match a pattern of ``fp32_nodes`` (as in `fnmatch`) are left as they are; raises `ConfigError`
+    for a pattern that matches no node of the graph.
     """
     model = ir.load(source)
     graph = model.graph

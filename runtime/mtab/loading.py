@@ -24,7 +24,7 @@ def load(
 
     ``device`` is ``cpu``, ``cuda`` or ``cuda:N``, with OpenVINO ``gpu`` or ``gpu:N`` for Intel's; ``auto`` is
     a GPU where ONNX Runtime has a provider for one, else the CPU. ``engine`` is of `mtab.engines.ENGINES`;
-    ``auto`` is what ``mtab tune`` found best for this bundle on this machine, where that is within the rest
+    ``auto`` is what `mtab.tuning` holds for this bundle on this machine, where that is within the rest
     that was asked for, else ONNX Runtime. ``precision`` ``auto`` is the most exact one that there is.
     ``threads`` of the CPU work on an operator (None: one a core).
 

@@ -1,6 +1,7 @@
 """int8 graphs: what they compute by hand, and that no row's answer depends on another row."""
 
 import functools
+import platform
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -19,8 +20,8 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from mtab.errors import ConfigError, DataError
 from mtab.graphs import CME
-from mtab.machine import describe_machine
-from mtab_export.int8 import needs_reduced_range, quantize, quantize_static
+from mtab.machine import instruction_sets, saturates_int8
+from mtab_export.int8 import quantize, quantize_static
 from mtab_export.onnx_graph import check_graph, export_graph, graph_sizes
 from mtab_train.config import ModelConfig
 from mtab_train.model import MulTAB
@@ -353,26 +354,10 @@ def test_no_utterance_to_calibrate_on_is_refused(source: Path, tmp_path: Path) -
         quantize_static(source, tmp_path / "graph.onnx", [])
 
 
-@pytest.mark.parametrize(
-    ("instruction_sets", "needed"),
-    [
-        (["avx2"], True),
-        (["avx2", "avx512"], True),
-        (["avx2", "avx512", "vnni"], False),
-        (["avx2", "vnni"], False),
-        (["neon", "dotprod"], False),
-        ([], True),
-        (None, True),
-    ],
-)
-def test_which_processors_need_a_reduced_range(instruction_sets: list[str] | None, needed: bool) -> None:
-    assert needs_reduced_range(instruction_sets) == needed
-
-
 def test_this_processor_is_right_with_the_range_that_it_needs(tmp_path: Path) -> None:
     """Saturation itself, on whatever the tests run on."""
     weights = WEIGHTS | {"q": np.ones_like(WEIGHTS["q"])}
-    reduce_range = needs_reduced_range(describe_machine()["instruction_sets"])
+    reduce_range = saturates_int8(platform.machine(), instruction_sets())
     quantize(write(tmp_path / "model.onnx", weights), tmp_path / "int8.onnx", reduce_range)
     x = np.full((1, 40, 16), 3, np.float32)
     np.testing.assert_allclose(answers(open_session(tmp_path / "int8.onnx"), x)["query"], 48, rtol=1e-6)
