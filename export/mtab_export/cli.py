@@ -299,12 +299,13 @@ def measured(verdict: "Verdict") -> tuple[str, ...]:
     certificate = verdict.certificate
     keys = "max_probability_difference", "max_batched_difference", "max_invariance_difference"
     accuracy = certificate["accuracy"]
+    ties = f", near-ties: {count}" if (count := len(certificate["near_ties"])) else ""
     return (
         *(f"{certificate[key]:.1e}" for key in keys),
         f"{certificate['relative_logits_difference']:.1e}",
         f"{certificate['label_agreement']:.2%}",
         "-" if accuracy is None else f"{accuracy['war']['change']:+.3f}",
-        "over budget" if verdict.failures else "passed",
+        "over budget" if verdict.failures else f"passed{ties}",
     )
 
 

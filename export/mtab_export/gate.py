@@ -22,6 +22,9 @@ from mtab_export.precision import rounded
 
 RESAMPLES = 1000
 
+NEAR_TIE = 2e-3
+"""The most that a near-tie may take for tolerance, whatever the budget: fp16's usual one."""
+
 
 class Engine(Protocol):
     """What computes a graph: `mtab.engines.base.Engine`, or a part in PyTorch."""
@@ -104,7 +107,7 @@ def judge(
 
         alone = answers_alone(shown, sample.features)
         batched = answers_in_batches(shown, sample.features, batch_size)
-    parity = compare(reference, alone, batched, batch_size)
+    parity = compare(reference, alone, batched, batch_size, min(budget.max_difference, NEAR_TIE))
     certificate: dict[str, Any] = to_dict(parity)
     for key in ("worst", "worst_batched", "worst_invariance"):
         certificate[key] = sample.names[certificate[key]]

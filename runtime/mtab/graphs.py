@@ -62,8 +62,8 @@ class GraphSpec:
 class Budget:
     """What a graph may cost: the largest change of a probability, and the least share of labels kept.
 
-    The change holds alone, in padded batches, and between the two. A label that changes where PyTorch's two
-    likeliest classes are within fp32's tolerance of each other does not count.
+    The change holds alone, in padded batches, and between the two. A label that changes where a change of
+    that size can overturn PyTorch's two likeliest classes, a near-tie, does not count.
     """
 
     max_difference: float

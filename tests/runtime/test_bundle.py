@@ -233,7 +233,7 @@ CLASSES: dict[str, type] = {
     "manifest.json": Manifest,
     "preprocessor_config.json": PreprocessorConfig,
 }
-WRONG = [{}]  # no field takes a list of objects
+WRONG = [[{}]]  # no field takes a list of lists of objects
 
 
 def fields(cls: type, required: bool = False) -> list[str]:
@@ -296,7 +296,7 @@ def test_fields_deeper_in_the_manifest(
         change(copied, "manifest.json", apply)
         return refusal(copied)
 
-    for field in fields(cls):
+    for field in fields(cls, required=True):
         assert edited(lambda values, f=field: values.pop(f)) == f"{path}: field '{where}.{field}' is missing"
         assert f"field '{where}.{field}" in edited(lambda values, f=field: values.update({f: WRONG}))
     assert f"unknown field '{where}.more'" in edited(lambda values: values.update(more=1))
@@ -338,7 +338,7 @@ def test_what_is_no_object(copied: Path, change: Change, name: str, value: Any) 
             "supported_modalities hold ['text'], expected some of ['audio']",
         ),
         (
-            {"modalities": ["audio"], "supported_modalities": [["audio"]]},
+            {"modalities": ["audio"], "supported_modalities": [["audio"]], "hidden_sizes": {"audio": 16}},
             "modalities are ['audio', 'text'], expected ['audio'] as in config.json",
         ),
     ],
@@ -352,7 +352,11 @@ def test_a_config_at_odds_with_itself_or_the_graph(
 
 def test_a_graph_of_other_modalities(copied: Path, change: Change) -> None:
     for name, edit in {
-        "config.json": {"modalities": ["audio"], "supported_modalities": [["audio"]]},
+        "config.json": {
+            "modalities": ["audio"],
+            "supported_modalities": [["audio"]],
+            "hidden_sizes": {"audio": 16},
+        },
         "preprocessor_config.json": {"modalities": ["audio"]},
     }.items():
         change(copied, name, lambda values, edit=edit: values.update(edit))

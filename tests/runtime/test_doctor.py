@@ -209,7 +209,8 @@ __version__ = "1.32.0"
 package_name = "onnxruntime"
 def get_available_providers(): return ["CPUExecutionProvider"]
 def get_device(): return "CPU"
-class SessionOptions: pass
+class SessionOptions:
+    def add_session_config_entry(self, *_): pass
 class InferenceSession:
     def __init__(self, *_, **__):
         print("log: error: libcublasLt.so.13: cannot open shared object file: No such", file=sys.stderr)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mtab.config import from_dict, to_dict
 from mtab.errors import DataError
-from mtab.parity import Parity, measure_parity
+from mtab.parity import Parity, answers_alone, answers_in_batches, compare, measure_parity
 from mtab.preprocess import Features
 
 
@@ -149,10 +149,11 @@ def test_batches_are_mixed_and_the_order_is_the_seeds() -> None:
 
 
 def test_the_reference_may_be_its_answers() -> None:
-    other = LOGITS + np.random.default_rng(2).normal(0, 1e-3, LOGITS.shape)
-    arrays = Engine(LOGITS)(utterances(20))
-    from_arrays = measure_parity(arrays, Engine(other), utterances(20))
-    assert from_arrays == measure_parity(Engine(LOGITS), Engine(other), utterances(20))
+    candidate = Engine(LOGITS + np.random.default_rng(2).normal(0, 1e-3, LOGITS.shape))
+    alone = answers_alone(candidate, utterances(20))
+    batched = answers_in_batches(candidate, utterances(20))
+    from_arrays = compare(Engine(LOGITS)(utterances(20)), alone, batched)
+    assert from_arrays == measure_parity(Engine(LOGITS), candidate, utterances(20))
     assert from_arrays.max_probability_difference > 0
 
 
