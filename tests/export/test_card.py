@@ -47,7 +47,7 @@ def make_manifest(**training: Any) -> Manifest:
     return Manifest(
         format_version=2,
         created="2026-01-02T03:04:05+00:00",
-        checkpoint=Checkpoint("c" * 64),
+        checkpoint=Checkpoint("c" * 64, 1.0),
         files={name: FileEntry("0" * 64, size) for name, size in sizes.items()},
         graphs=(
             GraphEntry("fused", "fp32", "model.onnx", 18, certificate()),

@@ -266,7 +266,10 @@ def test_the_file_is_valid_and_keeps_what_the_source_says(source: Path, tmp_path
     quantize_static(source, path, [{"x": speech(1, 3, 16)}]) if static else quantize(source, path, True)
     onnx.checker.check_model(path, full_check=True)
     proto = onnx.load(path, load_external_data=False)
-    assert {each.key: each.value for each in proto.metadata_props} == {"labels": "calm,loud"}
+    assert {each.key: each.value for each in proto.metadata_props} == {
+        "labels": "calm,loud",
+        "precision": "int8-static" if static else "int8",
+    }
     assert {node.domain for node in proto.graph.node} == {""}
     assert [(each.domain, each.version) for each in proto.opset_import] == [("", 19)]
     before = onnx.load(source, load_external_data=False).graph
