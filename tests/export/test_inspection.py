@@ -290,7 +290,9 @@ def parts(tmp_path: Path) -> Path:
 
 
 def write_manifest(folder: Path, *graphs: GraphEntry) -> None:
-    manifest = Manifest(2, "2026-01-01T00:00:00+00:00", Checkpoint("0", 1.0), file_entries(folder), graphs, {}, {})
+    manifest = Manifest(
+        2, "2026-01-01T00:00:00+00:00", Checkpoint("0", 1.0), file_entries(folder), graphs, {}, {}
+    )
     write_json(folder / "manifest.json", to_dict(manifest))
 
 
