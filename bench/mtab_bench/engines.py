@@ -38,7 +38,7 @@ def bundle_engine(model: Model, threads: int) -> Engine:
 
 def pytorch_engine(bundle: Bundle, checkpoint: Path | None, threads: int) -> Engine:
     """The checkpoint that the bundle was exported from; see `mtab_export.pytorch.pytorch_model`."""
-    model = pytorch_model(bundle, checkpoint)
+    _, model = pytorch_model(bundle, checkpoint)
 
     import torch
 

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
-import onnxruntime
-from onnx_ir.tape import Tape
 from tqdm import tqdm
 
 from mtab.errors import BundleError
+from mtab_export.magnitudes import largest_magnitudes
 from mtab_export.precision import FLOAT32, LOW, convert, reads_any
 
 SHARE = 0.25
@@ -164,41 +163,17 @@ def _overflows(trial: Trial, lowered: Sequence[ir.Node], made: ir.Model) -> list
 
 
 def _largest(trial: Trial) -> dict[str | None, float]:
-    """The largest magnitude of every float tensor of the source, by name, over the trial's feeds.
-
-    The graph itself reduces each tensor to one number, so that none outlives its use.
-    """
-    model = ir.load(trial.source)
+    """The largest magnitude of every float tensor of the source, by name, over the trial's feeds."""
+    graph = ir.load(trial.source).graph
     found: dict[str | None, float] = {
         name: float(np.abs(value.const_value.numpy()).max(initial=0))
-        for name, value in model.graph.initializers.items()
+        for name, value in graph.initializers.items()
         if value.const_value is not None and value.dtype == FLOAT32
     }
-    values = [
-        v for v in (*model.graph.inputs, *(v for n in model.graph for v in n.outputs)) if v.dtype == FLOAT32
-    ]
-    tape = Tape()
-    reduced = [tape.op("ReduceMax", [tape.op("Abs", [v])], {"keepdims": 0}) for v in values]
-    model.graph.extend(tape.nodes)
-    model.graph.outputs[:] = [*reduced]
-    for i, value in enumerate(reduced):
-        value.name = f"largest_{i}"
-        value.type = ir.TensorType(FLOAT32)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    # The weights stay where they are.
-    options.add_session_config_entry(
-        "session.model_external_initializers_file_folder_path", str(trial.source.parent)
-    )
-    session = onnxruntime.InferenceSession(
-        ir.to_proto(model).SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    names = [value.name for value in session.get_inputs()]
-    for feed in trial.feeds:
-        numbers = map(np.asarray, session.run(None, {name: feed[name] for name in names}))
-        for value, number in zip(values, numbers, strict=True):
-            found[value.name] = max(found.get(value.name, 0.0), float(number))
-    return found
+    values = (*graph.inputs, *(value for node in graph for value in node.outputs))
+    names = [value.name or "" for value in values if value.dtype == FLOAT32]
+    numbers = np.fmax.reduce(largest_magnitudes(trial.source, names, trial.feeds), axis=0, initial=0)
+    return found | dict(zip(names, numbers.tolist(), strict=True))
 
 
 def _descend(

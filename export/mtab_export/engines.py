@@ -5,14 +5,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mtab.bundle import CONFIG, MANIFEST, Bundle, BundleConfig, EngineEntry, FileEntry, GraphEntry, Manifest
-from mtab.config import load_config, to_dict
-from mtab.doctor import find_cuda
+from mtab.bundle import Bundle, EngineEntry, GraphEntry, Manifest
 from mtab.errors import EngineError
-from mtab.files import sha256, write_json, write_text
+from mtab.files import write_json
 from mtab.graphs import FUSED, GRAPHS
 from mtab.preprocess import Preprocessor
-from mtab_export.card import CARD, model_card
+from mtab_export.publish import publish, with_file
 from mtab_export.shapes import Profile, shape_profile
 from mtab_export.tensorrt import (
     PROVIDERS,
@@ -21,6 +19,7 @@ from mtab_export.tensorrt import (
     engine_key,
     make_ep_context,
     ort_trt_options,
+    own_capabilities,
     require_capability,
     stale_reason,
     tensorrt_version,
@@ -48,8 +47,7 @@ class EngineOptions:
 
     def chosen(self) -> tuple[str, ...]:
         """The capabilities to build for: those of this machine's GPUs where none is named."""
-        own = tuple(gpu.compute_capability.replace(".", "") for gpu in find_cuda().gpus)
-        if not (chosen := self.capabilities or tuple(dict.fromkeys(own))):
+        if not (chosen := self.capabilities or own_capabilities()):
             raise EngineError("no GPU is here to build engines for, expected --sm, such as --sm 86,89,120")
         return chosen
 
@@ -90,11 +88,11 @@ def build_engines(bundle: Bundle, graphs: Sequence[GraphEntry], options: EngineO
     flavor = options.flavor
     options.check()
     version = tensorrt_version(flavor)
-    manifest = bundle.manifest
+    manifest, chosen = bundle.manifest, options.chosen()
     settings = options.workspace, options.refit, options.strip
     for graph, profile in zip(graphs, profiles(bundle, graphs, options), strict=True):
         path = bundle.path(graph.file)
-        for capability in options.chosen():
+        for capability in chosen:
             name = f"{path.stem}_{flavor}_sm{capability}.engine"
             key = engine_key(path, flavor, version, capability, profile, *settings)
             if there := next((entry for entry in manifest.engines if entry.file == name), None):
@@ -103,7 +101,7 @@ def build_engines(bundle: Bundle, graphs: Sequence[GraphEntry], options: EngineO
                     yield f"{name}: there already, nothing has changed"
                     continue
                 yield f"{name}: is built again: {reason}"
-                manifest = _publish(bundle.folder, _without(manifest, there))
+                manifest = publish(bundle.folder, _without(manifest, there))
             built = build_engine(path, bundle.folder / name, flavor, capability, profile, *settings)
             entry = EngineEntry(
                 file=name,
@@ -116,7 +114,7 @@ def build_engines(bundle: Bundle, graphs: Sequence[GraphEntry], options: EngineO
                 seconds=built.seconds,
                 verified=False,
             )
-            manifest = _publish(bundle.folder, _with(manifest, entry, bundle.folder))
+            manifest = publish(bundle.folder, _with(manifest, entry, bundle.folder))
             yield f"{name}: {built.size / 1e6:.1f} MB in {built.seconds:.0f} s; built, not run"
 
 
@@ -133,7 +131,7 @@ def write_ort_options(bundle: Bundle, graphs: Sequence[GraphEntry], options: Eng
         by_flavor = {flavor: ort_trt_options(profile, flavor, options.workspace) for flavor in PROVIDERS}
         values = {PROVIDERS[flavor]: by_flavor[flavor] for flavor in PROVIDERS}
         write_json(bundle.folder / name, values)
-        manifest = _publish(bundle.folder, _listing(manifest, bundle.folder, name))
+        manifest = publish(bundle.folder, with_file(manifest, bundle.folder, name))
         yield f"{name}: options of {' and '.join(values)}"
         context = f"{path.stem}_ctx.onnx"
         try:
@@ -141,12 +139,12 @@ def write_ort_options(bundle: Bundle, graphs: Sequence[GraphEntry], options: Eng
         except EngineError as error:
             yield f"{context}: not written: {error}"
         else:
-            manifest = _publish(bundle.folder, _listing(manifest, bundle.folder, context))
+            manifest = publish(bundle.folder, with_file(manifest, bundle.folder, context))
             yield f"{context}: compiled for this machine's GPU"
 
 
 def _with(manifest: Manifest, entry: EngineEntry, folder: Path) -> Manifest:
-    listed = _listing(manifest, folder, entry.file)
+    listed = with_file(manifest, folder, entry.file)
     return dataclasses.replace(listed, engines=(*manifest.engines, entry))
 
 
@@ -156,17 +154,3 @@ def _without(manifest: Manifest, entry: EngineEntry) -> Manifest:
         engines=tuple(each for each in manifest.engines if each != entry),
         files={name: file for name, file in manifest.files.items() if name != entry.file},
     )
-
-
-def _listing(manifest: Manifest, folder: Path, name: str) -> Manifest:
-    """The manifest with a file as it now is."""
-    entry = FileEntry(sha256(folder / name), (folder / name).stat().st_size)
-    return dataclasses.replace(manifest, files=manifest.files | {name: entry})
-
-
-def _publish(folder: Path, manifest: Manifest) -> Manifest:
-    """Write a bundle's manifest, and the model card that says the same."""
-    write_text(folder / CARD, model_card(manifest, load_config(BundleConfig, folder / CONFIG)))
-    manifest = _listing(manifest, folder, CARD)
-    write_json(folder / MANIFEST, to_dict(manifest))
-    return manifest

@@ -25,22 +25,22 @@ from mtab.bundle import (
     file_entries,
     open_bundle,
 )
-from mtab.config import load_config, to_dict
+from mtab.config import to_dict
 from mtab.data import Corpus, Utterance, read_corpus, validate
 from mtab.errors import BundleError, ConfigError, DataError
-from mtab.files import atomic_folder, read_json, refuse_existing, sha256, write_json, write_text
+from mtab.files import atomic_folder, read_json, refuse_existing, sha256, write_json
 from mtab.graphs import BUDGETS, FUSED, Budget, GraphSpec, graph_file, split_of
 from mtab.machine import describe_machine, instruction_sets, saturates_int8
 from mtab.parity import Answer, answers_alone, answers_in_batches, compare
 from mtab.preprocess import CONFIG_FILE, TOKENIZER_FILE, Features, Preprocessor
 from mtab.reference import REFERENCE, make_reference
 from mtab_export.bisect import Culprit, Trial, bisect, cure
-from mtab_export.card import CARD, model_card
 from mtab_export.chain import Chain
 from mtab_export.gate import Engine, Sample, Verdict, arithmetic, judge, open_graph, read_sample
 from mtab_export.int8 import quantize, quantize_static
 from mtab_export.onnx_graph import export_graph, graph_sizes
 from mtab_export.precision import lower
+from mtab_export.publish import publish
 from mtab_train.calibration import read_calibration
 from mtab_train.checkpoint import load_model
 from mtab_train.run import RESULTS, Run, run_corpus, run_parts
@@ -166,6 +166,8 @@ def export_bundle(
             outcomes, sequences = exporter.export()
         if not any(outcome.passed for outcome in outcomes):
             raise GateError(outcomes)
+        reference = make_reference(corpus, sample.utterances, **exporter.reference)
+        write_json(partial / REFERENCE, to_dict(reference))
         machine = describe_machine()
         manifest = Manifest(
             format_version=FORMAT_VERSION,
@@ -179,11 +181,7 @@ def export_bundle(
             engines=() if existing is None else existing.engines,
             sequences=({} if existing is None else existing.sequences) | sequences,
         )
-        reference = make_reference(corpus, sample.utterances, **exporter.reference)
-        write_json(partial / REFERENCE, to_dict(reference))
-        write_text(partial / CARD, model_card(manifest, load_config(BundleConfig, partial / CONFIG)))
-        manifest = dataclasses.replace(manifest, files=file_entries(partial))
-        write_json(partial / MANIFEST, to_dict(manifest))
+        manifest = publish(partial, manifest)
     return Export(manifest, outcomes)
 
 

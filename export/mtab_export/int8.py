@@ -13,13 +13,13 @@ from typing import Any, cast
 
 import numpy as np
 import onnx_ir as ir
-import onnxruntime
 from onnx.reference import ReferenceEvaluator
-from onnx_ir.passes.common import RemoveUnusedNodesPass
 from onnx_ir.tape import Tape
 from tqdm import tqdm
 
 from mtab.errors import ConfigError, DataError
+from mtab_export.magnitudes import largest_magnitudes
+from mtab_export.precision import save
 
 ZERO_POINT = 128
 """What stands for 0 in an unsigned activation: x86 multiplies unsigned activations by signed weights."""
@@ -83,7 +83,7 @@ def quantize(source: Path, target: Path, reduce_range: bool, fp32_nodes: Sequenc
             product = add("Add", product, *bias)
         ir.convenience.replace_nodes_and_values(graph, node, [node], add.nodes, node.outputs, [product])
     model.metadata_props["precision"] = "int8"
-    _save(model, target)
+    save(model, target)
 
 
 def quantize_static(
@@ -105,9 +105,15 @@ def quantize_static(
     graph = model.graph
     numbers = itertools.count(len(graph))
     products = list(_products(graph, fp32_nodes))
-    activations = {_name(node.inputs[0]) for node, _ in products}
+    activations = sorted({_name(node.inputs[0]) for node, _ in products})
+    magnitudes: dict[str, np.float32] = {}
     # A part may have none: the temporal-aware block is convolutions and a classifier.
-    magnitudes = _largest_magnitudes(source, activations, batches) if activations else {}
+    if activations:
+        shown = tqdm(batches, desc="calibrating", unit="utt", disable=None, leave=False)
+        found = largest_magnitudes(source, activations, shown)
+        if not len(found):
+            raise DataError(f"{source}: no utterance to take the ranges of int8 from, expected at least one")
+        magnitudes = dict(zip(activations, found.max(axis=0), strict=True))
     zero_point = _constant(graph, "zero_point", np.array(np.int8(0)))
     dequantized: dict[Any, ir.Value] = {}
     for node, matrix in products:
@@ -134,7 +140,7 @@ def quantize_static(
         node.replace_input_with(0, dequantized[activation])
         node.replace_input_with(1, dequantized[key])
     model.metadata_props["precision"] = "int8-static"
-    _save(model, target)
+    save(model, target)
 
 
 def quantize_columns(matrix: np.ndarray, largest: int) -> tuple[np.ndarray, np.ndarray]:
@@ -189,37 +195,6 @@ def _evaluate(value: ir.Value | None) -> np.ndarray | None:
     return outputs[cast(int, value.index())]
 
 
-def _largest_magnitudes(
-    source: Path, names: Iterable[str], batches: Iterable[Mapping[str, np.ndarray]]
-) -> dict[str, np.float32]:
-    """The largest magnitude of each tensor over ``batches``; `DataError` without a batch."""
-    model = ir.load(source)
-    graph = model.graph
-    values = ir.convenience.create_value_mapping(graph)
-    tape = Tape(graph)
-    outputs = {
-        name: tape.op("ReduceMax", [tape.op("Abs", [values[name]])], {"keepdims": 0}) for name in names
-    }
-    for output in outputs.values():
-        output.type, output.shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape(())
-    graph.outputs[:] = outputs.values()
-    options = onnxruntime.SessionOptions()
-    options.add_session_config_entry(
-        "session.model_external_initializers_file_folder_path", str(source.parent)
-    )
-    session = onnxruntime.InferenceSession(
-        ir.to_proto(model).SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    inputs = [value.name for value in session.get_inputs()]
-    found = [
-        session.run(None, {name: batch[name] for name in inputs})
-        for batch in tqdm(batches, desc="calibrating", unit="utt", disable=None, leave=False)
-    ]
-    if not found:
-        raise DataError(f"{source}: no utterance to take the ranges of int8 from, expected at least one")
-    return dict(zip(outputs, np.max(np.array(found, np.float32), axis=0), strict=True))
-
-
 class _Recorder:
     """Collects new nodes that do the work of ``node``, named after the module that it comes from."""
 
@@ -246,9 +221,3 @@ def _name(value: ir.Value | None) -> str:
     assert value is not None
     assert value.name is not None
     return value.name
-
-
-def _save(model: ir.Model, target: Path) -> None:
-    # What a weight in float32 was split by is of no use any more.
-    RemoveUnusedNodesPass()(model)
-    ir.save(model, target, external_data=f"{target.name}.data")

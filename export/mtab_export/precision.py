@@ -98,9 +98,8 @@ def lower(source: Path, target: Path, precision: Half, fp32_nodes: Sequence[str]
             cast.name, output.name = output.name, cast.name
             cast.shape = output.shape
             model.graph.outputs[i] = cast
-    RemoveUnusedNodesPass()(model)
     model.metadata_props["precision"] = precision
-    _save(model, target)
+    save(model, target)
 
 
 def rounded(source: Path, target: Path) -> None:
@@ -131,8 +130,7 @@ def rounded(source: Path, target: Path) -> None:
                 low = caster.cast(value) if value.dtype == FLOAT32 else value
                 for user, i in users[value]:
                     user.replace_input_with(i, caster.cast(low))
-    RemoveUnusedNodesPass()(model)
-    _save(model, target)
+    save(model, target)
 
 
 def islands(nodes: Iterable[ir.Node]) -> list[ir.Node]:
@@ -250,7 +248,9 @@ def convert(array: np.ndarray, dtype: ir.DataType) -> np.ndarray:
         return array.astype(dtype.numpy())
 
 
-def _save(model: ir.Model, path: Path) -> None:
+def save(model: ir.Model, path: Path) -> None:
+    """Write a graph without the nodes and weights that it has no use for any more, its weights beside it."""
+    RemoveUnusedNodesPass()(model)
     ir.save(model, path, external_data=f"{path.name}.data")
 
 

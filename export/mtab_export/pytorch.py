@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from mtab_train.model import MulTAB
 
 
-def pytorch_model(bundle: Bundle, checkpoint: Path | None) -> "MulTAB":
-    """The checkpoint that the bundle was exported from, in eager PyTorch on the CPU, at inference.
+def pytorch_model(bundle: Bundle, checkpoint: Path | None) -> "tuple[Path, MulTAB]":
+    """The run that the bundle was exported from: its folder, and its model in eager PyTorch at inference.
 
     ``checkpoint`` is its run folder (None: the folder that the bundle lies in). Raises `EngineError` if
     PyTorch is not installed or no checkpoint was found, `BundleError` if ``checkpoint`` is another one.
@@ -22,7 +22,8 @@ def pytorch_model(bundle: Bundle, checkpoint: Path | None) -> "MulTAB":
         from mtab_train.checkpoint import load_model
     except ModuleNotFoundError as error:
         raise EngineError(install_hint((error.name or "").partition(".")[0], "PyTorch's side")) from None
-    return load_model(find_checkpoint(bundle, checkpoint))
+    folder = find_checkpoint(bundle, checkpoint)
+    return folder, load_model(folder)
 
 
 def find_checkpoint(bundle: Bundle, checkpoint: Path | None) -> Path:

@@ -5,7 +5,6 @@ own. Both have one API. Networks are strongly typed: the precision of an engine 
 """
 
 import hashlib
-import importlib
 import json
 import time
 from collections.abc import Mapping
@@ -28,8 +27,6 @@ from mtab_export.shapes import LEVELS, Profile, format_shapes
 MODULES: dict[Flavor, str] = {"rtx": "tensorrt_rtx", "trt": "tensorrt"}
 PROVIDERS: dict[Flavor, str] = {"rtx": "NvTensorRTRTXExecutionProvider", "trt": "TensorrtExecutionProvider"}
 """The execution provider of ONNX Runtime that stands for a flavor."""
-
-_PLUGIN = "onnxruntime_ep_nv_tensorrt_rtx"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +53,11 @@ def capabilities(flavor: Flavor) -> tuple[str, ...]:
         return tuple(
             name.removeprefix("SM") for name in module.ComputeCapability.__members__ if name.startswith("SM")
         )
+    return own_capabilities()
+
+
+def own_capabilities() -> tuple[str, ...]:
+    """The compute capabilities of this machine's GPUs, each once."""
     return tuple(dict.fromkeys(gpu.compute_capability.replace(".", "") for gpu in find_cuda().gpus))
 
 
@@ -241,6 +243,8 @@ def provider_options(flavor: Flavor, options: Mapping[str, str]) -> Any:
     """
     import onnxruntime
 
+    from mtab.engines.onnxruntime import register_plugin
+
     provider = PROVIDERS[flavor]
     session = onnxruntime.SessionOptions()
     session.log_severity_level = 4
@@ -251,16 +255,7 @@ def provider_options(flavor: Flavor, options: Mapping[str, str]) -> Any:
         raise EngineError(
             f"this ONNX Runtime has no {provider}; in a new environment: pip install 'mtab[gpu]'"
         )
-    try:
-        plugin = importlib.import_module(_PLUGIN)
-        if all(device.ep_name != provider for device in onnxruntime.get_ep_devices()):
-            onnxruntime.register_execution_provider_library(provider, plugin.get_library_path())
-    except ModuleNotFoundError:
-        raise EngineError(
-            f"this ONNX Runtime has no {provider}: pip install {_PLUGIN.replace('_', '-')}"
-        ) from None
-    except Exception as error:  # ONNX Runtime's exceptions have no common base
-        raise EngineError(f"{provider}: cannot be used here ({one_line(error)})") from None
+    register_plugin(provider)
     devices = [device for device in onnxruntime.get_ep_devices() if device.ep_name == provider]
     if not devices:
         raise EngineError(f"{provider}: finds no GPU that it supports")
@@ -289,7 +284,7 @@ def make_ep_context(graph: Path, target: Path, flavor: Flavor, options: Mapping[
             session.add_session_config_entry("ep.context_embed_mode", "1")
         try:
             onnxruntime.InferenceSession(graph, session, enable_fallback=0)
-        except Exception as error:  # as above
+        except Exception as error:  # ONNX Runtime's exceptions have no common base
             raise EngineError(f"{graph}: {PROVIDERS[flavor]} cannot compile it ({one_line(error)})") from None
         if not partial.is_file():
             raise EngineError(f"{graph}: {PROVIDERS[flavor]} wrote no EPContext model")

@@ -16,7 +16,7 @@ from mtab.parity import Answers, answers_alone
 from mtab.preprocess import Features, Preprocessor
 from mtab.reference import load_reference, referenced_utterances
 from mtab_export.gate import Sample, Verdict, arithmetic, judge, open_graph, read_sample
-from mtab_export.pytorch import find_checkpoint, pytorch_model
+from mtab_export.pytorch import pytorch_model
 from mtab_train.run import open_run
 
 
@@ -59,11 +59,11 @@ def verify_bundle(
     stored = load_reference(bundle)
     model = missing = None
     try:
-        run = open_run(find_checkpoint(bundle, checkpoint))
-        model = pytorch_model(bundle, run.folder)
+        folder, model = pytorch_model(bundle, checkpoint)
     except EngineError as error:
         missing = error
     else:
+        run = open_run(folder)
         if data_dir is None and run.config.data_dir is not None and dataset in (None, run.config.dataset):
             data_dir = Path(run.config.data_dir)
     if missing is not None and dataset is not None:

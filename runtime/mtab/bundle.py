@@ -227,10 +227,15 @@ def open_bundle(folder: Path | str, verify: bool = True) -> Bundle:
 def file_entries(folder: Path) -> dict[str, FileEntry]:
     """Every file below ``folder``, except its manifest, by name."""
     return {
-        path.relative_to(folder).as_posix(): FileEntry(sha256(path), path.stat().st_size)
+        path.relative_to(folder).as_posix(): file_entry(path)
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path != folder / MANIFEST
     }
+
+
+def file_entry(path: Path) -> FileEntry:
+    """A file as it now is."""
+    return FileEntry(sha256(path), path.stat().st_size)
 
 
 def _check(folder: Path, name: str, entry: FileEntry, stamps: Stamps | None) -> None:

@@ -67,7 +67,7 @@ def instruction_sets(cpuinfo: Path = CPUINFO) -> list[str] | None:
     """Which of `INSTRUCTION_SETS` the processor has, None where the system has no ``cpuinfo``."""
     if not cpuinfo.is_file():
         return None
-    flags = set(_flags(cpuinfo))
+    flags = _flags(_first_block(cpuinfo))
     return [name for name, names in INSTRUCTION_SETS.items() if names & flags]
 
 
@@ -82,8 +82,9 @@ def saturates_int8(architecture: str, sets: Sequence[str] | None) -> bool:
 def processor_key(cpuinfo: Path = CPUINFO) -> str:
     """A hash of the processor's model and of all that it can do: what is compiled for one is for no other."""
     # Some kernels name no model; and two processors of one model may differ in what a machine lets them do.
-    model = _first_block(cpuinfo).get("model name") or platform.processor()
-    parts = [platform.machine(), model, *sorted(_flags(cpuinfo))]
+    first = _first_block(cpuinfo)
+    model = first.get("model name") or platform.processor()
+    parts = [platform.machine(), model, *sorted(_flags(first))]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
@@ -101,10 +102,9 @@ def _total_memory() -> int | None:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def _flags(cpuinfo: Path) -> list[str]:
-    """The kernel's names for what the first processor can do."""
-    first = _first_block(cpuinfo)
-    return (first.get("flags") or first.get("Features") or "").split()
+def _flags(processor: dict[str, str]) -> set[str]:
+    """The kernel's names for what a processor can do."""
+    return set((processor.get("flags") or processor.get("Features") or "").split())
 
 
 def _first_block(cpuinfo: Path) -> dict[str, str]:

@@ -113,7 +113,7 @@ def engine_on_gpu() -> str | None:
     if _CUDA in onnxruntime.get_available_providers():
         return "onnxruntime"
     with contextlib.suppress(EngineError):
-        _register_plugin("cuda")
+        register_plugin("device cuda")
         return "onnxruntime-tensorrt-rtx"
     return None
 
@@ -164,7 +164,7 @@ def _on_gpu(
     options = _session_options(threads, {"session.record_ep_graph_assignment_info": "1"})
     chosen = _options_of(provider, precision) | _shape_options(path, provider)
     if provider == _TENSORRT_RTX:
-        _register_plugin(device)
+        register_plugin(f"device {device}")
         # A plugin knows devices, and takes no number of one.
         devices = [each for each in onnxruntime.get_ep_devices() if each.ep_name == provider]
         if index >= len(devices):
@@ -207,13 +207,16 @@ def _shape_options(graph: Path, provider: str) -> dict[str, str]:
     return {key: str(value) for key, value in options.items() if _SHAPES.fullmatch(key)}
 
 
-def _register_plugin(device: str) -> None:
-    """Make TensorRT-RTX's plugin known to ONNX Runtime, once in a process."""
+def register_plugin(needed_for: str) -> None:
+    """Make TensorRT-RTX's plugin known to ONNX Runtime, once in a process.
+
+    Raises `EngineError`, which begins with ``needed_for``, if the plugin is not installed or does not load.
+    """
     try:
         plugin: Any = importlib.import_module("onnxruntime_ep_nv_tensorrt_rtx")
     except ModuleNotFoundError:
         raise EngineError(
-            f"device {device}: TensorRT-RTX's plugin for ONNX Runtime is not installed: "
+            f"{needed_for}: TensorRT-RTX's plugin for ONNX Runtime is not installed: "
             "pip install onnxruntime-ep-nv-tensorrt-rtx"
         ) from None
     with _registering:
@@ -222,9 +225,7 @@ def _register_plugin(device: str) -> None:
         try:
             onnxruntime.register_execution_provider_library(_TENSORRT_RTX, plugin.get_library_path())
         except Exception as error:  # ONNX Runtime's exceptions have no common base
-            raise EngineError(
-                f"device {device}: {_TENSORRT_RTX} cannot be loaded ({one_line(error)})"
-            ) from None
+            raise EngineError(f"{needed_for}: {_TENSORRT_RTX} cannot be loaded ({one_line(error)})") from None
 
 
 def _session_options(
