@@ -6,6 +6,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import dataclasses
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from click.testing import CliRunner
 from mtab.data import Corpus, read_corpus, validate
 from mtab_train.config import ModelConfig, TrainConfig
 from mtab_train.start import Start, begin_run
+
+# A shell starts what runs in the background with interrupts ignored, and so would be the commands under test.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LABELS = ("high", "low")
 
