@@ -1,5 +1,6 @@
 """The command ``mtab-bench``."""
 
+import json
 from pathlib import Path
 
 import click
@@ -7,34 +8,35 @@ import click
 from mtab import __version__
 from mtab.console import Group
 from mtab.data import DATASETS
+from mtab_bench.batching import batching_command
+from mtab_bench.compare import compare_command
+from mtab_bench.gpu import gpu_command
+from mtab_bench.invariance import invariance_command
+from mtab_bench.latency_command import latency_command
+from mtab_bench.options import (
+    bundle_option,
+    checkpoint_option,
+    data_dir_option,
+    newest_bundle,
+    out_option,
+    overwrite_option,
+    report_folder,
+    threads_option,
+)
+from mtab_bench.report import report_command
+from mtab_bench.soak import soak_command
 from mtab_bench.training import training
 
 
 @click.group(cls=Group, invoke_without_command=True)
 @click.option("--dataset", type=click.Choice(DATASETS), help="The corpus whose test utterances to run.")
-@click.option(
-    "--bundle",
-    type=click.Path(path_type=Path),
-    help="What mtab-export wrote.  [default: the newest in runs/]",
-)
-@click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path),
-    help="The corpus, its parent or a manifest's CSV file.  [default: $MTAB_DATA/DATASET, data/DATASET]",
-)
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    help="Folder of the report.  [default: reports/<the run's name>]",
-)
-@click.option(
-    "--checkpoint",
-    type=click.Path(path_type=Path),
-    metavar="RUN",
-    help="The run that the bundle was exported from.  [default: the folder that the bundle lies in]",
-)
-@click.option("--threads", type=click.IntRange(min=1), help="Of either engine.  [default: one a core]")
-@click.option("--overwrite", is_flag=True, help="Replace the report if it exists.")
+@bundle_option
+@data_dir_option
+@checkpoint_option
+@threads_option
+@out_option
+@overwrite_option
+@click.option("--json", "as_json", is_flag=True, help="Print what was measured as JSON.")
 @click.version_option(__version__, prog_name="mtab-bench")
 @click.pass_context
 def main(
@@ -42,17 +44,18 @@ def main(
     dataset: str | None,
     bundle: Path | None,
     data_dir: Path | None,
-    out: Path | None,
     checkpoint: Path | None,
     threads: int | None,
+    out: Path | None,
     overwrite: bool,
+    as_json: bool,
 ) -> None:
     """Did deployment cost accuracy, and how fast is it here?
 
-    Runs the test utterances of a corpus through PyTorch and through the bundle that was exported from it:
-    WAR and UAR of both, labels and probabilities that differ, latency of both, warm. Writes report.json and
-    report.html, which opens from disk. Where PyTorch or the checkpoint is missing its side is skipped, and
-    the report says why.
+    Runs the test utterances of a corpus through PyTorch and through every engine and precision of the bundle
+    that was exported from it: accuracy, labels and probabilities that differ, latency. Writes report.json,
+    report.html, which opens from disk, and report.md; the commands below add their sections to the same
+    report. What cannot be had here is skipped, and the report says why.
 
     \b
     Examples:
@@ -64,33 +67,34 @@ def main(
     if dataset is None:
         raise click.UsageError(f"Missing option '--dataset'. Choose from: {', '.join(DATASETS)}")
 
-    from mtab.files import atomic_folder, refuse_existing
-    from mtab_bench.benchmark import benchmark, bundle_name
-    from mtab_bench.report import HTML, JSON, to_text, write_report
+    from mtab.bundle import open_bundle
+    from mtab_bench.evaluation import evaluate
+    from mtab_bench.report import add_section, bundle_record, check_section, written
+    from mtab_bench.text import to_text
 
     bundle = bundle or newest_bundle()
-    out = out or Path("reports") / bundle_name(bundle)
+    out = report_folder(out, bundle)
+    opened = open_bundle(bundle)
+    record = bundle_record(opened)
     # Before the minutes of measuring, not after them.
-    refuse_existing(out, overwrite)
-    report = benchmark(dataset, bundle, data_dir, checkpoint, threads)
-    with atomic_folder(out, overwrite) as folder:
-        write_report(report, folder)
-    click.echo(to_text(report))
-    click.echo(f"\nWrote {out / JSON} and {out / HTML}")
+    check_section(out, record, "evaluation", overwrite)
+    section = evaluate(opened, dataset, data_dir, checkpoint, threads)
+    report = add_section(out, "evaluation", section, record, overwrite)
+    click.echo(json.dumps(section, indent=2) if as_json else to_text(report, "evaluation"))
+    click.echo(f"\n{written(out)}", err=as_json)
 
 
-def newest_bundle(root: Path = Path("runs")) -> Path:
-    """The bundle below ``root`` that was written last. Raises `BundleError` if there is none."""
-    from mtab.bundle import MANIFEST
-    from mtab.errors import BundleError
-
-    manifests = list(root.glob(f"**/bundle/{MANIFEST}"))
-    if not manifests:
-        raise BundleError(f"{root}: no bundle in it, expected one made by mtab-export; give --bundle")
-    return max(manifests, key=lambda path: path.stat().st_mtime).parent
-
-
-main.add_command(training)
+for command in (
+    latency_command,
+    invariance_command,
+    batching_command,
+    training,
+    compare_command,
+    gpu_command,
+    soak_command,
+    report_command,
+):
+    main.add_command(command)
 
 if __name__ == "__main__":
     main()

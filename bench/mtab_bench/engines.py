@@ -1,46 +1,74 @@
-"""What is compared: PyTorch, the reference, and the bundle's graph, on the same arrays and threads."""
+"""What a report says of every engine, measured or skipped, and the reference that they are held against."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from tqdm import tqdm
 
 from mtab.bundle import Bundle
-from mtab.model import Model
+from mtab.doctor import find_cuda
+from mtab.errors import BundleError, EngineError
+from mtab_bench.peers import REFERENCE, Inputs, Run, Way, pytorch_ways
 from mtab_export.pytorch import pytorch_model
 
-REFERENCE = "pytorch"
-TITLES = {REFERENCE: "PyTorch", "onnxruntime": "ONNX Runtime"}
+if TYPE_CHECKING:
+    from mtab_train.model import MulTAB
 
 
-@dataclass(frozen=True, slots=True)
-class Engine:
-    """One way to compute the model: ``run`` takes a padded batch and returns probabilities (B, C) float32."""
+def reference_model(
+    bundle: Bundle, checkpoint: Path | None, threads: int
+) -> "tuple[Way, MulTAB | None, str | None]":
+    """PyTorch on the bundle's checkpoint: how it runs, its model, or None and why there is none.
 
-    name: str
-    device: str
-    precision: str
-    threads: int
-    run: Callable[[dict[str, np.ndarray]], np.ndarray]
+    Raises `BundleError` for a run folder given that is not the bundle's, or is only half there.
+    """
+    try:
+        folder, model = pytorch_model(bundle, checkpoint)
+    except EngineError as error:
+        return pytorch_ways(Path(), threads)[0], None, str(error)
+    from mtab_train.run import CALIBRATION
+
+    # The weights alone do not tell: a run is calibrated when its training has ended.
+    found, expected = float(model.temperature), bundle.manifest.checkpoint.temperature
+    if not np.isclose(found, expected, rtol=1e-6):
+        raise BundleError(
+            f"{folder / CALIBRATION}: temperature {found:.4g}, expected {expected:.4g} as exported to "
+            f"{bundle.folder}; the run is half-written, or was trained again"
+        )
+    return pytorch_ways(folder, threads)[0], model, None
 
 
-def bundle_engine(model: Model, threads: int) -> Engine:
-    """The bundle's fused graph as `mtab.load` opened it with ``threads``."""
-    return Engine(
-        model.engine.name,
-        model.engine.device,
-        model.engine.precision,
-        threads,
-        lambda inputs: model.engine.run(inputs)["probabilities"],
-    )
+def entry(way: Way, skipped: str | None = None) -> dict[str, Any]:
+    """What a report says of every engine, measured or not."""
+    values = {key: getattr(way, key) for key in ("title", "device", "precision", "threads")}
+    return {"title": values.pop("title"), "skipped": skipped, **values}
 
 
-def pytorch_engine(bundle: Bundle, checkpoint: Path | None, threads: int) -> Engine:
-    """The checkpoint that the bundle was exported from; see `mtab_export.pytorch.pytorch_model`."""
-    _, model = pytorch_model(bundle, checkpoint)
+def absent_engines() -> dict[str, Any]:
+    """One entry for all engines that need an NVIDIA GPU where there is none; nothing where there is."""
+    if (cuda := find_cuda()).gpus:
+        return {}
+    return {
+        "cuda": {
+            "title": "Engines on a GPU",
+            "skipped": f"no NVIDIA GPU is here ({cuda.problem or 'the driver sees none'})",
+            "device": "cuda",
+            "precision": None,
+            "threads": None,
+        }
+    }
 
-    import torch
 
-    torch.set_num_threads(threads)
-    return Engine(REFERENCE, "cpu", "fp32", threads, lambda inputs: model.run(inputs)["probabilities"])
+def require_one(bundle: Bundle, engines: dict[str, Any]) -> None:
+    """Raise `EngineError` with the first reason if every engine of the bundle was skipped."""
+    reasons = [engine["skipped"] for key, engine in engines.items() if key != REFERENCE]
+    if all(reasons):
+        found = f"the first: {reasons[0]}" if reasons else "it holds no graph of the whole model"
+        raise EngineError(f"{bundle.folder}: no engine can run it here; {found}")
+
+
+def answer_each(run: Run, inputs: Sequence[Inputs], title: str) -> np.ndarray:
+    """The probabilities (N, C) for N utterances, each as a batch of one; ``title`` is the engine's."""
+    return np.concatenate([run(each) for each in tqdm(inputs, title, unit="utt", disable=None, leave=False)])

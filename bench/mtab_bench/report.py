@@ -1,229 +1,158 @@
-"""A measured report as JSON, as one HTML page, and as text; docs/report-schema.md describes its values.
+"""The report folder: ``report.json``, to which every command adds its section, and its renderings.
 
-Nothing is computed here: every number shown is one of the report's, rounded.
+docs/report-schema.md describes the values.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
+import click
 
-from mtab.console import table
-from mtab.files import write_json, write_text
+from mtab.bundle import Bundle
+from mtab.console import Command
+from mtab.errors import ConfigError, MtabError
+from mtab.files import read_json, write_json, write_text
+from mtab_bench.options import bundle_name
+from mtab_bench.summary import SECTIONS
 
-SCHEMA_VERSION = 1
-NOISE = 0.2
-"""Cores that other processes may use while the clock runs before the report warns of it."""
-JSON, HTML = "report.json", "report.html"
+SCHEMA_VERSION = 2
+JSON, HTML, MARKDOWN = "report.json", "report.html", "report.md"
+HELD_OUT = ("evaluation", "invariance")
+"""The sections that are of a bundle's test utterances, and so of the same."""
 
 Report = dict[str, Any]
 
 
-def write_report(report: Report, folder: Path) -> None:
-    """Write ``report.json`` and ``report.html`` into ``folder``."""
+def bundle_record(bundle: Bundle) -> dict[str, Any]:
+    """The report's ``bundle``: which one every section is of."""
+    return {
+        "name": bundle_name(bundle.folder),
+        "path": str(bundle.folder),
+        "created": bundle.manifest.created,
+        "checkpoint_sha256": bundle.manifest.checkpoint.sha256,
+    }
+
+
+def check_section(folder: Path, bundle_record: dict[str, Any], name: str, overwrite: bool = False) -> Report:
+    """The report in ``folder``, a new one where there is none, if the section ``name`` may be added to it.
+
+    For before the minutes of measuring. Raises `MtabError` if ``folder`` is a file, holds the report of
+    another checkpoint, or has the section already, unless ``overwrite``; `ConfigError` as `read_report`.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise MtabError(f"{folder}: is a file, expected a folder or nothing")
+    path = folder / JSON
+    if not path.exists():
+        return {"schema_version": SCHEMA_VERSION, "bundle": bundle_record}
+    report = read_report(path)
+    found, expected = report["bundle"]["checkpoint_sha256"], bundle_record["checkpoint_sha256"]
+    if found != expected:
+        raise MtabError(
+            f"{path}: is of checkpoint {found[:12]}… ({report['bundle']['name']}), expected {expected[:12]}… "
+            f"({bundle_record['name']}); choose another folder by --out"
+        )
+    if name in report and not overwrite:
+        raise MtabError(f"{path}: has a section {name!r} already; choose another --out or give --overwrite")
+    return report
+
+
+def add_section(
+    folder: Path, name: str, section: dict[str, Any], bundle_record: dict[str, Any], overwrite: bool = False
+) -> Report:
+    """Add a section to the report in ``folder``, and render the report again; each file whole or not at all.
+
+    Raises as `check_section`, and `MtabError` if the section is of another state of the corpus than those
+    that are there.
+    """
+    report = check_section(folder, bundle_record, name, overwrite)
+    _check_corpus(folder / JSON, report, name, section)
+    sections = {**report, name: section}
+    order = ["schema_version", "bundle", *(each for each in SECTIONS if each in sections)]
+    # The bundle may have been exported again since, from the same checkpoint.
+    report = {key: sections[key] for key in order} | {"bundle": bundle_record}
+    _write(folder, report)
+    return report
+
+
+def render_report(folder: Path) -> Report:
+    """Write the page and the Markdown of the ``report.json`` in ``folder`` again. Raises as `read_report`."""
+    report = read_report(folder / JSON)
+    for name, text in _renderings(report).items():
+        write_text(folder / name, text)
+    return report
+
+
+def read_report(path: Path) -> Report:
+    """Read a ``report.json``, or that of a folder.
+
+    Raises `ConfigError` if it is missing, is no JSON or no report, or has another schema version.
+    """
+    path = path / JSON if path.is_dir() else path
+    report = read_json(path)
+    if not isinstance(report, dict) or "schema_version" not in report:
+        raise ConfigError(f"{path}: has no schema_version, expected a report of mtab-bench")
+    version = report["schema_version"]
+    if version != SCHEMA_VERSION:
+        raise ConfigError(
+            f"{path}: has schema version {version!r}, expected {SCHEMA_VERSION}; measure again, into another "
+            "folder by --out"
+        )
+    bundle = report.get("bundle")
+    for key in ("name", "path", "created", "checkpoint_sha256"):
+        if not isinstance(bundle, dict) or not isinstance(bundle.get(key), str):
+            raise ConfigError(f"{path}: bundle lacks {key!r}, expected a report of mtab-bench")
+    for name in SECTIONS:
+        if name in report and not (isinstance(report[name], dict) and "machine" in report[name]):
+            raise ConfigError(f"{path}: section {name!r} lacks 'machine', expected a report of mtab-bench")
+    return report
+
+
+def written(folder: Path) -> str:
+    """What to tell once a report is written."""
+    return f"Wrote {folder / JSON}, {HTML} and {MARKDOWN}"
+
+
+def _write(folder: Path, report: Report) -> None:
+    # All are made before the first is written: a report that cannot be shown leaves the one before.
+    renderings = _renderings(report)
     write_json(folder / JSON, report)
-    write_text(folder / HTML, to_html(report))
+    for name, text in renderings.items():
+        write_text(folder / name, text)
 
 
-def percent(value: float) -> str:
-    return f"{100 * value:.1f} %"
+def _renderings(report: Report) -> dict[str, str]:
+    from mtab_bench.markdown import to_markdown
+    from mtab_bench.page import to_html
+
+    return {HTML: to_html(report), MARKDOWN: to_markdown(report)}
 
 
-def milliseconds(value: float) -> str:
-    return f"{three_digits(1e3 * value)} ms"
+def _check_corpus(path: Path, report: Report, name: str, section: dict[str, Any]) -> None:
+    """Raise `MtabError` if a section that stays is of the same test utterances in another state."""
+    if name not in HELD_OUT:
+        return
+    key = ("dataset", "folds", "fold")
+    for other in HELD_OUT:
+        if other == name or other not in report:
+            continue
+        before, after = report[other]["protocol"], section["protocol"]
+        same = all(before[field] == after[field] for field in key)
+        if same and before["corpus_sha256"] != after["corpus_sha256"]:
+            raise MtabError(
+                f"{path}: section {other!r} is of corpus {before['corpus_sha256'][:12]}…, found "
+                f"{after['corpus_sha256'][:12]}… for {name!r}: the corpus has changed since; choose another "
+                "folder by --out"
+            )
 
 
-def probability(value: float) -> str:
-    return f"{value:.5f}"
+@click.command("report", cls=Command)
+@click.argument("folder", type=click.Path(path_type=Path))
+def report_command(folder: Path) -> None:
+    """Write the page and the Markdown of a report again, from its report.json.
 
-
-def factor(value: float) -> str:
-    return f"{value:.2f} ×"
-
-
-def three_digits(value: float) -> str:
-    """Three significant digits, more where the whole part has more, without an exponent."""
-    exponent = int(f"{value:.2e}".partition("e")[2])
-    return f"{value:.{max(2 - exponent, 0)}f}"
-
-
-def difference(value: float) -> str:
-    return f"{value:.1e}"
-
-
-def points(value: float) -> str:
-    return f"{100 * value:+.1f} points"
-
-
-def count(value: int) -> str:
-    return f"{value:,}"
-
-
-FORMATS: tuple[Callable[[Any], str], ...] = (
-    percent,
-    milliseconds,
-    probability,
-    factor,
-    three_digits,
-    difference,
-    points,
-    count,
-)
-
-
-def protocol_line(report: Report) -> str:
-    """What every figure carries: corpus, fold, protocol, classes, utterances, problems, seed, hash."""
-    protocol = report["protocol"]
-    parts = (
-        protocol["title"],
-        f"fold {protocol['fold']} of {protocol['folds']}",
-        f"{protocol['protocol']} protocol",
-        f"{len(protocol['classes'])} classes",
-        f"{protocol['utterances']} test utterances",
-        f"problems skipped: {protocol['problem_count']}",
-        f"seed {protocol['seed']}",
-        f"corpus {protocol['corpus_sha256'][:12]}",
-    )
-    return "; ".join(parts)
-
-
-def accuracy_verdict(report: Report) -> str:
-    """Did deployment cost accuracy? A sentence for each engine beside the reference."""
-    return " ".join(_accuracy_sentence(report, engine) for engine in _others(report))
-
-
-def _accuracy_sentence(report: Report, engine: dict[str, Any]) -> str:
-    reference = report["engines"][report["reference"]]
-    accuracy, parity = engine["accuracy"], engine["parity"]
-    reached = f"WAR {percent(accuracy['war'])}, UAR {percent(accuracy['uar'])}"
-    if parity is None:
-        return (
-            f"Whether deployment cost accuracy is not known here, for {reference['title']} was skipped; "
-            f"{engine['title']} alone reaches {reached}."
-        )
-    if parity["labels_changed"] == 0:
-        return (
-            f"Deployment cost no accuracy: {engine['title']} gives {reference['title']}'s label for all "
-            f"{parity['utterances']} test utterances ({reached})."
-        )
-    before = reference["accuracy"]
-    return (
-        f"Deployment changed {parity['labels_changed']} of {parity['utterances']} labels "
-        f"({parity['labels_changed_at_near_ties']} at a near-tie): {engine['title']} reaches {reached}, "
-        f"{reference['title']} WAR {percent(before['war'])}, UAR {percent(before['uar'])}."
-    )
-
-
-def speed_verdict(report: Report) -> str:
-    """How fast is it here? A sentence for each engine beside the reference."""
-    return " ".join(_speed_sentence(report, engine) for engine in _others(report))
-
-
-def _speed_sentence(report: Report, engine: dict[str, Any]) -> str:
-    latency, threads = engine["latency"], engine["threads"]
-    sentence = (
-        f"{engine['title']} answers an utterance in {milliseconds(latency['p50'])} (median; 99 % within "
-        f"{milliseconds(latency['p99'])}) on {threads} thread{'s' if threads > 1 else ''}"
-    )
-    if engine["speedup"] is None:
-        return sentence + "."
-    reference = report["engines"][report["reference"]]["title"]
-    return f"{sentence}, at {factor(engine['speedup'])} the throughput of {reference}."
-
-
-def noise(report: Report) -> str | None:
-    """A warning where other processes used `NOISE` cores or more while the clock ran."""
-    load = report["timing"]["other_load"]
-    if load is None or load < NOISE:
-        return None
-    return f"Other processes kept {load:.1f} cores busy meanwhile: the times are disturbed."
-
-
-def to_text(report: Report) -> str:
-    """The verdicts and the main figures for a terminal."""
-    engines = report["engines"]
-    rows = [
-        (
-            title,
-            *("skipped" if engine["skipped"] else show(engine[group][key]) for engine in engines.values()),
-        )
-        for title, group, key, show in (
-            ("WAR", "accuracy", "war", percent),
-            ("UAR", "accuracy", "uar", percent),
-            ("weighted F1", "accuracy", "weighted_f1", percent),
-            *(
-                (f"latency {key}", "latency", key, milliseconds)
-                for key in ("p50", "p90", "p95", "p99", "mean")
-            ),
-            ("utterances/s", "throughput", "value", three_digits),
-        )
-    ]
-    if report["protocol"]["speech_seconds"]:
-        values = ("skipped" if e["skipped"] else three_digits(e["rtf"]["value"]) for e in engines.values())
-        rows.append(("real-time factor", *values))
-    for title, key, show in (
-        ("label agreement", "label_agreement", percent),
-        ("labels changed", "labels_changed", count),
-        ("near-ties", "near_ties", count),
-        ("largest probability difference", "max_probability_difference", difference),
-        ("mean probability difference", "mean_probability_difference", difference),
-    ):
-        parities = [engine["parity"] for engine in engines.values()]
-        rows.append((title, *("-" if parity is None else show(parity[key]) for parity in parities)))
-    machine = report["machine"]
-    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    lines = [
-        accuracy_verdict(report),
-        speed_verdict(report),
-        *filter(None, [noise(report)]),
-        "",
-        table(rows, ("", *(engine["title"] for engine in engines.values()))),
-        *(f"{e['title']} skipped: {e['skipped']}" for e in engines.values() if e["skipped"]),
-        "",
-        protocol_line(report),
-        f"{machine['cpu']} ({', '.join(machine['instruction_sets'] or [machine['architecture']])}), "
-        f"{machine['cores']['usable']} cores, {machine['os']}, Python {machine['python']}, {versions}",
-    ]
-    return "\n".join(lines)
-
-
-def to_html(report: Report) -> str:
-    """The whole report as one page that needs no other file."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    from mtab_bench import pictures
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    figures = {show.__name__: _figure(show) for show in FORMATS}
-    environment.filters |= figures
-    environment.globals |= figures
-    return environment.get_template("report.html.j2").render(
-        report=report,
-        protocol_line=protocol_line(report),
-        accuracy_verdict=accuracy_verdict(report),
-        speed_verdict=speed_verdict(report),
-        noise=noise(report),
-        pictures=pictures,
-    )
-
-
-def _figure(show: Callable[[Any], str]) -> Callable[[Any], Markup]:
-    """A filter that shows a number rounded and keeps it whole for machines."""
-
-    def figure(value: Any) -> Markup:
-        if value is None:
-            return Markup("–")
-        return Markup('<data value="{}">{}</data>').format(repr(value), show(value))
-
-    return figure
-
-
-def _others(report: Report) -> list[dict[str, Any]]:
-    return [engine for name, engine in report["engines"].items() if name != report["reference"]]
+    \b
+    Example:
+      mtab-bench report reports/mine
+    """
+    render_report(folder)
+    click.echo(f"Wrote {folder / HTML} and {MARKDOWN}")

@@ -3,14 +3,18 @@
 import dataclasses
 import json
 import tempfile
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Literal
 
 import click
 
-from mtab.console import Command, table
+from mtab.console import Command
 from mtab.data import DATASETS, Corpus
+from mtab.machine import OtherLoad, describe_machine, instruction_sets, usable_cores
+from mtab_bench.options import data_dir_option, out_option, overwrite_option, report_folder
 from mtab_train.config import PRESETS
 
 
@@ -20,28 +24,34 @@ class Variant:
 
     name: str
     batch_size: int
-    bucketing: bool
-    cache: bool
+    bucketing: bool = False
+    cache: bool = False
+    mixed_precision: Literal["no", "bf16"] = "no"
 
 
-def variants(batch_size: int) -> tuple[Variant, ...]:
-    """From the paper's kind of code to ours, one change at a time."""
-    return (
-        Variant("batches of 2, as they come", 2, False, False),
-        Variant(f"batches of {batch_size}, as they come", batch_size, False, False),
-        Variant(f"batches of {batch_size}, bucketed", batch_size, True, False),
-        Variant(f"batches of {batch_size}, bucketed, frozen layers cached", batch_size, True, True),
+def variants(batch_size: int, bf16: bool) -> tuple[Variant, ...]:
+    """From the paper's kind of code to ours, one change at a time; the last one where there is ``bf16``."""
+    padded, bucketed = f"batches of {batch_size}", f"batches of {batch_size}, bucketed"
+    tried = (
+        Variant("batches of 2, as they come", 2),
+        Variant(f"{padded}, as they come", batch_size),
+        Variant(bucketed, batch_size, bucketing=True),
+        Variant(f"{bucketed}, frozen layers cached", batch_size, bucketing=True, cache=True),
     )
+    if not bf16:
+        return tried
+    return (*tried, dataclasses.replace(tried[-1], name=f"{tried[-1].name}, bf16", mixed_precision="bf16"))
 
 
-def measure_training(corpus: Corpus, preset: str, batch_size: int, epochs: int) -> list[dict[str, Any]]:
+def measure_training(corpus: Corpus, preset: str, batch_size: int, epochs: int) -> dict[str, Any]:
     """Train the same model on the same utterances each way, an epoch of each in turn; plain JSON values.
 
     The encoders are frozen as in the paper's preset (wav2vec2's convolutions, RoBERTa whole) and start from
-    random weights. The figures are the median seconds of an epoch's training, without its validation, and
-    samples computed for each sample of speech.
+    random weights. ``seconds`` are those of each epoch's training, without its validation;
+    ``prepare_seconds`` those before the first, in which frozen layers are computed where they are cached;
+    ``padding`` is samples computed for each sample of speech.
     """
-    from mtab.data import default_scheme, make_folds
+    from mtab.data import corpus_hash, default_scheme, make_folds
     from mtab_train.examples import lengths
     from mtab_train.start import Start, begin_run
     from mtab_train.trainer import Trainer
@@ -56,27 +66,60 @@ def measure_training(corpus: Corpus, preset: str, batch_size: int, epochs: int) 
     )
     scheme = default_scheme(corpus)
     fold = make_folds(corpus, scheme)[0].name
-    tried = variants(batch_size)
-    with tempfile.TemporaryDirectory() as place:
-        trainers = []
+    tried = variants(batch_size, "bf16" in (instruction_sets() or ()))
+    with tempfile.TemporaryDirectory() as place, OtherLoad() as load_beside:
+        trainers, prepared = [], []
         for number, variant in enumerate(tried):
             train = dataclasses.replace(
-                base.train, epochs=epochs, batch_size=variant.batch_size, bucketing=variant.bucketing
+                base.train,
+                epochs=epochs,
+                batch_size=variant.batch_size,
+                bucketing=variant.bucketing,
+                mixed_precision=variant.mixed_precision,
             )
             run = begin_run(Path(place) / str(number), Start(model, train, preset), corpus, scheme, fold)
+            begun = time.perf_counter()
             trainers.append(Trainer(run, corpus, "cpu", cache=variant.cache))
+            prepared.append(time.perf_counter() - begun)
         rounds = list(zip(*(trainer.epochs() for trainer in trainers), strict=True))
-        return [
-            {
-                "name": variant.name,
-                "seconds": [row["train"]["seconds"] for row in rows],
-                "median_seconds": median(row["train"]["seconds"] for row in rows),
-                "padding": _padding(trainer.batches(1), lengths(trainer.train)),
-                "losses": [row["train"]["loss"] for row in rows],
-                "utterances": len(trainer.train),
-            }
-            for variant, trainer, rows in zip(tried, trainers, zip(*rounds, strict=True), strict=True)
-        ]
+        rows_of = list(zip(*rounds, strict=True))
+        medians = [median(row["train"]["seconds"] for row in rows) for rows in rows_of]
+        return {
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "machine": describe_machine(),
+            "protocol": {
+                "dataset": corpus.name,
+                "title": corpus.title,
+                "synthetic": corpus.synthetic,
+                "corpus_sha256": corpus_hash(corpus.utterances),
+                "folds": scheme,
+                "fold": fold,
+                "protocol": base.train.protocol,
+                "seed": base.train.seed,
+                "classes": list(corpus.labels),
+                "utterances": len(trainers[0].train),
+            },
+            "timing": {"threads": usable_cores(), "other_load": load_beside.cores},
+            "preset": preset,
+            "epochs": epochs,
+            "variants": [
+                {
+                    "name": variant.name,
+                    "precision": "fp32" if variant.mixed_precision == "no" else variant.mixed_precision,
+                    "seconds": [row["train"]["seconds"] for row in rows],
+                    "median_seconds": middle,
+                    "speedup": medians[0] / middle,
+                    "prepare_seconds": before,
+                    "padding": _padding(trainer.batches(1), lengths(trainer.train)),
+                    "losses": [row["train"]["loss"] for row in rows],
+                    "validation_losses": [row["validation"]["loss"] for row in rows],
+                    "utterances": len(trainer.train),
+                }
+                for variant, trainer, rows, middle, before in zip(
+                    tried, trainers, rows_of, medians, prepared, strict=True
+                )
+            ],
+        }
 
 
 def _padding(batches: list[list[int]], lengths: list[int]) -> float:
@@ -86,11 +129,16 @@ def _padding(batches: list[list[int]], lengths: list[int]) -> float:
 
 @click.command(cls=Command)
 @click.option("--dataset", type=click.Choice(DATASETS), required=True, help="The corpus's layout.")
-@click.option("--data-dir", type=click.Path(path_type=Path), help="The corpus, or its parent.")
+@data_dir_option
 @click.option("--preset", type=click.Choice(list(PRESETS)), default="tiny", show_default=True)
 @click.option("--batch-size", type=click.IntRange(min=2), default=16, show_default=True)
-@click.option("--utterances", type=click.IntRange(min=20), help="The first so many only.  [default: all]")
+@click.option("--utterances", type=click.IntRange(min=20), help="So many only, spread over all.")
 @click.option("--epochs", type=click.IntRange(min=1), default=3, show_default=True)
+@click.option(
+    "--bundle", type=click.Path(path_type=Path), help="Add it to this bundle's report.  [default: print only]"
+)
+@out_option
+@overwrite_option
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def training(
     dataset: str,
@@ -99,41 +147,39 @@ def training(
     batch_size: int,
     utterances: int | None,
     epochs: int,
+    bundle: Path | None,
+    out: Path | None,
+    overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Time an epoch: padded batches of 2, larger ones, bucketed ones, with frozen layers cached.
+    """Time an epoch: padded batches of 2, larger ones, bucketed ones, with frozen layers cached, in bf16.
 
     The same model, utterances and seed each way, on the CPU, an epoch of each in turn so that noise strikes
-    all alike.
+    all alike. bf16 where the processor has it.
 
     \b
-    Example:
+    Examples:
       mtab-bench training --dataset iemocap --data-dir data/iemocap
+      mtab-bench training --dataset emodb --data-dir EmoDB --bundle runs/mine/bundle
     """
+    from mtab.bundle import open_bundle
     from mtab.data import read_corpus, validate
-    from mtab.machine import describe_machine, usable_cores
+    from mtab_bench.report import add_section, bundle_record, check_section, written
+    from mtab_bench.text import to_text
 
+    record = None
+    if bundle is not None:
+        out = report_folder(out, bundle)
+        record = bundle_record(open_bundle(bundle))
+        check_section(out, record, "training", overwrite)
+    elif out is not None:
+        raise click.UsageError("--out is the report of a bundle, expected --bundle beside it")
     corpus = validate(read_corpus(dataset, data_dir))
     if utterances is not None:
         step = max(1, len(corpus.utterances) // utterances)
         corpus = dataclasses.replace(corpus, utterances=corpus.utterances[::step][:utterances])
-    measured = measure_training(corpus, preset, batch_size, epochs)
-    machine = describe_machine()
-    if as_json:
-        report = {"title": corpus.title, "preset": preset, "machine": machine, "variants": measured}
-        click.echo(json.dumps(report, indent=2))
-        return
-    slowest = measured[0]["median_seconds"]
-    rows = [
-        (
-            each["name"],
-            f"{each['median_seconds']:.1f}",
-            f"{slowest / each['median_seconds']:.2f}",
-            f"{each['padding']:.2f}",
-            f"{each['losses'][-1]:.3f}",
-        )
-        for each in measured
-    ]
-    click.echo(f"\n{measured[0]['utterances']} training utterances of {corpus.title}, preset {preset}")
-    click.echo(f"{machine['cpu']} ({', '.join(machine['instruction_sets'] or [])}), {usable_cores()} cores")
-    click.echo(table(rows, ("epoch", "seconds", "times", "padding", "loss")))
+    section = measure_training(corpus, preset, batch_size, epochs)
+    click.echo(json.dumps(section, indent=2) if as_json else to_text({"training": section}, "training"))
+    if record is not None and out is not None:
+        add_section(out, "training", section, record, overwrite)
+        click.echo(f"\n{written(out)}", err=as_json)

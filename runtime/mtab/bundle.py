@@ -193,6 +193,11 @@ class Bundle:
             raise BundleError(f"{self.folder / MANIFEST}: files lack {name}, expected it")
         return self.folder / name
 
+    def size(self, name: str) -> int:
+        """The bytes of a graph or an engine, with those of the weights beside it."""
+        files = self.manifest.files
+        return sum(files[each].size for each in (name, f"{name}.data") if each in files)
+
 
 def open_bundle(folder: Path | str, verify: bool = True) -> Bundle:
     """Read a bundle's description and check that its files are those that it was written with.

@@ -2,15 +2,17 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import click
 
 from mtab import __version__
+from mtab.bundle import Precision
 from mtab.console import Command, Group
+from mtab.engines import ENGINES
 from mtab.errors import DataError, MtabError, TextError
 from mtab.limits import BATCH_SECONDS, BATCH_SIZE, MAX_CHARACTERS, MAX_SECONDS, Limits
 
@@ -27,6 +29,38 @@ def main() -> None:
     Example:
       mtab predict bundle clip.wav --text "I never said that!"
     """
+
+
+def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What `mtab.load` takes beside the bundle, as options of a command."""
+    options = (
+        click.option(
+            "--engine",
+            type=click.Choice(["auto", *ENGINES]),
+            default="auto",
+            show_default=True,
+            help="auto is what mtab tune chose, else ONNX Runtime.",
+        ),
+        click.option(
+            "--device",
+            default="auto",
+            show_default=True,
+            help="cpu, cuda[:N], or gpu for OpenVINO; used or refused. auto is a GPU if there is one.",
+        ),
+        click.option(
+            "--precision",
+            type=click.Choice(["auto", *get_args(Precision)]),
+            default="auto",
+            show_default=True,
+            help="auto is the most exact, or what mtab tune chose.",
+        ),
+        click.option(
+            "--threads", type=click.IntRange(min=1), help="Within an operator.  [default: one a core]"
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 @main.command(cls=Command)
@@ -69,8 +103,7 @@ def main() -> None:
     show_default=True,
     help="At an utterance that cannot be answered end there, or print the reason and go on.",
 )
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N; used or refused.")
-@click.option("--threads", type=click.IntRange(min=1), help="Within an operator.  [default: one a core]")
+@engine_options
 @click.option(
     "--batch-size",
     type=click.IntRange(min=1),
@@ -110,7 +143,9 @@ def predict(
     abstain: float | None,
     embeddings: Path | None,
     on_error: Literal["fail", "skip"],
+    engine: str,
     device: str,
+    precision: str,
     threads: int | None,
     batch_size: int,
     batch_seconds: float,
@@ -152,7 +187,8 @@ def predict(
         utterances = _utterances(audio, _read_texts(text_file, len(audio)))
     else:
         utterances = _utterances(audio or (None,), (text,) * (len(audio) or 1))
-    model = load(bundle, device, threads=threads)
+    wanted = cast(Precision | Literal["auto"], precision)
+    model = load(bundle, device, engine=engine, precision=wanted, threads=threads)
     model.limits = Limits(max_seconds, max_characters)
     names = [utterance.id for utterance in utterances]
     answers = model.stream(
@@ -183,6 +219,86 @@ def predict(
         if failed == len(names):
             raise MtabError(message)
         click.echo(message, err=True)
+
+
+@main.command(cls=Command)
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--dataset", help="The corpus of the export: iemocap, meld, emodb or manifest.")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Where the corpus lies.")
+@click.option(
+    "--device", default="auto", show_default=True, help="Only engines on this: cpu, cuda or cuda:N."
+)
+@click.option(
+    "--utterances",
+    type=click.IntRange(min=1),
+    default=32,
+    show_default=True,
+    help="How many to judge and to time on, at most.",
+)
+@click.option(
+    "--min-seconds",
+    type=click.FloatRange(min=0),
+    default=2.0,
+    show_default=True,
+    help="Of computing to time for each candidate, at least; and three passes.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+def tune(
+    bundle: Path,
+    dataset: str | None,
+    data_dir: Path | None,
+    device: str,
+    utterances: int,
+    min_seconds: float,
+    as_json: bool,
+) -> None:
+    """Find the fastest way to run BUNDLE on this machine that keeps its accuracy, and let mtab use it.
+
+    Every engine, precision and number of threads is judged and timed beside the default. The choice is kept
+    in the user's cache, for this bundle on this machine; after Ctrl-C it is what it was before.
+
+    \b
+    Examples:
+      mtab tune bundle
+      mtab tune bundle --dataset manifest --data-dir recordings --json
+    """
+    if data_dir is not None and dataset is None:
+        raise click.UsageError("--data-dir needs --dataset")
+
+    from mtab import tune as tuning
+    from mtab.config import to_dict
+
+    def show(what: str) -> None:
+        if sys.stderr.isatty():
+            # In the place of what was shown before.
+            click.echo(f"\r\x1b[K{what}", err=True, nl=False)
+
+    try:
+        found = tuning.tune(bundle, dataset, data_dir, device, utterances, min_seconds, show)
+    finally:
+        show("")
+    click.echo(json.dumps(to_dict(found), indent=2, ensure_ascii=False) if as_json else tuning.page(found))
+
+
+@main.command(cls=Command)
+@click.argument("bundle", type=click.Path(path_type=Path))
+@engine_options
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+def info(bundle: Path, engine: str, device: str, precision: str, threads: int | None, as_json: bool) -> None:
+    """What BUNDLE is, and what mtab would run it on here.
+
+    The engine is opened as it would be for answers, so that what is shown is what can be had.
+
+    \b
+    Examples:
+      mtab info bundle
+      mtab info bundle --device cpu --json
+    """
+    from mtab import info as description
+
+    wanted = cast(Precision | Literal["auto"], precision)
+    found = description.describe(bundle, device, engine, wanted, threads)
+    click.echo(json.dumps(found, indent=2, ensure_ascii=False) if as_json else description.page(found))
 
 
 @main.command(cls=Command)

@@ -1,9 +1,9 @@
 """`load`: from a bundle to a `Model` on the engine, the device and the precision that were asked for."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from mtab.bundle import CONFIG, Precision, open_bundle
+from mtab.bundle import CONFIG, Bundle, Precision, open_bundle
 from mtab.engines.opening import onnxruntime_module, open_engine
 from mtab.errors import BundleError
 from mtab.model import Model
@@ -24,7 +24,7 @@ def load(
 
     ``device`` is ``cpu``, ``cuda`` or ``cuda:N``, with OpenVINO ``gpu`` or ``gpu:N`` for Intel's; ``auto`` is
     a GPU where ONNX Runtime has a provider for one, else the CPU. ``engine`` is of `mtab.engines.ENGINES`;
-    ``auto`` is what `mtab.tuning` holds for this bundle on this machine, where that is within the rest
+    ``auto`` is what `mtab.tune.tune` chose for this bundle on this machine, where that is within the rest
     that was asked for, else ONNX Runtime. ``precision`` ``auto`` is the most exact one that there is.
     ``threads`` of the CPU work on an operator (None: one a core).
 
@@ -36,26 +36,52 @@ def load(
     cannot be had here, and a graph that cannot be read.
     """
     opened = open_bundle(bundle, verify)
-    config = opened.config
-    for name in (CONFIG_FILE, TOKENIZER_FILE) if "text" in config.modalities else (CONFIG_FILE,):
-        opened.path(name)
-    preprocess = Preprocessor.from_folder(opened.folder)
-    if preprocess.config.modalities != config.modalities:
-        found = f"modalities are {list(preprocess.config.modalities)}"
-        raise BundleError(
-            f"{opened.path(CONFIG_FILE)}: {found}, expected {list(config.modalities)} as in {CONFIG}"
-        )
-    tuned = tuned_choice(opened) if engine == "auto" else None
-    if tuned and device in ("auto", tuned.device) and precision in ("auto", tuned.precision):
-        engine, device, precision = tuned.engine, tuned.device, tuned.precision
-        threads = threads or tuned.threads
-    engine, device = _resolve(engine, device)
-    graph, started = open_engine(opened, engine, device, precision, threads)
+    preprocess = open_preprocessor(opened)
+    wanted = resolve(opened, device, engine, precision, threads)
+    graph, started = open_engine(opened, wanted.engine, wanted.device, wanted.precision, wanted.threads)
     return Model(opened, graph, started, preprocess)
 
 
-def _resolve(engine: str, device: str) -> tuple[str, str]:
-    """What ``auto`` stands for where nothing was tuned."""
+def open_preprocessor(bundle: Bundle) -> Preprocessor:
+    """What a bundle does to its inputs. Raises `BundleError` if that is missing or not for its modalities."""
+    config = bundle.config
+    for name in (CONFIG_FILE, TOKENIZER_FILE) if "text" in config.modalities else (CONFIG_FILE,):
+        bundle.path(name)
+    preprocess = Preprocessor.from_folder(bundle.folder)
+    if preprocess.config.modalities != config.modalities:
+        found = f"modalities are {list(preprocess.config.modalities)}"
+        raise BundleError(
+            f"{bundle.path(CONFIG_FILE)}: {found}, expected {list(config.modalities)} as in {CONFIG}"
+        )
+    return preprocess
+
+
+class Wanted(NamedTuple):
+    """What `open_engine` is asked for; ``tuned`` tells whether that is what `mtab.tune` chose."""
+
+    engine: str
+    device: str
+    precision: Precision | Literal["auto"]
+    threads: int | None
+    tuned: bool = False
+
+
+def resolve(
+    bundle: Bundle,
+    device: str = "auto",
+    engine: str = "auto",
+    precision: Precision | Literal["auto"] = "auto",
+    threads: int | None = None,
+) -> Wanted:
+    """What `load` takes for what it is asked for: where that is ``auto``, the tuned choice if it fits."""
+    tuned = tuned_choice(bundle) if engine == "auto" else None
+    if tuned and device in ("auto", tuned.device) and precision in ("auto", tuned.precision):
+        return Wanted(tuned.engine, tuned.device, tuned.precision, threads or tuned.threads, tuned=True)
+    return Wanted(*untuned(engine, device), precision, threads)
+
+
+def untuned(engine: str = "auto", device: str = "auto") -> tuple[str, str]:
+    """The engine and the device that ``auto`` stands for where nothing was tuned."""
     if device == "auto" and engine in ("auto", "onnxruntime"):
         on_gpu = onnxruntime_module().engine_on_gpu()
         # A plugin is an engine of its own name, and not what was asked for by another.

@@ -27,6 +27,8 @@ PACKAGES = (
     *("openvino", "tensorrt", "tensorrt-rtx", "soundfile", "soxr", "av", "tokenizers"),
 )
 CPUINFO = Path("/proc/cpuinfo")
+NOISE = 0.2
+"""Cores that other processes may use before what is timed beside them is disturbed."""
 
 
 def describe_machine(
@@ -140,6 +142,13 @@ class OtherLoad:
     def __init__(self, stat: Path = Path("/proc/stat")) -> None:
         self._stat = stat
         self.cores: float | None = None
+
+    @property
+    def warning(self) -> str | None:
+        """A sentence where they used `NOISE` cores or more, else None."""
+        if self.cores is None or self.cores < NOISE:
+            return None
+        return f"Other processes kept {self.cores:.1f} cores busy meanwhile: the times are disturbed."
 
     def __enter__(self) -> "OtherLoad":
         self._begun = time.perf_counter(), self._others()

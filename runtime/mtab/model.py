@@ -129,13 +129,20 @@ class Model:
         supported = " or ".join("+".join(each) for each in self.bundle.config.supported_modalities)
         return (
             f"Model({str(self.bundle.folder)!r}, engine={self.engine.name!r}, device={self.engine.device!r}, "
-            f"precision={self.engine.precision!r}, inputs={supported!r}, labels={', '.join(self.labels)!r})"
+            f"precision={self.engine.precision!r}, modalities={supported!r}, "
+            f"inputs={', '.join(self.engine.inputs)!r}, labels={', '.join(self.labels)!r}, "
+            f"size='{self.size / 1e6:.1f} MB')"
         )
 
     @property
     def labels(self) -> tuple[str, ...]:
         """The classes in the order of the logits."""
         return self.bundle.config.labels
+
+    @property
+    def size(self) -> int:
+        """The bytes of the graph and its weights, as the bundle has them."""
+        return self.bundle.size(self.graph.file)
 
     @overload
     def predict(

@@ -1,7 +1,8 @@
-"""The engine that is fastest for a bundle on this machine, as it was measured, in the user's cache."""
+"""The engine that `mtab.tune` found fastest for a bundle on this machine, in the user's cache."""
 
 import hashlib
 import json
+import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -36,18 +37,27 @@ def tuned_choice(bundle: Bundle) -> Choice | None:
     The machine is its processor, the cores that this process may use, and the versions of the engines.
     """
     with suppress(OSError, ConfigError):
-        return load_config(Choice, _path(bundle))
+        return load_config(Choice, choice_file(bundle))
     return None
 
 
 def store_choice(bundle: Bundle, choice: Choice) -> Path:
     """Make ``choice`` what ``engine="auto"`` stands for; the file that says so. Raises `OSError`."""
-    path = _path(bundle)
+    path = choice_file(bundle)
     write_json(path, to_dict(choice))
     return path
 
 
-def _path(bundle: Bundle) -> Path:
+def require_cache(bundle: Bundle) -> None:
+    """Raise `OSError` where `store_choice` would: better before the minutes of measuring than after."""
+    folder = choice_file(bundle).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass
+
+
+def choice_file(bundle: Bundle) -> Path:
+    """Where the choice for a bundle on this machine is stored, or would be."""
     parts = [bundle.content, processor_key(), usable_cores(), *map(_version, _PACKAGES)]
     return cache_dir() / "tuning" / f"{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]}.json"
 

@@ -1,13 +1,16 @@
-"""Parity of two engines' answers, against examples worked by hand."""
+"""Accuracy, calibration and parity of answers, against examples worked by hand and other formulas."""
 
 import json
+from math import comb
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mtab.data import Utterance
-from mtab_bench.accuracy import margins, parity
+from mtab_bench.accuracy import accuracy, margins, mcnemar, parity, reliability
 
 LABELS = ("anger", "joy", "neutral")
 UTTERANCES = [Utterance(f"u{i}", Path(f"{i}.wav") if i else None, "Hi", "joy") for i in range(4)]
@@ -32,7 +35,22 @@ def test_worked_example() -> None:
     assert (first["reference"]["label"], first["engine"]["label"]) == ("anger", "joy")
     assert first["engine"]["probabilities"] == pytest.approx({"anger": 0.2, "joy": 0.7, "neutral": 0.1})
     assert (second["id"], second["audio"], second["near_tie"]) == ("u2", "2.wav", True)
+    # True is joy: the first was wrong and is right, of the others none changes sides but the near-tie.
+    assert found["mcnemar"] == {
+        "statistic": 0,
+        "p_value": 0.5,
+        "only_reference_right": 0,
+        "only_engine_right": 2,
+    }
     assert json.loads(json.dumps(found)) == found
+
+
+def test_a_near_tie_is_what_the_margin_says() -> None:
+    before, after = np.array([[0.501, 0.499]]), np.array([[0.499, 0.501]])
+    utterance = [Utterance("u", None, "Hi", "joy")]
+    for margin, near in ((1e-3, 0), (4e-3, 1)):
+        found = parity(before, after, utterance, LABELS[:2], margin)
+        assert (found["near_ties"], found["labels_changed_at_near_ties"]) == (near, near)
 
 
 def test_equal_answers() -> None:
@@ -46,3 +64,51 @@ def test_equal_answers() -> None:
 
 def test_margins() -> None:
     assert margins(np.array([[0.2, 0.5, 0.3], [0.1, 0.1, 0.8]])) == pytest.approx([0.2, 0.7])
+
+
+def test_mcnemar_worked_example() -> None:
+    # Of 20 utterances the reference alone is right on 7 and the engine alone on 1. Were both equally good,
+    # 7 or more of 8 on one side has the probability (8 + 1) / 256, and twice that on either side.
+    reference = np.array([True] * 7 + [False] + [True] * 12)
+    engine = np.array([False] * 7 + [True] + [True] * 12)
+    found = mcnemar(reference, engine)
+    assert (found["only_reference_right"], found["only_engine_right"], found["statistic"]) == (7, 1, 1)
+    assert found["p_value"] == pytest.approx(18 / 256)
+    assert mcnemar(reference, reference)["p_value"] == 1.0
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60))
+def test_mcnemar_is_the_binomial_distributions(pairs: list[tuple[bool, bool]]) -> None:
+    reference, engine = np.array(pairs).T
+    lost, won = pairs.count((True, False)), pairs.count((False, True))
+    tail = sum(comb(lost + won, k) for k in range(min(lost, won) + 1)) / 2 ** (lost + won)
+    found = mcnemar(reference, engine)
+    assert found["p_value"] == pytest.approx(min(1.0, 2 * tail))
+    assert mcnemar(engine, reference)["p_value"] == found["p_value"]
+
+
+def test_calibration_worked_example() -> None:
+    # Fifteenths: 0.5 lies in (7/15, 8/15], 0.6 at the upper end of (8/15, 9/15], 0.95 in the last one.
+    probabilities = np.array([[0.5, 0.3, 0.2], [0.5, 0.25, 0.25], [0.1, 0.6, 0.3], [0.02, 0.03, 0.95]])
+    true = np.array([0, 1, 1, 0])
+    found = accuracy(probabilities, true, LABELS)
+    bins = found["calibration"]["bins"]
+    assert [(each["count"], each["accuracy"]) for each in bins] == [(2, 0.5), (1, 1.0), (1, 0.0)]
+    assert [each["confidence"] for each in bins] == pytest.approx([0.5, 0.6, 0.95])
+    assert [each["upper"] for each in bins] == pytest.approx([8 / 15, 9 / 15, 1.0])
+    assert found["ece"] == pytest.approx((2 * 0.0 + 0.4 + 0.95) / 4)
+    assert (found["uar_classes"], found["recall"]["neutral"]) == (2, None)
+    assert found["uar"] == pytest.approx((0.5 + 0.5) / 2)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(0, 10_000), st.integers(1, 80))
+def test_intervals_hold_every_utterance_and_give_the_error(seed: int, count: int) -> None:
+    random = np.random.default_rng(seed)
+    probabilities, true = random.dirichlet((0.4,) * 3, count), random.integers(0, 3, count)
+    bins = reliability(probabilities, true)
+    assert sum(each["count"] for each in bins) == count
+    assert all(each["lower"] < each["confidence"] <= each["upper"] + 1e-12 for each in bins)
+    gaps = (each["count"] * abs(each["confidence"] - each["accuracy"]) for each in bins)
+    assert accuracy(probabilities, true, LABELS)["ece"] == pytest.approx(sum(gaps) / count)

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from mtab.data import Corpus
 from mtab_bench.cli import main
-from mtab_bench.training import measure_training
+from mtab_bench.training import measure_training, variants
 from mtab_train.config import PRESETS, Preset
 from mtab_train.start import Start
 
@@ -20,15 +20,25 @@ def nano_preset(start: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
 
 
 def test_four_ways_to_run_the_same_epochs(tones: Corpus, tmp_path: Path) -> None:
-    measured = measure_training(tones, "tiny", batch_size=8, epochs=2)
+    section = measure_training(tones, "tiny", batch_size=8, epochs=2)
+    measured = section["variants"][:4]
     two, plain, bucketed, cached = measured
-    assert all(len(each["seconds"]) == len(each["losses"]) == 2 for each in measured)
+    assert section["protocol"]["utterances"] == two["utterances"]
+    for each in measured:
+        assert len(each["seconds"]) == len(each["losses"]) == len(each["validation_losses"]) == 2
+        assert each["speedup"] == pytest.approx(two["median_seconds"] / each["median_seconds"])
     assert all(min(each["seconds"]) > 0 for each in measured)
     assert 1 <= bucketed["padding"] < plain["padding"]
     assert two["padding"] < plain["padding"]
     # Batches are the same with the cache, and so is the training.
     assert cached["losses"] == pytest.approx(bucketed["losses"], abs=1e-3)
+    assert cached["validation_losses"] == pytest.approx(bucketed["validation_losses"], abs=1e-3)
     assert list((tmp_path / "cache").rglob("*.npy"))
+
+
+def test_bf16_comes_last_where_there_is_bf16() -> None:
+    assert [each.mixed_precision for each in variants(16, bf16=True)] == ["no"] * 4 + ["bf16"]
+    assert variants(16, bf16=False) == variants(16, bf16=True)[:-1]
 
 
 def test_the_command(tones: Corpus) -> None:

@@ -545,7 +545,7 @@ def test_help_has_examples_that_work(
     (tmp_path / "transcripts.txt").write_text("it is high\nit is low\n")
     (tmp_path / "recordings.csv").write_text("audio,text\na.wav,it is high\nb.wav,it is low\n")
     examples = 0
-    for arguments in (("--help",), ("predict", "--help")):
+    for arguments in (("--help",), ("predict", "--help"), ("info", "--help")):
         code, out, _ = run(*arguments)
         assert code == 0
         for line in out.split("Example")[1].split("Options:")[0].splitlines():
@@ -554,7 +554,7 @@ def test_help_has_examples_that_work(
                 done = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True)
                 assert (done.returncode, done.stderr) == (0, "")
                 examples += 1
-    assert examples == 4
+    assert examples == 6
     assert (tmp_path / "emotions.csv").read_text().startswith("utterance,label,high,low,")
 
 
@@ -568,6 +568,16 @@ def test_version() -> None:
 )
 def test_a_device_that_there_is_not(tone_bundle: Path, clip: Path, device: str, message: str) -> None:
     assert failure(tone_bundle, clip, "--text", "a", "--device", device).startswith(message)
+
+
+def test_engine_and_precision(tone_bundle: Path, clip: Path) -> None:
+    arguments = (tone_bundle, clip, "--text", "a")
+    found = answers(*arguments, "--engine", "onnxruntime", "--precision", "fp32", "--device", "cpu")
+    assert found == answers(*arguments)
+    assert "expected fused int8" in failure(*arguments, "--precision", "int8")
+    assert "engines are none" in failure(*arguments, "--engine", "tensorrt")
+    assert "'tvm' is not one of 'auto', 'onnxruntime'" in wrong_use("predict", *arguments, "--engine", "tvm")
+    assert "'fp7' is not one of 'auto', 'fp32'" in wrong_use("predict", *arguments, "--precision", "fp7")
 
 
 def test_what_is_no_bundle(tone_run: Path, clip: Path) -> None:

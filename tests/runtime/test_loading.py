@@ -50,9 +50,11 @@ def test_auto_is_onnx_runtime_in_float32_on_the_cpu(tone_bundle: Path) -> None:
     model = mtab.load(tone_bundle)
     assert (model.engine.name, model.engine.device, model.engine.precision) == ("onnxruntime", "cpu", "fp32")
     assert model.graph.file == "model.onnx"
+    weights = sum((tone_bundle / name).stat().st_size for name in ("model.onnx", "model.onnx.data"))
     assert repr(model) == (
         f"Model({str(tone_bundle)!r}, engine='onnxruntime', device='cpu', precision='fp32', "
-        "inputs='audio+text', labels='high, low')"
+        "modalities='audio+text', inputs='input_values, audio_lengths, input_ids, text_lengths', "
+        f"labels='high, low', size='{weights / 1e6:.1f} MB')"
     )
 
 

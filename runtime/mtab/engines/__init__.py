@@ -1,10 +1,12 @@
 """Inference engines: a model's graph on a device, each behind `mtab.engines.base.Engine`."""
 
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
-from mtab.engines.base import Engine
+    from mtab.engines.base import Engine
 
 ENGINES = (
     "onnxruntime",
@@ -14,10 +16,12 @@ ENGINES = (
     "tensorrt",
     "tensorrt-rtx",
 )
-"""What `mtab.load` takes for ``engine``; `mtab.loading.open_engine` opens one."""
+"""What `mtab.load` takes for ``engine``; `mtab.engines.opening.open_engine` opens one."""
 
 
-def run_in_sequence(engines: Iterable[Engine], inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def run_in_sequence(
+    engines: "Iterable[Engine]", inputs: "Mapping[str, np.ndarray]"
+) -> "dict[str, np.ndarray]":
     """The parts of a model one after another: ``inputs`` and every part's outputs, by name."""
     values = dict(inputs)
     for engine in engines:

@@ -16,7 +16,8 @@ from sklearn.metrics import accuracy_score, recall_score
 
 import mtab
 from mtab.data import Corpus, corpus_hash
-from mtab_bench.cli import main, newest_bundle
+from mtab_bench.cli import main
+from mtab_bench.options import newest_bundle
 
 WITHOUT_TORCH = """
 import sys
@@ -43,17 +44,27 @@ def folder(tone_bundle: Path, tones: Corpus, tmp_path_factory: pytest.TempPathFa
     options = ("--bundle", tone_bundle, "--data-dir", tones.root, "--out", out, "--threads", 1)
     code, output = bench("--dataset", "manifest", *options)
     assert code == 0, output
-    assert "Deployment cost no accuracy" in output
+    assert "PyTorch's label for all 6 test utterances" in output
     return out
 
 
 @pytest.fixture(scope="module")
 def report(folder: Path) -> dict:
-    return json.loads((folder / "report.json").read_text())
+    return json.loads((folder / "report.json").read_text())["evaluation"]
 
 
-def test_writes_two_files(folder: Path) -> None:
-    assert sorted(path.name for path in folder.iterdir()) == ["report.html", "report.json"]
+def test_writes_three_files(folder: Path) -> None:
+    assert sorted(path.name for path in folder.iterdir()) == ["report.html", "report.json", "report.md"]
+
+
+def test_every_engine_is_measured_or_skipped(report: dict) -> None:
+    engines = report["engines"]
+    assert list(engines)[:3] == ["pytorch", "onnxruntime-fp32", "openvino-fp32"]
+    for key, engine in engines.items():
+        groups = ("accuracy", "latency", "throughput", "rtf")
+        assert {engine[group] is None for group in groups} == {engine["skipped"] is not None}
+        assert (key in report["utterances"][0]["probabilities"]) == (engine["skipped"] is None)
+    assert engines["pytorch"]["parity"] is None
 
 
 def test_probabilities_are_the_trainers_and_the_runtimes(
@@ -69,7 +80,7 @@ def test_probabilities_are_the_trainers_and_the_runtimes(
         assert each["probabilities"]["pytorch"] == pytest.approx(trained, abs=1e-5)
         utterance = utterances[each["id"]]
         answer = model.predict(utterance.audio, utterance.text)
-        assert each["probabilities"]["onnxruntime"] == pytest.approx(
+        assert each["probabilities"]["onnxruntime-fp32"] == pytest.approx(
             list(answer.probabilities.values()), abs=1e-6
         )
         assert each["seconds"] == answer.duration
@@ -78,11 +89,12 @@ def test_probabilities_are_the_trainers_and_the_runtimes(
 def test_accuracy_is_that_of_the_probabilities(report: dict) -> None:
     classes = report["protocol"]["classes"]
     true = [each["true"] for each in report["utterances"]]
-    for name, engine in report["engines"].items():
+    for name in report["utterances"][0]["probabilities"]:
+        engine = report["engines"][name]
         predicted = [classes[int(np.argmax(each["probabilities"][name]))] for each in report["utterances"]]
         assert engine["accuracy"]["war"] == pytest.approx(accuracy_score(true, predicted))
         assert engine["accuracy"]["uar"] == pytest.approx(recall_score(true, predicted, average="macro"))
-    results = report["engines"]["onnxruntime"]["parity"]
+    results = report["engines"]["onnxruntime-fp32"]["parity"]
     assert results["label_agreement"] == 1.0
     assert 0 < results["max_probability_difference"] < 1e-5
     assert results["war_difference"] == 0.0
@@ -101,7 +113,7 @@ def test_protocol(report: dict, tones: Corpus) -> None:
 def test_speed(report: dict) -> None:
     assert report["timing"]["threads"] == 1
     seconds = sum(each["seconds"] for each in report["utterances"])
-    for engine in report["engines"].values():
+    for engine in (each for each in report["engines"].values() if not each["skipped"]):
         samples = engine["latency"]["values"]
         assert engine["threads"] == 1
         assert len(samples) >= 200
@@ -109,7 +121,7 @@ def test_speed(report: dict) -> None:
         assert min(samples) > 0
         passes = len(samples) / len(report["utterances"])
         assert engine["rtf"]["value"] == pytest.approx(sum(samples) / (passes * seconds))
-    pytorch, onnx = report["engines"]["pytorch"], report["engines"]["onnxruntime"]
+    pytorch, onnx = report["engines"]["pytorch"], report["engines"]["onnxruntime-fp32"]
     assert onnx["speedup"] == pytest.approx(pytorch["latency"]["total"] / onnx["latency"]["total"])
 
 
@@ -120,12 +132,12 @@ def test_without_its_checkpoint_pytorch_is_skipped(tone_bundle: Path, tones: Cor
         "--bundle", tmp_path / "alone", "--out", tmp_path / "out", "--threads", 1,
     )  # fmt: skip
     assert code == 0, output
-    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    report = json.loads((tmp_path / "out" / "report.json").read_text())["evaluation"]
     assert "model.safetensors: not found" in report["engines"]["pytorch"]["skipped"]
     assert report["engines"]["pytorch"]["accuracy"] is None
-    assert report["engines"]["onnxruntime"]["accuracy"]["war"] == 1.0
-    assert report["engines"]["onnxruntime"]["parity"] is None
-    assert set(report["utterances"][0]["probabilities"]) == {"onnxruntime"}
+    assert report["engines"]["onnxruntime-fp32"]["accuracy"]["war"] == 1.0
+    assert report["engines"]["onnxruntime-fp32"]["parity"] is None
+    assert set(report["utterances"][0]["probabilities"]) == {"onnxruntime-fp32", "openvino-fp32"}
     assert "skipped" in output
 
 
@@ -135,10 +147,10 @@ def test_without_torch_pytorch_is_skipped(tone_bundle: Path, tones: Corpus, tmp_
     command = [sys.executable, "-c", WITHOUT_TORCH, *map(str, arguments), "--threads", "1"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    report = json.loads((out / "report.json").read_text())
+    report = json.loads((out / "report.json").read_text())["evaluation"]
     expected = "PyTorch's side needs torch, which is not installed: pip install 'mtab[train]'"
     assert report["engines"]["pytorch"]["skipped"] == expected
-    assert report["engines"]["onnxruntime"]["accuracy"]["war"] == 1.0
+    assert report["engines"]["onnxruntime-fp32"]["accuracy"]["war"] == 1.0
 
 
 def test_what_cannot_be_read_is_counted(
@@ -156,7 +168,7 @@ def test_what_cannot_be_read_is_counted(
         "--bundle", tone_bundle, "--out", tmp_path / "out", "--threads", 1,
     )  # fmt: skip
     assert code == 0, output
-    protocol = json.loads((tmp_path / "out" / "report.json").read_text())["protocol"]
+    protocol = json.loads((tmp_path / "out" / "report.json").read_text())["evaluation"]["protocol"]
     assert (protocol["utterances"], protocol["problem_count"]) == (4, 2)
     assert sorted(Path(problem["file"]).name for problem in protocol["problems"]) == ["0-0.wav", "0-1.wav"]
 
@@ -167,7 +179,7 @@ def test_failures_are_one_line(tone_bundle: Path, tones: Corpus, folder: Path, t
     wrong.mkdir()
     (wrong / "model.safetensors").write_bytes(b"another model")
     for expected, arguments in {
-        "exists already": ("--dataset", "manifest", *here, "--out", folder),
+        "has a section 'evaluation' already": ("--dataset", "manifest", *here, "--out", folder),
         "was trained on manifest, expected emodb": ("--dataset", "emodb", *here, "--out", tmp_path / "x"),
         "model.safetensors: SHA-256": (
             "--dataset", "manifest", *here, "--out", tmp_path / "x", "--checkpoint", wrong,
@@ -179,6 +191,34 @@ def test_failures_are_one_line(tone_bundle: Path, tones: Corpus, folder: Path, t
         assert output.startswith("Error: ")
         assert output.count("\n") == 1
         assert expected in output
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_run_or_a_bundle_that_is_half_there(
+    tone_run: Path, tone_bundle: Path, tones: Corpus, tmp_path: Path
+) -> None:
+    run, bundle = tmp_path / "run", tmp_path / "bundle"
+    shutil.copytree(tone_run, run, ignore=shutil.ignore_patterns("bundle", "checkpoints"))
+    shutil.copytree(tone_bundle, bundle)
+    options = ("--dataset", "manifest", "--data-dir", tones.root, "--out", tmp_path / "x")
+    manifest = json.loads((bundle / "manifest.json").read_text())
+
+    def fails(expected: str) -> None:
+        code, output = bench(*options, "--bundle", bundle, "--checkpoint", run)
+        assert (code, output.count("\n")) == (1, 1), output
+        assert expected in output
+
+    # As if calibrated at the end of a training that the run folder has not seen.
+    checkpoint = manifest["checkpoint"] | {"temperature": 1.75}
+    (bundle / "manifest.json").write_text(json.dumps(manifest | {"checkpoint": checkpoint}))
+    fails("calibration.json: temperature 1, expected 1.75")
+    training = {key: value for key, value in manifest["training"].items() if key != "fold"}
+    (bundle / "manifest.json").write_text(json.dumps(manifest | {"training": training}))
+    fails("manifest.json: training lacks 'fold', expected dataset, folds, fold, protocol, seed")
+    (run / "config.json").write_text('{"labels": ["hi')
+    fails("config.json: is not JSON")
+    (run / "model.safetensors").unlink()
+    fails("model.safetensors: not found, expected the checkpoint")
     assert not (tmp_path / "x").exists()
 
 

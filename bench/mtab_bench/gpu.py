@@ -1,0 +1,104 @@
+"""``mtab-bench gpu``: everything that the bench measures, on a machine with an RTX-class GPU, in one go."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mtab.console import Command
+from mtab.data import DATASETS
+from mtab_bench.options import (
+    bundle_option,
+    checkpoint_option,
+    data_dir_option,
+    newest_bundle,
+    out_option,
+    overwrite_option,
+    report_folder,
+    threads_option,
+)
+
+if TYPE_CHECKING:
+    from mtab.bundle import Bundle
+
+
+@click.command("gpu", cls=Command)
+@click.option("--dataset", type=click.Choice(DATASETS), help="The corpus's layout.  [default: no accuracy]")
+@data_dir_option
+@bundle_option
+@checkpoint_option
+@threads_option
+@out_option
+@overwrite_option
+def gpu_command(
+    dataset: str | None,
+    data_dir: Path | None,
+    bundle: Path | None,
+    checkpoint: Path | None,
+    threads: int | None,
+    out: Path | None,
+    overwrite: bool,
+) -> None:
+    """Everything at once on a GPU: engines for it, accuracy, speed and invariance, in one report.
+
+    Builds the engines that the bundle lacks for this GPU, then measures like "mtab-bench --dataset",
+    "mtab-bench latency" and "mtab-bench invariance". Without a GPU it says what it skips and exits with 1.
+
+    \b
+    Example:
+      mtab-bench gpu --dataset iemocap --bundle runs/mine/bundle
+    """
+    from mtab.bundle import open_bundle
+    from mtab.errors import EngineError
+    from mtab.machine import usable_cores
+    from mtab_bench.engines import absent_engines
+    from mtab_bench.evaluation import evaluate
+    from mtab_bench.invariance import measure_invariance
+    from mtab_bench.report import add_section, bundle_record, check_section, written
+    from mtab_bench.speed import Options, measure_speed
+    from mtab_bench.text import to_text
+
+    bundle = bundle or newest_bundle()
+    out = report_folder(out, bundle)
+    opened = open_bundle(bundle)
+    names = ["evaluation", "speed", "invariance"][dataset is None :]
+    for absent in absent_engines().values():
+        raise EngineError(f"{absent['skipped']}: engines, {', '.join(names)} were skipped; see mtab doctor")
+    record = bundle_record(opened)
+    for name in names:
+        check_section(out, record, name, overwrite)
+    for line in build_missing(opened):
+        click.echo(line)
+    opened = open_bundle(bundle)
+    record = bundle_record(opened)
+    for name in names:
+        section: dict[str, Any]
+        if name == "evaluation":
+            assert dataset is not None
+            section = evaluate(opened, dataset, data_dir, checkpoint, threads)
+        elif name == "speed":
+            section = measure_speed(opened, checkpoint, Options(threads=threads or usable_cores()))
+        else:
+            section = measure_invariance(opened, dataset, data_dir, checkpoint, threads=threads)
+        click.echo(to_text(add_section(out, name, section, record, overwrite), name) + "\n")
+    click.echo(written(out))
+
+
+def build_missing(bundle: "Bundle", precisions: Sequence[str] = ("fp32", "fp16")) -> Iterator[str]:
+    """Build TensorRT engines of the bundle's whole model for this machine's GPU, and say what was done.
+
+    One that is there already is left alone, and so is a flavor of TensorRT that cannot build here.
+    """
+    from mtab.bundle import open_bundle
+    from mtab.errors import EngineError
+    from mtab_export.engines import EngineOptions, build_engines, chosen_graphs
+
+    for flavor in ("rtx", "trt"):
+        # The flavor before has written the manifest anew.
+        current = open_bundle(bundle.folder)
+        graphs = chosen_graphs(current, "fused", precisions)
+        try:
+            yield from build_engines(current, graphs, EngineOptions(flavor))
+        except EngineError as error:
+            yield f"no engines of flavor {flavor}: {error}"

@@ -1,0 +1,106 @@
+"""The test utterances of the fold that a bundle was trained for, and what every figure carries of them."""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from mtab.bundle import MANIFEST, Bundle
+from mtab.data import Corpus, Problem, Utterance, corpus_hash, find_fold, read_corpus, validate
+from mtab.data.reading import read_utterances
+from mtab.errors import BundleError, DataError
+from mtab.preprocess import Features, Preprocessor
+
+TRAINING = ("dataset", "folds", "fold", "protocol", "seed")
+"""What a manifest must tell of the training for its test utterances to be found."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """The test utterances that a model can use, preprocessed; ``seconds`` is what reading each one took."""
+
+    corpus: Corpus
+    utterances: tuple[Utterance, ...]
+    features: tuple[Features, ...]
+    seconds: np.ndarray
+    problems: tuple[Problem, ...]
+
+    @property
+    def speech_seconds(self) -> float:
+        """Seconds of speech in all."""
+        return sum(features.seconds or 0.0 for features in self.features)
+
+
+def read_held_out(
+    bundle: Bundle, preprocess: Preprocessor, dataset: str, data_dir: Path | None = None
+) -> HeldOut:
+    """The test part of the fold that the bundle's manifest names, read and preprocessed as the runtime does.
+
+    An utterance that cannot be decoded, or lacks a modality that the model needs, is a problem and skipped.
+    Raises `BundleError` if the bundle was trained on something else, or does not tell on what; `DataError`
+    if nothing is left.
+    """
+    training = bundle.manifest.training
+    if training.get("dataset") != dataset:
+        trained = training.get("dataset") or "nothing"
+        raise BundleError(f"{bundle.folder}: was trained on {trained}, expected {dataset}; see --dataset")
+    if missing := [name for name in TRAINING if training.get(name) is None]:
+        raise BundleError(
+            f"{bundle.folder / MANIFEST}: training lacks {missing[0]!r}, expected {', '.join(TRAINING)}; "
+            "export the run again when its training has ended"
+        )
+    corpus = validate(read_corpus(dataset, data_dir))
+    labels = bundle.config.labels
+    if unknown := sorted(set(corpus.labels) - set(labels)):
+        raise DataError(f"{corpus.root}: label {unknown[0]!r}, expected the bundle's: {', '.join(labels)}")
+    fold = find_fold(corpus, training["folds"], training["fold"], training["seed"])
+    usable, features, seconds, problems = [], [], [], list(corpus.problems)
+    shown = tqdm(fold.test, desc="reading", unit="utt", disable=None, leave=False)
+    begun = time.perf_counter()
+    for utterance, read in read_utterances(shown, preprocess, bundle.config.supported_modalities):
+        if isinstance(read, Problem):
+            problems.append(read)
+        else:
+            seconds.append(time.perf_counter() - begun)
+            usable.append(utterance)
+            features.append(read)
+        begun = time.perf_counter()
+    if not usable:
+        raise DataError(
+            f"{corpus.root}: no test utterance that the bundle can use; the first: {problems[-1]}"
+        )
+    return HeldOut(corpus, tuple(usable), tuple(features), np.array(seconds), tuple(problems))
+
+
+def protocol(bundle: Bundle, test: HeldOut, drawn: Sequence[int] | None = None) -> dict[str, Any]:
+    """What every figure rests on. ``drawn`` are the utterances that it is of, of ``test`` (None: all).
+
+    The hash is over all of ``test`` in either case: it tells whether two figures are of the same corpus.
+    """
+    training = bundle.manifest.training
+    drawn = range(len(test.utterances)) if drawn is None else drawn
+    found = Counter(test.utterances[i].label for i in drawn)
+    return {
+        "dataset": test.corpus.name,
+        "title": test.corpus.title,
+        "synthetic": test.corpus.synthetic,
+        "corpus_sha256": corpus_hash(test.utterances),
+        "folds": training["folds"],
+        "fold": training["fold"],
+        "protocol": training["protocol"],
+        "seed": training["seed"],
+        "classes": list(bundle.config.labels),
+        "utterances": len(drawn),
+        "utterances_per_class": {label: found[label] for label in bundle.config.labels},
+        "speech_seconds": sum(test.features[i].seconds or 0.0 for i in drawn),
+        "problem_count": len(test.problems),
+        "problems": [
+            {"file": str(problem.file), "line": problem.line, "message": problem.message}
+            for problem in test.problems
+        ],
+    }

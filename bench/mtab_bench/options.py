@@ -1,0 +1,55 @@
+"""What the commands that measure a bundle have in common: which bundle, and which report."""
+
+from pathlib import Path
+
+import click
+
+bundle_option = click.option(
+    "--bundle",
+    type=click.Path(path_type=Path),
+    help="What mtab-export wrote.  [default: the newest in runs/]",
+)
+checkpoint_option = click.option(
+    "--checkpoint",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="The run that the bundle was exported from.  [default: the folder that the bundle lies in]",
+)
+data_dir_option = click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    help="The corpus, its parent or a manifest's CSV file.  [default: $MTAB_DATA/DATASET, data/DATASET]",
+)
+threads_option = click.option(
+    "--threads", type=click.IntRange(min=1), help="Of every engine on the CPU.  [default: one a core]"
+)
+out_option = click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder of the report.  [default: reports/<the run's name>]",
+)
+overwrite_option = click.option(
+    "--overwrite", is_flag=True, help="Replace what the report says of this already."
+)
+
+
+def newest_bundle(root: Path = Path("runs")) -> Path:
+    """The bundle below ``root`` that was written last. Raises `BundleError` if there is none."""
+    from mtab.bundle import MANIFEST
+    from mtab.errors import BundleError
+
+    manifests = list(root.glob(f"**/bundle/{MANIFEST}"))
+    if not manifests:
+        raise BundleError(f"{root}: no bundle in it, expected one made by mtab-export; give --bundle")
+    return max(manifests, key=lambda path: path.stat().st_mtime).parent
+
+
+def bundle_name(bundle: Path) -> str:
+    """What to call a bundle: its run's name where it lies in one as ``bundle``, else its own."""
+    bundle = bundle.absolute()
+    return bundle.parent.name if bundle.name == "bundle" else bundle.name
+
+
+def report_folder(out: Path | None, bundle: Path) -> Path:
+    """Where the report of a bundle belongs that was not told where."""
+    return out or Path("reports") / bundle_name(bundle)

@@ -1,0 +1,212 @@
+"""What is timed: a bundle on each engine, and what one would deploy otherwise, opened alike in any process.
+
+Nothing heavy is imported before a way is opened, so that a new process has what its way needs and no more.
+"""
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from mtab.bundle import Bundle, Precision
+from mtab.engines.base import one_line
+from mtab.engines.cuda import gpu_count
+from mtab.errors import EngineError
+from mtab.graphs import FUSED
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+    from mtab_train.model import MulTAB
+
+Inputs = Mapping[str, np.ndarray]
+Run = Callable[[Inputs], np.ndarray]
+"""A padded batch of B to its probabilities (B, classes) float32."""
+
+REFERENCE = "pytorch"
+PLAIN, OPTIMUM, TRTEXEC = "onnxruntime-plain", "optimum", "trtexec"
+
+ENGINE_TITLES = {
+    "onnxruntime": "ONNX Runtime",
+    "onnxruntime-tensorrt": "ONNX Runtime with TensorRT",
+    "onnxruntime-tensorrt-rtx": "ONNX Runtime with TensorRT-RTX",
+    "openvino": "OpenVINO",
+    "tensorrt": "TensorRT",
+    "tensorrt-rtx": "TensorRT-RTX",
+}
+PEER_TITLES = {
+    REFERENCE: "PyTorch",
+    "pytorch-bf16": "PyTorch, bf16 autocast",
+    "torch-compile": "torch.compile",
+    PLAIN: "ONNX Runtime, plain torch.onnx export",
+    OPTIMUM: "encoders exported by optimum",
+    TRTEXEC: "TensorRT, trtexec's defaults",
+}
+ON_GPU = ("onnxruntime", "onnxruntime-tensorrt", "onnxruntime-tensorrt-rtx", "tensorrt", "tensorrt-rtx")
+"""The engines that compute on NVIDIA's GPUs."""
+OPENVINO_PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "int8")
+"""What OpenVINO makes of the float32 graph."""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way to run the whole model, as plain values that another process can be told.
+
+    ``source`` is a bundle, a run folder or an ONNX file, by ``kind``; ``engine`` is the bundle's. ``threads``
+    of the CPU work on an operator; None on a GPU.
+    """
+
+    key: str
+    title: str
+    kind: Literal["bundle", "pytorch", "onnx"]
+    source: str
+    device: str
+    precision: Precision
+    threads: int | None
+    engine: str = ""
+
+
+def bundle_ways(bundle: Bundle, threads: int) -> list[Way]:
+    """The bundle on every engine, in every precision that it has; which can be had here, opening tells."""
+    whole = [graph for graph in bundle.manifest.graphs if graph.part == FUSED.name]
+    precisions: list[Precision] = [graph.precision for graph in whole]
+    ways = [_bundle_way(bundle, "onnxruntime", precision, threads) for precision in precisions]
+    if "fp32" in precisions:
+        ways += [_bundle_way(bundle, "openvino", precision, threads) for precision in OPENVINO_PRECISIONS]
+    if gpu_count():
+        ways += [_bundle_way(bundle, engine, each, None, "cuda") for engine in ON_GPU for each in precisions]
+    return ways
+
+
+def _bundle_way(
+    bundle: Bundle, engine: str, precision: Precision, threads: int | None, device: str = "cpu"
+) -> Way:
+    name, title = engine, ENGINE_TITLES[engine]
+    if (engine, device) == ("onnxruntime", "cuda"):
+        # It has the CPU's name.
+        name, title = f"{name}-cuda", f"{title} on CUDA"
+    return Way(
+        f"{name}-{precision}",
+        f"{title} {precision}",
+        "bundle",
+        str(bundle.folder),
+        device,
+        precision,
+        threads,
+        engine,
+    )
+
+
+def pytorch_ways(run: Path, threads: int) -> list[Way]:
+    """The checkpoint in PyTorch on the CPU: eager, which is the reference, with autocast, and compiled."""
+    keys = REFERENCE, "pytorch-bf16", "torch-compile"
+    return [
+        Way(key, PEER_TITLES[key], "pytorch", str(run), "cpu", "bf16" if "bf16" in key else "fp32", threads)
+        for key in keys
+    ]
+
+
+def plain_way(graph: Path, threads: int) -> Way:
+    """What `export_plain` wrote, in ONNX Runtime with its default options."""
+    return Way(PLAIN, PEER_TITLES[PLAIN], "onnx", str(graph), "cpu", "fp32", threads)
+
+
+def open_way(way: Way, model: "MulTAB | None" = None) -> Run:
+    """Open a way in this process; ``model`` is the run's, where that is loaded already.
+
+    Raises `MtabError` where it cannot be had here; a compiled model may say so only when it is first run.
+    """
+    if way.kind == "bundle":
+        from mtab.loading import load
+
+        opened = load(way.source, way.device, engine=way.engine, precision=way.precision, threads=way.threads)
+        return lambda inputs: opened.engine.run(inputs)["probabilities"]
+    if way.kind == "onnx":
+        session: Any = open_session(Path(way.source), way.threads)
+
+        def in_session(inputs: Inputs) -> np.ndarray:
+            try:
+                return session.run(["probabilities"], dict(inputs))[0]
+            except Exception as error:  # ONNX Runtime's exceptions have no common base
+                raise EngineError(f"{way.title} fails: {one_line(error)[:300]}") from None
+
+        return in_session
+    return _in_pytorch(way, model)
+
+
+def open_session(graph: Path, threads: int | None) -> "onnxruntime.InferenceSession":
+    """ONNX Runtime on the CPU as one begins with it: default options, but for the number of threads."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or 0
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
+def _in_pytorch(way: Way, model: "MulTAB | None") -> Run:
+    import torch
+
+    from mtab_train.checkpoint import load_model
+
+    torch.set_num_threads(way.threads or torch.get_num_threads())
+    model = model or load_model(way.source)
+    if way.key == REFERENCE:
+        return lambda inputs: model.run(inputs)["probabilities"]
+    forward: Any = torch.compile(model, dynamic=True) if way.key == "torch-compile" else model
+
+    def run(inputs: Inputs) -> np.ndarray:
+        tensors = {name: torch.from_numpy(array) for name, array in inputs.items()}
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=way.precision == "bf16"):
+            return forward(**tensors).probabilities.float().numpy()
+
+    def compiled(inputs: Inputs) -> np.ndarray:
+        try:
+            with quiet():
+                return run(inputs)
+        except Exception as error:  # whatever a compiler that is missing or fails leads to
+            raise EngineError(f"torch.compile fails: {one_line(error)[:300]}") from None
+
+    return compiled if way.key == "torch-compile" else run
+
+
+def export_plain(model: "MulTAB", path: Path, inputs: Inputs) -> None:
+    """Write the model with a call of `torch.onnx.export` and nothing of mtab's, every axis dynamic.
+
+    ``inputs`` are a batch of two or more to trace. Raises `EngineError` if the exporter fails.
+    """
+    import torch
+    from torch.export import Dim
+
+    tensors = {name: torch.from_numpy(array) for name, array in inputs.items()}
+    dynamic = {name: dict.fromkeys(range(tensor.ndim), Dim.DYNAMIC) for name, tensor in tensors.items()}
+    try:
+        with quiet():
+            torch.onnx.export(
+                model,
+                kwargs=tensors,
+                f=path,
+                input_names=list(tensors),
+                output_names=["logits", "probabilities", "embeddings"],
+                dynamic_shapes=dynamic,
+                dynamo=True,
+                verbose=False,
+            )
+    except Exception as error:  # the exporter's exceptions have no common base
+        raise EngineError(f"torch.onnx.export fails: {one_line(error)[:300]}") from None
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep what PyTorch's compilers tell their own developers from the terminal."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    finally:
+        logging.disable(before)

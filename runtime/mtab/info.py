@@ -1,0 +1,155 @@
+"""`describe`: what a bundle is, and what it runs on here."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from mtab.bundle import Bundle, GraphEntry, Precision, open_bundle
+from mtab.config import to_dict
+from mtab.console import table
+from mtab.graphs import FUSED, TensorSpec
+from mtab.loading import load, resolve
+
+_PROVEN = (
+    ("utterances", "utterances"),
+    ("max_difference", "max_probability_difference"),
+    ("max_batched_difference", "max_batched_difference"),
+    ("max_invariance_difference", "max_invariance_difference"),
+    ("label_agreement", "label_agreement"),
+    ("corpus", "corpus"),
+)
+"""What is told of a certificate, and its name there."""
+
+
+def describe(
+    bundle: Path | str,
+    device: str = "auto",
+    engine: str = "auto",
+    precision: Precision | Literal["auto"] = "auto",
+    threads: int | None = None,
+) -> dict[str, Any]:
+    """A bundle and what `mtab.load` makes of it here, as plain JSON values; sizes are in bytes.
+
+    The model is loaded: what it says of engine and device is true. Raises as `mtab.load`.
+    """
+    wanted = resolve(open_bundle(bundle), device, engine, precision, threads)
+    model = load(
+        bundle, wanted.device, engine=wanted.engine, precision=wanted.precision, threads=wanted.threads
+    )
+    opened, manifest = model.bundle, model.bundle.manifest
+    spec = FUSED.of(opened.config.modalities, opened.config.sizes)
+    return {
+        "bundle": str(opened.folder),
+        "created": manifest.created,
+        "engine": {
+            "name": model.engine.name,
+            "title": model.engine.title,
+            "device": model.engine.device,
+            "precision": model.engine.precision,
+            "threads": wanted.threads,
+            "tuned": wanted.tuned,
+            "file": model.engine.path.name,
+            "size": model.size,
+        },
+        "modalities": [list(each) for each in opened.config.supported_modalities],
+        "labels": list(model.labels),
+        "inputs": [_tensor(each) for each in spec.inputs],
+        "outputs": [_tensor(each) for each in spec.outputs],
+        "graphs": [_graph(opened, each) for each in manifest.graphs],
+        "engines": [{**to_dict(each), "size": opened.size(each.file)} for each in manifest.engines],
+        "size": sum(entry.size for entry in manifest.files.values()),
+        "checkpoint": to_dict(manifest.checkpoint),
+        "calibration": manifest.training.get("calibration"),
+        "training": {key: value for key, value in manifest.training.items() if key != "calibration"},
+    }
+
+
+def page(found: Mapping[str, Any]) -> str:
+    """`describe`'s values to read."""
+    engine, training = found["engine"], found["training"]
+    runs = f"{engine['name']} on {engine['device']} in {engine['precision']}"
+    if engine["device"] == "cpu":
+        runs += f", threads: {engine['threads'] or 'one a core'}"
+    test = training.get("test") or {}
+    facts = [
+        ("bundle", f"{found['bundle']}, {_mb(found['size'])}, exported {found['created']}"),
+        ("runs on", runs + (", as mtab tune chose" if engine["tuned"] else "")),
+        ("computes", f"{engine['file']}, {_mb(engine['size'])}"),
+        ("answers from", " or ".join("+".join(each) for each in found["modalities"])),
+        ("labels", ", ".join(found["labels"])),
+        ("checkpoint", found["checkpoint"]["sha256"]),
+        ("trained on", _protocol(training)),
+        *((f"test {key.upper()}", f"{test[key]:.1%}") for key in ("war", "uar") if key in test),
+        ("calibration", _calibration(found["checkpoint"]["temperature"], found["calibration"])),
+    ]
+    tensors = [
+        (side, each["name"], each["dtype"], ", ".join(map(str, each["shape"])))
+        for side, key in (("takes", "inputs"), ("answers", "outputs"))
+        for each in found[key]
+    ]
+    graphs = [
+        (
+            each["part"],
+            each["precision"],
+            _mb(each["size"]),
+            each["opset"],
+            _number(each["certificate"]["max_difference"], ".1e"),
+            _number(each["certificate"]["utterances"], "d"),
+        )
+        for each in found["graphs"]
+    ]
+    parts = [
+        "\n".join(f"{name:<13}{value}" for name, value in facts),
+        table(tensors, ("", "tensor", "dtype", "shape")),
+        table(graphs, ("graph", "precision", "size", "opset", "difference", "utterances")),
+        "difference: the largest of a probability from PyTorch's, measured at export on so many utterances",
+    ]
+    if found["engines"]:
+        rows = [
+            (each["file"], each["flavor"], each["version"], each["compute_capability"], _mb(each["size"]))
+            for each in found["engines"]
+        ]
+        parts.append(table(rows, ("engine built", "flavor", "version", "for capability", "size")))
+    return "\n\n".join(parts)
+
+
+def _tensor(spec: TensorSpec) -> dict[str, Any]:
+    return {"name": spec.name, "dtype": spec.dtype, "shape": list(spec.axes)}
+
+
+def _graph(bundle: Bundle, entry: GraphEntry) -> dict[str, Any]:
+    return {
+        "part": entry.part,
+        "precision": entry.precision,
+        "file": entry.file,
+        "size": bundle.size(entry.file),
+        "opset": entry.opset,
+        "certificate": {name: entry.certificate.get(key) for name, key in _PROVEN},
+    }
+
+
+def _protocol(training: Mapping[str, Any]) -> str:
+    if training.get("dataset") is None:
+        return "nothing: its weights are random"
+    corpus = training.get("title") or training["dataset"]
+    where = f"{corpus}, fold {training.get('fold')}, protocol {training.get('protocol')}"
+    return where + (" (synthetic speech)" if training.get("synthetic") else "")
+
+
+def _calibration(temperature: float, calibration: Mapping[str, Any] | None) -> str:
+    if calibration is None:
+        return f"none (temperature {temperature:g})"
+    measured = [
+        f"ECE on {part} {scores['ece']['before']:.3f} before, {scores['ece']['after']:.3f} after"
+        for part in ("validation", "test")
+        if (scores := calibration.get(part)) is not None
+    ]
+    return "; ".join([f"temperature {temperature:.3g}", *measured])
+
+
+def _number(value: Any, form: str) -> str:
+    return format(value, form) if isinstance(value, (int, float)) else "-"
+
+
+def _mb(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"

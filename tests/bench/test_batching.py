@@ -1,0 +1,68 @@
+"""`mtab-bench batching`: what is computed, and in which batches."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mtab import Model, load
+from mtab.batching import padded_seconds, padded_seconds_as_they_come
+from mtab.data import Utterance
+from mtab.errors import DataError
+from mtab.limits import BatchLimits
+from mtab_bench.batching import _as_they_arrive, batching
+
+
+@pytest.fixture(scope="module")
+def model(tone_bundle: Path) -> Model:
+    return load(tone_bundle, "cpu", threads=1)
+
+
+def spoken(durations: list[float]) -> list[Utterance]:
+    return [
+        Utterance(f"u{i}", None, "it is high", "high", start=10.0, end=10.0 + seconds)
+        for i, seconds in enumerate(durations)
+    ]
+
+
+def test_padding_is_that_of_the_runtime_and_of_arithmetic(model: Model) -> None:
+    durations = [0.1 + 0.05 * (7 * i % 41) for i in range(48)]
+    measured = batching(model, "made up", spoken(durations), threads=1)
+    eight, sixteen, ours = measured["ways"]
+    total = sum(durations)
+    assert measured["durations"] == {"count": 48, "total_seconds": pytest.approx(total, abs=1e-3)}
+    for way, size in ((eight, 8), (sixteen, 16)):
+        expected = padded_seconds_as_they_come(durations, size) / total
+        assert way["padding"] == pytest.approx(expected, rel=1e-3)
+    # Texts are alike, so that lengths alone make the batches.
+    assert ours["padding"] == pytest.approx(padded_seconds(durations, BatchLimits()) / total, rel=0.02)
+    assert ours["padding"] < eight["padding"] < sixteen["padding"]
+    for way in measured["ways"]:
+        assert way["speedup"] == pytest.approx(eight["seconds"] / way["seconds"])
+        assert way["throughput"]["value"] == pytest.approx(48 / way["seconds"])
+
+
+def test_every_utterance_is_computed_once_a_pass(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    batches: list[list[float | None]] = []
+    monkeypatch.setattr(model, "run", lambda features: batches.append([each.seconds for each in features]))
+    batching(model, "made up", spoken([0.5 + 0.01 * i for i in range(40)]), threads=1)
+    # Of each way the first stretch is run once more, untimed: sizes of the batches in it are 8, 16 and 8.
+    counted = sorted(seconds for batch in batches for seconds in batch if seconds is not None)
+    assert set(counted) == {0.5 + 0.01 * i for i in range(40)} or len(set(counted)) == 40
+    assert len(counted) == 3 * 40 + 8 + 16 + 8
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(1, 100), st.integers(1, 20))
+def test_batches_as_they_arrive_hold_each_once_in_order(count: int, size: int) -> None:
+    batches = _as_they_arrive(count, size)
+    assert [i for batch in batches for i in batch] == list(range(count))
+    assert all(len(batch) == size for batch in batches[:-1])
+
+
+def test_an_utterance_without_times_is_an_error(model: Model) -> None:
+    without = dataclasses.replace(spoken([1.0])[0], end=None)
+    with pytest.raises(DataError, match="u0: has no times, expected annotations"):
+        batching(model, "made up", [without], threads=1)

@@ -1,0 +1,195 @@
+"""``mtab-bench latency`` on a bundle that is small enough, its peers among the engines."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import mtab
+from mtab.bundle import open_bundle
+from mtab.errors import BundleError, EngineError
+from mtab.loading import open_preprocessor
+from mtab_bench.cli import main
+from mtab_bench.flops import count_flops
+from mtab_bench.peers import PEER_TITLES, bundle_ways, export_plain, open_way, plain_way
+from mtab_bench.speech import make_cases
+from mtab_bench.speed import Options, measure_speed
+from mtab_train.checkpoint import load_model
+
+QUICK = Options(
+    (2, 1), (0.3,), 1, 0.02, engines=("pytorch-bf16", "onnxruntime-fp32", "openvino-fp32", "cuda"), starts=1
+)
+
+
+@pytest.fixture(scope="module")
+def section(tone_bundle: Path) -> dict[str, Any]:
+    return measure_speed(open_bundle(tone_bundle), None, QUICK)
+
+
+def test_every_engine_that_was_asked_for_is_measured(section: dict[str, Any]) -> None:
+    engines = section["engines"]
+    assert list(engines)[:2] == ["pytorch", "pytorch-bf16"]
+    assert set(engines) <= {"pytorch", *QUICK.engines}
+    assert engines["onnxruntime-fp32"]["title"] == "ONNX Runtime fp32"
+    ran = [key for key, engine in engines.items() if engine["skipped"] is None]
+    assert {"pytorch", "pytorch-bf16", "onnxruntime-fp32"} <= set(ran)
+    for case in section["cases"]:
+        assert set(case["engines"]) == set(engines)
+        for key, engine in case["engines"].items():
+            assert (engine["latency"] is not None) == (key in ran)
+    assert [case["batch_size"] for case in section["cases"]] == [2, 1]
+    for key in ran:
+        assert engines[key]["start"]["p50"] > 0
+        assert engines[key]["memory"]["max_ram"] > 10
+
+
+def test_a_gpu_that_is_not_here_is_one_line(section: dict[str, Any]) -> None:
+    if "cuda" not in section["engines"]:
+        pytest.skip("a GPU is here")
+    assert section["engines"]["cuda"]["skipped"].startswith("no NVIDIA GPU is here (")
+
+
+def test_figures_follow_from_the_samples(section: dict[str, Any]) -> None:
+    rate = section["matrix_rate"]["value"]
+    for case in section["cases"]:
+        reference = case["engines"]["pytorch"]
+        for engine in filter(lambda each: each["latency"], case["engines"].values()):
+            samples = np.array(engine["latency"]["values"])
+            each = samples.mean() / case["batch_size"]
+            assert engine["throughput"]["value"] == pytest.approx(1 / each)
+            assert engine["rtf"]["value"] == pytest.approx(each / case["seconds"])
+            share = case["gflop"] / np.median(samples) / rate
+            assert engine["share_of_matrix_rate"] == pytest.approx(share)
+            ratio = reference["latency"]["mean"] / samples.mean()
+            assert engine["speedup"] == pytest.approx(ratio)
+
+
+def test_a_fast_engine_that_answers_otherwise_is_seen(section: dict[str, Any]) -> None:
+    parities = {key: engine["parity"] for key, engine in section["engines"].items()}
+    assert parities["pytorch"] is None
+    assert parities["onnxruntime-fp32"]["max_probability_difference"] <= 1e-5
+    # Eight bits of mantissa are fewer.
+    assert 1e-6 < parities["pytorch-bf16"]["max_probability_difference"] < 0.1
+
+
+def test_parts_make_up_the_whole(section: dict[str, Any]) -> None:
+    parts = section["parts"]
+    assert [part["part"] for part in parts] == ["audio_encoder", "text_encoder", "cme", "tab_head"]
+    assert {part["batch_size"] for part in parts} == {QUICK.batch_sizes[0]}
+    assert sum(part["gflop"] for part in parts) == pytest.approx(section["cases"][0]["gflop"])
+    # The bundle has the fused graph alone.
+    assert {key for part in parts for key in part["engines"]} == {"pytorch"}
+
+
+def test_what_it_was_measured_on(section: dict[str, Any], tone_run: Path) -> None:
+    model = load_model(tone_run)
+    assert section["parameters"] == sum(p.numel() for p in model.parameters())
+    assert section["random_weights"] is False
+    assert section["timing"]["threads"] == 1
+    assert section["timing"]["min_seconds"] == 0.02
+    json.dumps(section, allow_nan=False)
+
+
+def test_speech_is_made_up_alike_each_time(tone_bundle: Path) -> None:
+    preprocess = open_preprocessor(open_bundle(tone_bundle))
+    (one, three), (again, _) = (make_cases(preprocess, [1, 3], [0.5]) for _ in range(2))
+    for name, array in one.inputs.items():
+        np.testing.assert_array_equal(array, again.inputs[name])
+    assert three.inputs["input_values"].shape == (3, 8000)
+    assert three.inputs["text_lengths"].tolist() == [round(1.5) + 2] * 3
+    np.testing.assert_allclose(three.inputs["input_values"].std(axis=1), 1, atol=1e-3)
+    assert len(np.unique(three.inputs["input_values"][:, 0])) == 3
+
+
+def test_more_is_asked_than_the_text_encoder_takes(tone_bundle: Path) -> None:
+    preprocess = open_preprocessor(open_bundle(tone_bundle))
+    [case] = make_cases(preprocess, [1], [30.0])
+    assert case.tokens == preprocess.config.max_tokens < 92
+
+
+def test_a_plain_export_answers_as_pytorch(tone_bundle: Path, tone_run: Path, tmp_path: Path) -> None:
+    preprocess, model = open_preprocessor(open_bundle(tone_bundle)), load_model(tone_run)
+    [traced] = make_cases(preprocess, [2], [0.3])
+    export_plain(model, tmp_path / "plain.onnx", traced.inputs)
+    run = open_way(plain_way(tmp_path / "plain.onnx", 1))
+    for case in make_cases(preprocess, [1, 3], [0.2, 0.5]):
+        expected = model.run(case.inputs)["probabilities"]
+        np.testing.assert_allclose(run(case.inputs), expected, rtol=0, atol=1e-5)
+
+
+def test_ways_are_the_bundles_engines_in_their_precisions(tone_bundle: Path) -> None:
+    keys = [way.key for way in bundle_ways(open_bundle(tone_bundle), 1)]
+    assert keys[:4] == ["onnxruntime-fp32", "openvino-fp32", "openvino-bf16", "openvino-int8"]
+    assert len(set(keys)) == len(keys)
+    assert not set(keys) & set(PEER_TITLES)
+
+
+def test_without_pytorch_or_its_checkpoint_the_rest_is_measured(tone_bundle: Path, tmp_path: Path) -> None:
+    alone = shutil.copytree(tone_bundle, tmp_path / "bundle")
+    options = Options((1,), (0.2,), 1, 0.01, engines=("onnxruntime-fp32",), starts=0)
+    section = measure_speed(open_bundle(alone), None, options)
+    assert "give --checkpoint RUN" in section["engines"]["pytorch"]["skipped"]
+    assert section["engines"]["pytorch"]["start"] is section["engines"]["pytorch"]["memory"] is None
+    assert section["engines"]["onnxruntime-fp32"]["skipped"] is None
+    timed = section["cases"][0]["engines"]["onnxruntime-fp32"]
+    assert timed["latency"]["p50"] > 0
+    assert timed["speedup"] is timed["share_of_matrix_rate"] is None
+    assert section["matrix_rate"] is section["parameters"] is None
+    assert section["parts"] == []
+
+
+def test_wrong_use_is_one_line(tone_bundle: Path, tmp_path: Path) -> None:
+    bundle = open_bundle(tone_bundle)
+    with pytest.raises(EngineError, match=r"^engine 'onnx', expected some of pytorch, pytorch-bf16"):
+        measure_speed(bundle, None, Options(engines=("onnx",)))
+    with pytest.raises(BundleError, match=r"not found, expected the checkpoint"):
+        measure_speed(bundle, tmp_path, QUICK)
+
+
+def test_the_command_adds_its_section(tone_bundle: Path, tmp_path: Path) -> None:
+    out = tmp_path / "report"
+    arguments = ["latency", "--bundle", tone_bundle, "--batch-size", 1, "--seconds", 0.2, "--threads", 1]
+    arguments += ["--min-seconds", 0.01, "--engine", "onnxruntime-fp32", "--no-parts", "--starts", 0]
+    command = [str(each) for each in [*arguments, "--out", out]]
+    done = CliRunner().invoke(main, command)
+    assert done.exit_code == 0, done.output
+    assert "ONNX Runtime fp32" in done.output
+    report = json.loads((out / "report.json").read_text())
+    assert report["schema_version"] == 2
+    assert report["speed"]["parts"] == []
+    again = CliRunner().invoke(main, command)
+    assert again.exit_code == 1
+    assert "--overwrite" in again.output
+    replaced = CliRunner().invoke(main, [*command, "--overwrite", "--json"])
+    assert replaced.exit_code == 0, replaced.output
+    assert json.loads(replaced.stdout)["engines"]["onnxruntime-fp32"]["skipped"] is None
+
+
+def test_on_a_machine_without_a_gpu_one_line_says_so(tone_bundle: Path, tmp_path: Path) -> None:
+    from mtab.doctor import find_cuda
+
+    if find_cuda().gpus:
+        pytest.skip("a GPU is here")
+    done = CliRunner().invoke(main, ["gpu", "--bundle", str(tone_bundle), "--out", str(tmp_path / "report")])
+    assert done.exit_code == 1
+    assert done.output.count("\n") == 1
+    assert done.output.startswith("Error: no NVIDIA GPU is here (")
+    assert "skipped" in done.output
+    assert not (tmp_path / "report").exists()
+
+
+def test_the_model_counted_is_the_model_run(tone_run: Path, tone_bundle: Path) -> None:
+    """Arithmetic by hand of the one encoder layer of the text side, and a bound for the rest."""
+    import torch
+
+    model = load_model(tone_run)
+    assert model.text_encoder is not None
+    encoder, (tokens, width, inner) = model.text_encoder, (9, 16, 32)
+    ids = torch.full((1, tokens), 7)
+    expected = 4 * 2 * tokens * width**2 + 2 * 2 * tokens**2 * width + 2 * 2 * tokens * width * inner
+    assert count_flops(lambda: encoder(ids, torch.tensor([tokens]))) == expected
+    assert mtab.load(tone_bundle, threads=1).labels == tuple(model.config.labels)

@@ -1,0 +1,238 @@
+"""`mtab tune`: what passes and is faster is chosen, all else has a reason, and load takes the choice."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner
+from onnx import numpy_helper
+
+import mtab
+import mtab.tune
+from mtab.bundle import open_bundle
+from mtab.cli import main
+from mtab.data import Corpus
+from mtab.engines import ENGINES
+from mtab.errors import BundleError, DataError, EngineError
+from mtab.graphs import BUDGETS
+from mtab.tune import Trial, Tuning, budget_of, choose, page, speedup, thread_counts, tune
+from mtab.tuning import Choice, choice_file, store_choice, tuned_choice
+
+DEFAULT = Trial("onnxruntime", "cpu", "fp32", None, None, 1e-7, 0.1, 1.0)
+
+
+def quick(
+    bundle: Path, dataset: str | None = None, data_dir: Path | None = None, device: str = "cpu"
+) -> Tuning:
+    return tune(bundle, dataset, data_dir, device, utterances=4, min_seconds=0)
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MTAB_CACHE", str(tmp_path / "cache"))
+
+
+def spoil(bundle: Path) -> None:
+    """Give the bundle an int8 graph, whose answers are those of the float32 one with other weights."""
+    model = onnx.load(bundle / "model.onnx")
+    for tensor in model.graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        if values.dtype == np.float32 and values.ndim == 2:
+            tensor.CopyFrom(numpy_helper.from_array(-3 * values, tensor.name))
+    onnx.save(model, bundle / "model_int8.onnx")
+
+
+def add_int8(values: dict) -> None:
+    values["graphs"].append({**values["graphs"][0], "precision": "int8", "file": "model_int8.onnx"})
+    values["graphs"][-1]["reduce_range"] = True
+    values["graphs"][-1]["certificate"] = {}
+
+
+@pytest.fixture
+def spoiled(copied: Path, change: Callable[..., None]) -> Path:
+    spoil(copied)
+    change(copied, "config.json", lambda _: None)  # makes the hashes right
+    change(copied, "manifest.json", add_int8)
+    return copied
+
+
+# The rule
+
+
+def trial(speed: float, precision: str = "int8", problem: str | None = None) -> Trial:
+    return replace(DEFAULT, precision=precision, speedup=speed, problem=problem)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(
+    ("trials", "expected"),
+    [
+        ([], 0),
+        ([trial(0.5), trial(1.029)], 0),
+        ([trial(1.03)], 1),
+        ([trial(2.0), trial(3.0, "fp16"), trial(9.0, problem="too far off")], 2),
+        ([trial(3.05), trial(3.0, "fp16")], 2),  # as fast within the noise: the more exact
+        ([trial(3.2), trial(3.0, "fp16")], 1),
+        ([replace(DEFAULT, precision=None, problem="not here", speedup=None, max_difference=None)], 0),
+    ],
+)
+def test_the_rule(trials: list[Trial], expected: int) -> None:
+    best = [DEFAULT, *trials][expected]
+    assert choose([DEFAULT, *trials]) == Choice(best.engine, best.device, best.precision or "fp32")
+
+
+def test_one_disturbed_pass_changes_nothing() -> None:
+    seconds = np.array([[[1.0, 3.0]] * 3, [[0.5, 1.5]] * 3])
+    assert speedup(seconds) == 2
+    seconds[1, 2] = 100
+    seconds[0, 0] = 50
+    assert speedup(seconds) == 2
+
+
+@pytest.mark.parametrize(("cores", "counts"), [(1, [None]), (2, [None, 1]), (6, [None, 3, 1])])
+def test_threads(monkeypatch: pytest.MonkeyPatch, cores: int, counts: list[int | None]) -> None:
+    monkeypatch.setattr(mtab.tune, "usable_cores", lambda: cores)
+    assert thread_counts() == counts
+
+
+def test_budgets(spoiled: Path, change: Callable[..., None]) -> None:
+    bundle = open_bundle(spoiled)
+    assert budget_of(bundle, "bf16") == BUDGETS["bf16"]
+    assert budget_of(bundle, "int8") == BUDGETS["int8"]
+
+    def widen(values: dict) -> None:
+        values["graphs"][-1]["certificate"] = {"budget": {"max_difference": 0.5, "min_agreement": 0.25}}
+
+    change(spoiled, "manifest.json", widen)
+    found = budget_of(open_bundle(spoiled), "int8")
+    assert (found.max_difference, found.min_agreement) == (0.5, 0.25)
+
+
+# The whole
+
+
+def test_on_the_corpus_of_the_export(tone_bundle: Path, tones: Corpus) -> None:
+    found = quick(tone_bundle, "manifest", tones.root)
+    default = found.trials[0]
+    assert (default.engine, default.precision, default.threads) == ("onnxruntime", "fp32", None)
+    assert (found.utterances, found.real_speech) == (4, True)
+    assert default.max_difference is not None
+    assert default.max_difference <= BUDGETS["fp32"].max_difference
+    for each in found.trials:
+        assert (each.problem is None) == (each.speedup is not None)
+    assert {each.engine for each in found.trials} == {"onnxruntime", "openvino"}
+    assert any("expected fused int8" in (each.problem or "") for each in found.trials)
+    model = mtab.load(tone_bundle)
+    choice = found.choice
+    assert (model.engine.name, model.engine.precision) == (choice.engine, choice.precision)
+    assert tuned_choice(open_bundle(tone_bundle)) == choice
+    assert found.file == str(choice_file(open_bundle(tone_bundle)))
+
+
+def test_without_a_corpus_it_says_so(tone_bundle: Path) -> None:
+    found = quick(tone_bundle)
+    assert not found.real_speech
+    assert "without real speech: give --dataset" in page(found)
+    # Every engine that has a GPU for its only device lacks here once at most.
+    everywhere = quick(tone_bundle, device="auto")
+    assert {each.engine for each in everywhere.trials} == set(ENGINES)
+    lacking = [each.engine for each in everywhere.trials if each.precision is None]
+    assert all(each.problem for each in everywhere.trials if each.precision is None)
+    assert len([name for name in lacking if name.startswith("tensorrt")]) <= 2
+
+
+@pytest.mark.parametrize("real", [True, False])
+def test_what_costs_too_much_is_dropped(spoiled: Path, tones: Corpus, real: bool) -> None:
+    found = quick(spoiled, "manifest", tones.root) if real else quick(spoiled)
+    (trial,) = [t for t in found.trials if (t.engine, t.precision) == ("onnxruntime", "int8")]
+    assert trial.problem is not None
+    assert "expected at most 0.02" in trial.problem
+    assert trial.speedup is None
+    assert found.choice.precision == "fp32"
+    assert trial.problem in page(found)
+
+
+def test_not_even_the_default_passes(copied: Path, tones: Corpus, change: Callable[..., None]) -> None:
+    def edit(values: dict) -> None:
+        values["probabilities"] = [row[::-1] for row in values["probabilities"]]
+
+    change(copied, "reference.json", edit)
+    before = Choice("openvino", "cpu", "fp32", 1)
+    store_choice(open_bundle(copied), before)
+    arguments = ["tune", str(copied), "--dataset", "manifest", "--data-dir", str(tones.root)]
+    done = CliRunner().invoke(main, [*arguments, "--device", "cpu", "--utterances", "4"])
+    assert done.exit_code == 1
+    assert f"Error: {copied}: not even the default, onnxruntime, passes: a probability differs" in done.stderr
+    assert tuned_choice(open_bundle(copied)) == before
+
+
+def test_a_corpus_that_is_another(
+    tone_bundle: Path, tones: Corpus, tmp_path: Path, make_tones: Callable[[Path], Path]
+) -> None:
+    changed = shutil.copytree(tones.root, tmp_path / "tones")
+    manifest = changed / "manifest.csv"
+    manifest.write_text(manifest.read_text().replace("it is high", "it is higher"))
+    with pytest.raises(DataError, match="has changed since the export"):
+        quick(tone_bundle, "manifest", changed)
+    with pytest.raises(DataError, match="dataset is emodb, expected manifest"):
+        quick(tone_bundle, "emodb", changed)
+    with pytest.raises(EngineError, match="device 'tpu'"):
+        tune(tone_bundle, "manifest", tones.root, device="tpu")
+
+
+def test_without_pytorchs_answers(copied: Path, tones: Corpus, change: Callable[..., None]) -> None:
+    (copied / "reference.json").unlink()
+    change(copied, "config.json", lambda _: None)
+    with pytest.raises(BundleError, match=r"holds no reference.json, .* or tune without a dataset"):
+        quick(copied, "manifest", tones.root)
+
+
+def test_a_cache_that_takes_nothing_is_found_before_measuring(
+    tone_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("MTAB_CACHE", str(tmp_path / "file"))
+    told: list[str] = []
+    with pytest.raises(OSError, match="Not a directory"):
+        tune(tone_bundle, progress=told.append)
+    assert told == []
+
+
+@pytest.mark.parametrize("modality", ["audio", "text"])
+def test_one_modality(counting_bundle: Callable[[str], Path], modality: str) -> None:
+    assert quick(counting_bundle(modality)).choice.precision == "fp32"
+
+
+# The command
+
+
+def test_json(tone_bundle: Path) -> None:
+    arguments = ["tune", str(tone_bundle), "--device", "cpu", "--utterances", "2", "--min-seconds", "0"]
+    done = CliRunner().invoke(main, [*arguments, "--json"])
+    assert (done.exit_code, done.stderr) == (0, "")
+    found = json.loads(done.stdout)
+    assert found["choice"] == json.loads(Path(found["file"]).read_text())
+    assert found["utterances"] == 2
+    done = CliRunner().invoke(main, ["tune", str(tone_bundle), "--data-dir", "x"])
+    assert (done.exit_code, done.stderr.splitlines()[-1]) == (2, "Error: --data-dir needs --dataset")
+
+
+def test_an_interruption_leaves_the_choice(tone_bundle: Path) -> None:
+    before = Choice("openvino", "cpu", "fp32", 1)
+    path = store_choice(open_bundle(tone_bundle), before)
+    command = [str(Path(sys.executable).with_name("mtab")), "tune", str(tone_bundle), "--min-seconds", "600"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(timeout=6)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (130, b"", b"Interrupted\n")
+    assert tuned_choice(open_bundle(tone_bundle)) == before
+    assert path.exists()
