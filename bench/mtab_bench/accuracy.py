@@ -12,7 +12,7 @@ from mtab_train.metrics import expected_calibration_error, scores
 
 BINS = 15
 """Intervals of confidence, of equal width, that calibration is measured in."""
-NEAR_TIE = 2 * PROBABILITIES.atol
+FLOAT32_MARGIN = 2 * PROBABILITIES.atol
 """The widest lead of the first class over the second that float32's tolerance alone can overturn."""
 
 
@@ -72,7 +72,7 @@ def parity(
     probabilities: np.ndarray,
     utterances: Sequence[Utterance],
     labels: Sequence[str],
-    near_tie_margin: float = NEAR_TIE,
+    near_tie_margin: float = FLOAT32_MARGIN,
 ) -> dict[str, Any]:
     """Compare an engine's probabilities (N, C) with the reference's for the same utterances.
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from mtab.console import Command, table
 from mtab.errors import DataError, MtabError
-from mtab_bench.summary import NOISE
+from mtab.machine import NOISE
 
 MACHINE = ("cpu", "architecture", "instruction_sets", "cores")
 """What of a machine must be the same for times to be compared."""

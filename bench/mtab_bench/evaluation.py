@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from mtab.bundle import Bundle
 from mtab.errors import EngineError
-from mtab.graphs import BUDGETS
+from mtab.graphs import BUDGETS, NEAR_TIE
 from mtab.machine import OtherLoad, describe_machine, usable_cores
 from mtab.preprocess import Preprocessor
 from mtab.timing import BLOCK, take_turns
@@ -19,7 +19,6 @@ from mtab_bench.engines import absent_engines, answer_each, entry, reference_mod
 from mtab_bench.held_out import protocol, read_held_out
 from mtab_bench.latency import latency, real_time_factor, throughput
 from mtab_bench.peers import REFERENCE, Run, bundle_ways, open_way
-from mtab_export.gate import NEAR_TIE
 
 MIN_SAMPLES = 200
 """Few utterances are passed over again until each engine has so many samples."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mtab.machine import load_warning
 from mtab_bench.formats import (
     count,
     difference,
@@ -38,8 +39,6 @@ TITLES = {
 }
 PEERS = tuple(PEER_TITLES)
 """The engines that need no bundle: what one would deploy otherwise."""
-NOISE = 0.2
-"""Cores that other processes may use while the clock runs before the report warns of it."""
 SIGNIFICANT = 0.05
 """A p-value of McNemar's test below which an engine is said to be right more, or less, often."""
 SAME_SPEED = 0.95, 1.05
@@ -242,11 +241,8 @@ def unheard_classes(protocol: dict[str, Any]) -> str | None:
 
 
 def noise(section: dict[str, Any]) -> str | None:
-    """A warning where other processes used `NOISE` cores or more while the clock ran."""
-    load = section.get("timing", {}).get("other_load")
-    if load is None or load < NOISE:
-        return None
-    return f"Other processes kept {load:.1f} cores busy meanwhile: the times are disturbed."
+    """A warning where other processes kept the machine busy while the clock ran."""
+    return load_warning(section.get("timing", {}).get("other_load"))
 
 
 def machine_line(machine: dict[str, Any]) -> str:

@@ -14,16 +14,13 @@ from mtab.data import Corpus, Utterance, corpus_hash
 from mtab.data.reading import read_utterances
 from mtab.engines.onnxruntime import OnnxRuntimeEngine
 from mtab.errors import DataError
-from mtab.graphs import Budget, GraphSpec
+from mtab.graphs import NEAR_TIE, Budget, GraphSpec
 from mtab.machine import describe_machine
 from mtab.parity import Answer, Answers, answers_alone, answers_in_batches, compare
 from mtab.preprocess import Features, Preprocessor
 from mtab_export.precision import rounded
 
 RESAMPLES = 1000
-
-NEAR_TIE = 2e-3
-"""The most that a near-tie may take for tolerance, whatever the budget: fp16's usual one."""
 
 
 class Engine(Protocol):

@@ -83,6 +83,9 @@ BUDGETS: dict[Precision, Budget] = {
     "int8-static": Budget(2e-2, 0.99),
 }
 
+NEAR_TIE = BUDGETS["fp16"].max_difference
+"""The most that a near-tie may take for tolerance, whatever the budget."""
+
 _INPUT_VALUES = TensorSpec("input_values", "float32", ("batch", "samples"), "audio")
 _AUDIO_LENGTHS = TensorSpec("audio_lengths", "int64", ("batch",), "audio")
 _INPUT_IDS = TensorSpec("input_ids", "int64", ("batch", "tokens"), "text")

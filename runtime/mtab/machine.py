@@ -146,9 +146,7 @@ class OtherLoad:
     @property
     def warning(self) -> str | None:
         """A sentence where they used `NOISE` cores or more, else None."""
-        if self.cores is None or self.cores < NOISE:
-            return None
-        return f"Other processes kept {self.cores:.1f} cores busy meanwhile: the times are disturbed."
+        return load_warning(self.cores)
 
     def __enter__(self) -> "OtherLoad":
         self._begun = time.perf_counter(), self._others()
@@ -166,3 +164,10 @@ class OtherLoad:
             return None
         user, nice, system, _idle, _iowait, irq, softirq, *_ = map(int, self._stat.read_text().split()[1:9])
         return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK") - time.process_time()
+
+
+def load_warning(cores: float | None) -> str | None:
+    """What to say of times beside which other processes used so many cores; None below `NOISE`."""
+    if cores is None or cores < NOISE:
+        return None
+    return f"Other processes kept {cores:.1f} cores busy meanwhile: the times are disturbed."

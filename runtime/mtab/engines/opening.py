@@ -101,7 +101,8 @@ def _fused(bundle: Bundle, precision: Precision | Literal["auto"]) -> GraphEntry
     """The whole model's graph in a precision."""
     if graphs := _graphs(bundle, precision):
         return graphs[0]
-    found = ", ".join(f"{graph.part} {graph.precision}" for graph in bundle.manifest.graphs) or "none"
+    whole = [graph for graph in bundle.manifest.graphs if graph.part == FUSED.name]
+    found = ", ".join(f"{graph.part} {graph.precision}" for graph in whole) or "none"
     raise BundleError(f"{bundle.folder}: graphs are {found}, expected {_described(precision)}")
 
 
