@@ -9,13 +9,13 @@ import click
 import numpy as np
 from tqdm import tqdm
 
-from mtab.audio import SAMPLE_RATE
 from mtab.batching import in_batches
 from mtab.console import Command
 from mtab.data import DATASETS, Utterance
 from mtab.errors import DataError
 from mtab.limits import BatchLimits
 from mtab.machine import OtherLoad, describe_machine, usable_cores
+from mtab.made_up import speech
 from mtab.model import Model, length_of
 from mtab.preprocess import Features
 from mtab.timing import BLOCK, take_turns
@@ -84,8 +84,7 @@ def batching(model: Model, dataset: str, utterances: Sequence[Utterance], thread
 def _features(model: Model, utterance: Utterance) -> Features:
     if utterance.start is None or utterance.end is None:
         raise DataError(f"{utterance.id}: has no times, expected annotations that tell durations")
-    samples = round((utterance.end - utterance.start) * SAMPLE_RATE)
-    audio = (0.1 * np.random.default_rng(0).standard_normal(samples)).astype(np.float32)
+    audio = speech(np.random.default_rng(0), utterance.end - utterance.start)
     modalities = model.bundle.config.modalities
     return model.read(
         audio if "audio" in modalities else None,

@@ -17,6 +17,7 @@ from mtab.data import DATASETS
 from mtab.errors import EngineError, MtabError
 from mtab.graphs import BUDGETS
 from mtab.machine import describe_machine, usable_cores
+from mtab.made_up import speech, transcript
 from mtab.preprocess import Features, Preprocessor
 from mtab_bench.engines import absent_engines, entry, reference_model, require_one
 from mtab_bench.held_out import protocol, read_held_out
@@ -164,20 +165,15 @@ def longest_companion(features: Sequence[Features], max_tokens: int) -> Features
 def made_up(
     preprocess: Preprocessor, supported: Sequence[tuple[str, ...]], count: int, seed: int
 ) -> list[Features]:
-    """Noise of 0.3 to 6 s with random letters for words, in turn of each combination of modalities."""
+    """Noise of 0.3 to 6 s with words, in turn of each combination of modalities."""
     random = np.random.default_rng(seed)
-    letters = list("etaoinshrdlu")
     made = []
     for number in range(count):
-        samples = random.normal(0, 0.1, round(random.uniform(0.3, 6) * SAMPLE_RATE)).astype(np.float32)
-        words = [
-            "".join(random.choice(letters, random.integers(1, 9))) for _ in range(random.integers(1, 25))
-        ]
+        samples = speech(random, random.uniform(0.3, 6))
+        text = transcript(random, int(random.integers(1, 25)))
         modalities = supported[number % len(supported)]
         made.append(
-            preprocess(
-                samples if "audio" in modalities else None, " ".join(words) if "text" in modalities else None
-            )
+            preprocess(samples if "audio" in modalities else None, text if "text" in modalities else None)
         )
     return made
 

@@ -10,11 +10,11 @@ from mtab.bundle import Bundle
 from mtab.engines.base import Engine
 from mtab.engines.openvino import OpenVinoEngine
 from mtab.graphs import GraphSpec, split_of
+from mtab_bench.cases import Case
 from mtab_bench.flops import count_flops
 from mtab_bench.latency import latency, throughput
 from mtab_bench.optimum import PublishedEncoder
 from mtab_bench.peers import OPENVINO_PRECISIONS, OPTIMUM, REFERENCE
-from mtab_bench.speech import Case
 from mtab_bench.turns import first_answers, time_in_turns, with_speedups
 
 if TYPE_CHECKING:

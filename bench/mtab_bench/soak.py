@@ -15,6 +15,7 @@ from tqdm import tqdm
 from mtab.audio import SAMPLE_RATE
 from mtab.console import Command
 from mtab.errors import MtabError
+from mtab.made_up import speech, transcript
 from mtab.model import Input, Model, Result
 
 UTTERANCES = 64
@@ -28,14 +29,13 @@ GROWTH = 0.02
 def utterances(model: Model, seed: int = 0) -> list[Input]:
     """Made-up ones that the model can answer, of 0.2 to 4 s, some of them as recorded elsewhere."""
     random = np.random.default_rng(seed)
-    words = ("what", "a", "joy", "it", "is", "to", "turn", "left", "at", "the", "last", "light")
     supported = model.bundle.config.supported_modalities
     made = []
     for number in range(UTTERANCES):
         modalities = supported[number % len(supported)]
         rate = (SAMPLE_RATE, 8_000, 44_100)[number % 3]
-        samples = (0.1 * random.standard_normal(round(random.uniform(0.2, 4) * rate))).astype(np.float32)
-        text = " ".join(random.choice(words, random.integers(1, 30)))
+        samples = speech(random, random.uniform(0.2, 4), rate)
+        text = transcript(random, int(random.integers(1, 30)))
         made.append(
             Input(
                 samples if "audio" in modalities else None,

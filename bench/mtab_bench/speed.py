@@ -16,6 +16,7 @@ from mtab.graphs import FUSED
 from mtab.loading import open_preprocessor
 from mtab.machine import OtherLoad, describe_machine, usable_cores
 from mtab.timing import BLOCK
+from mtab_bench.cases import Case, make_cases
 from mtab_bench.energy import GpuCounters, cpu_meter, joules_a_run
 from mtab_bench.engines import absent_engines, entry, reference_model
 from mtab_bench.flops import SIZES, count_flops, matrix_rate
@@ -36,7 +37,6 @@ from mtab_bench.peers import (
     plain_way,
     pytorch_ways,
 )
-from mtab_bench.speech import Case, make_cases
 from mtab_bench.start import measure_starts
 from mtab_bench.trtexec import find_trtexec, time_trtexec
 from mtab_bench.turns import WARMUP, first_answers, time_in_turns, with_speedups

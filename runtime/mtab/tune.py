@@ -11,7 +11,6 @@ from typing import NamedTuple, get_args
 
 import numpy as np
 
-from mtab.audio import SAMPLE_RATE
 from mtab.bundle import MANIFEST, Bundle, Precision, open_bundle
 from mtab.config import from_dict
 from mtab.console import table
@@ -26,6 +25,7 @@ from mtab.graphs import BUDGETS, FUSED, NEAR_TIE, Budget
 from mtab.limits import BATCH_SIZE
 from mtab.loading import open_preprocessor, untuned
 from mtab.machine import OtherLoad, usable_cores
+from mtab.made_up import speech, transcript
 from mtab.parity import Answer, Answers, Parity, answers_alone, answers_in_batches, compare
 from mtab.preprocess import Features, Preprocessor
 from mtab.reference import REFERENCE, load_reference, referenced_utterances
@@ -44,7 +44,6 @@ DEVICES: dict[str, tuple[str, ...]] = {
 """The kinds of devices that each engine is tried on."""
 
 _PASSES = 3
-_WORDS = ("well", "never", "wonderful", "said", "going", "what", "please", "I", "tomorrow", "you", "happened")
 
 
 @dataclass(frozen=True, slots=True)
@@ -427,7 +426,7 @@ def _recorded(
 def _made_up(bundle: Bundle, preprocess: Preprocessor, most: int) -> _Sample:
     """Noise of 1 to 10 s in the rhythm of syllables, and words, with the most exact graph's answers."""
     random = np.random.default_rng(0)
-    features = [_noise(seconds, bundle, preprocess, random) for seconds in np.linspace(1, 10, most)]
+    features = [_utterance(seconds, bundle, preprocess, random) for seconds in np.linspace(1, 10, most)]
     _, engine = open_engine(bundle, "onnxruntime", "cpu")
     return _Sample(
         [f"of {each.seconds or 0:.1f} s" if each.seconds else f"{i}" for i, each in enumerate(features)],
@@ -437,12 +436,10 @@ def _made_up(bundle: Bundle, preprocess: Preprocessor, most: int) -> _Sample:
     )
 
 
-def _noise(seconds: float, bundle: Bundle, preprocess: Preprocessor, random: np.random.Generator) -> Features:
-    time = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
-    # Four syllables and two and a half words a second.
-    loudness = 0.05 + np.abs(np.sin(4 * np.pi * time + random.uniform(0, np.pi)))
-    audio = (0.05 * loudness * random.standard_normal(len(time))).astype(np.float32)
-    text = " ".join(random.choice(_WORDS, round(2.5 * seconds)))
+def _utterance(
+    seconds: float, bundle: Bundle, preprocess: Preprocessor, random: np.random.Generator
+) -> Features:
+    audio, text = speech(random, seconds), transcript(random, round(2.5 * seconds))
     modalities = bundle.config.modalities
     return preprocess(audio if "audio" in modalities else None, text if "text" in modalities else None)
 

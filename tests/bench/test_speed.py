@@ -13,10 +13,10 @@ import mtab
 from mtab.bundle import open_bundle
 from mtab.errors import BundleError, EngineError
 from mtab.loading import open_preprocessor
+from mtab_bench.cases import make_cases
 from mtab_bench.cli import main
 from mtab_bench.flops import count_flops
 from mtab_bench.peers import PEER_TITLES, bundle_ways, export_plain, open_way, plain_way
-from mtab_bench.speech import make_cases
 from mtab_bench.speed import Options, measure_speed
 from mtab_train.checkpoint import load_model
 

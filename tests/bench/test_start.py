@@ -9,8 +9,8 @@ import pytest
 from mtab.bundle import open_bundle
 from mtab.errors import EngineError
 from mtab.loading import open_preprocessor
+from mtab_bench.cases import make_cases
 from mtab_bench.peers import Way, bundle_ways, pytorch_ways
-from mtab_bench.speech import make_cases
 from mtab_bench.start import measure_starts, process_memory, start_once
 
 

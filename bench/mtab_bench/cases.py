@@ -1,4 +1,4 @@
-"""Made-up speech of any length, to time engines on."""
+"""Batches of made-up utterances, to time engines on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mtab.audio import SAMPLE_RATE, normalize
+from mtab.made_up import speech
 from mtab.preprocess import Features, Preprocessor
 from mtab_bench.peers import Inputs
 
@@ -36,25 +37,18 @@ def make_cases(
     config = preprocess.config
     cases = []
     for length in seconds:
-        samples = max(round(length * SAMPLE_RATE), config.min_samples)
+        spoken = max(length, config.min_samples / SAMPLE_RATE)
         tokens = min(round(TOKENS_PER_SECOND * length) + 2, config.max_tokens)
         for batch_size in batch_sizes:
             random = np.random.default_rng(seed)
             features = [
                 Features(
-                    speech(random, samples) if "audio" in config.modalities else None,
+                    normalize(speech(random, spoken)) if "audio" in config.modalities else None,
                     random.choice(_EVERY_VOCABULARY, tokens) if "text" in config.modalities else None,
-                    samples / SAMPLE_RATE,
+                    spoken,
                     False,
                 )
                 for _ in range(batch_size)
             ]
             cases.append(Case(batch_size, length, tokens, preprocess.collate(features)))
     return cases
-
-
-def speech(random: np.random.Generator, samples: int) -> np.ndarray:
-    """Noise, darker or lighter, that swells four times a second; normalised, float32 (samples,)."""
-    noise = np.convolve(random.normal(size=samples), random.uniform(0.3, 0.9) ** np.arange(64), mode="same")
-    phase = 2 * np.pi * (4 * np.arange(samples) / SAMPLE_RATE + random.uniform())
-    return normalize((noise * (1.1 + np.sin(phase))).astype(np.float32))
