@@ -205,8 +205,10 @@ def section_line(report: Report, name: str) -> str:
             parts = (protocol_line(section["protocol"], of), f"batches of {section['batch_size']}")
         case "speed":
             weights = "random weights" if section["random_weights"] else "trained weights"
+            size = section["parameters"]
+            parameters = "" if size is None else f"{count(size)} parameters, "
             parts = (
-                f"{report['bundle']['name']}: {count(section['parameters'])} parameters, {weights}",
+                f"{report['bundle']['name']}: {parameters}{weights}",
                 "made-up speech and text",
                 f"{section['timing']['threads']} threads",
                 f"warm-up {section['timing']['warmup']}",
