@@ -17,6 +17,7 @@ from mtab.console import Command
 from mtab.errors import MtabError
 from mtab.made_up import speech, transcript
 from mtab.model import Input, Model, Result
+from mtab_bench.start import process_memory
 
 UTTERANCES = 64
 """Different ones that are asked for, over and over."""
@@ -84,8 +85,8 @@ def soak(model: Model, requests: int, threads: int, seed: int = 0) -> dict[str, 
             for future in finished:
                 future.result()
                 done += 1
-                if done % every == 0 and (resident := resident_memory()) is not None:
-                    ram.append((done, resident))
+                if done % every == 0 and (resident := process_memory()["ram"]) is not None:
+                    ram.append((done, resident / 1e6))
             running |= {pool.submit(request, n) for n in islice(numbers, len(finished))}
             progress.update(len(finished))
     seconds = time.perf_counter() - begun
@@ -100,15 +101,6 @@ def soak(model: Model, requests: int, threads: int, seed: int = 0) -> dict[str, 
         "ram": [{"requests": number, "MB": resident} for number, resident in ram],
         "growth": max(settled) / settled[0] - 1 if len(settled) > 1 else None,
     }
-
-
-def resident_memory() -> float | None:
-    """What this process holds in memory, in MB; None where the system does not tell."""
-    status = Path("/proc/self/status")
-    if not status.is_file():
-        return None
-    lines = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
-    return int(lines["VmRSS"].split()[0]) / 1e3
 
 
 @click.command("soak", cls=Command)

@@ -160,6 +160,17 @@ def choose(trials: Sequence[Trial]) -> Choice:
     return _choice(min(level, key=lambda each: (_inexactness(each), -(each.speedup or 0)), default=default))
 
 
+def settled(trials: Sequence[Trial], again: Callable[[Choice], Trial]) -> list[Trial]:
+    """The trials, what `choose` takes timed by ``again``: noise favoured the best of many figures."""
+    trials = list(trials)
+    sure = {_choice(trials[0])}
+    while (choice := choose(trials)) not in sure:
+        number = next(i for i, trial in enumerate(trials) if _is(trial, choice))
+        trials[number] = again(choice)
+        sure.add(choice)
+    return trials
+
+
 def speedup(seconds: np.ndarray) -> float:
     """How many times as fast the second way is as the first, by the ``seconds`` of `take_turns`.
 
@@ -274,19 +285,12 @@ class _Bench:
         if not self._default_seconds:
             self._times([default])
         median = float(np.median(np.concatenate(self._default_seconds)))
-        found = [Trial(name, kind, default.precision, None, None, difference, median, 1.0), *trials]
-        self._settle(found, default)
-        return found
+        first = Trial(name, kind, default.precision, None, None, difference, median, 1.0)
 
-    def _settle(self, trials: list[Trial], default: Engine) -> None:
-        """Time what would be chosen once more, for the best of many figures is one that noise favoured."""
-        sure = {_choice(trials[0])}
-        while (choice := choose(trials)) not in sure:
-            number = next(i for i, trial in enumerate(trials) if _is(trial, choice))
-            trials[number] = self._try(
-                choice.engine, choice.device, choice.precision, choice.threads, default
-            )
-            sure.add(choice)
+        def again(choice: Choice) -> Trial:
+            return self._try(choice.engine, choice.device, choice.precision, choice.threads, default)
+
+        return settled([first, *trials], again)
 
     def _tries(
         self, engine: str, device: str, default: Engine, progress: Callable[[str], object]

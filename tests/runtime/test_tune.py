@@ -23,7 +23,7 @@ from mtab.data import Corpus
 from mtab.engines import ENGINES
 from mtab.errors import BundleError, DataError, EngineError
 from mtab.graphs import BUDGETS
-from mtab.tune import Trial, Tuning, budget_of, choose, page, speedup, thread_counts, tune
+from mtab.tune import Trial, Tuning, budget_of, choose, page, settled, speedup, thread_counts, tune
 from mtab.tuning import Choice, choice_file, store_choice, tuned_choice
 
 DEFAULT = Trial("onnxruntime", "cpu", "fp32", None, None, 1e-7, 0.1, 1.0)
@@ -86,6 +86,22 @@ def trial(speed: float, precision: str = "int8", problem: str | None = None) -> 
 def test_the_rule(trials: list[Trial], expected: int) -> None:
     best = [DEFAULT, *trials][expected]
     assert choose([DEFAULT, *trials]) == Choice(best.engine, best.device, best.precision or "fp32")
+
+
+def test_the_winner_is_timed_again_until_it_stands() -> None:
+    fp16, int8 = trial(2.0, "fp16"), trial(3.0)
+    timed: list[str] = []
+
+    def again(choice: Choice) -> Trial:
+        timed.append(choice.precision)
+        return trial(0.9) if choice.precision == "int8" else trial(1.9, "fp16")
+
+    found = settled([DEFAULT, fp16, int8], again)
+    assert timed == ["int8", "fp16"]
+    assert found == [DEFAULT, trial(1.9, "fp16"), trial(0.9)]
+    assert choose(found).precision == "fp16"
+    assert settled([DEFAULT, trial(1.0)], again) == [DEFAULT, trial(1.0)]
+    assert timed == ["int8", "fp16"]
 
 
 def test_one_disturbed_pass_changes_nothing() -> None:
