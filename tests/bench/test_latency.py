@@ -57,7 +57,7 @@ def test_each_engine_has_its_own_time_and_enough_of_it() -> None:
 
 
 def test_fast_engines_do_a_block_in_a_turn() -> None:
-    assert time_in_turns({"fast": sleeping(0.0)}, min_seconds=0.1)["fast"].shape[1] == BLOCK
+    assert time_in_turns({"fast": sleeping(0.001)}, min_seconds=0.4)["fast"].shape[1] == BLOCK
 
 
 def test_an_engine_that_does_not_answer_is_told_apart() -> None:
