@@ -149,9 +149,12 @@ def answer(way: Way, inputs: Path, told: IO[str]) -> None:
     """In the new process: answer, and tell of it."""
     with np.load(inputs, allow_pickle=False) as arrays:
         batch = dict(arrays)
-    open_way(way)(batch)
+    # Kept until its memory has been read.
+    run = open_way(way)
+    run(batch)
     print(_ANSWERED, file=told, flush=True)
     print(json.dumps(process_memory() | {"torch": "torch" in sys.modules}), file=told, flush=True)
+    del run
     sys.stdin.read()
 
 

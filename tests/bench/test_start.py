@@ -1,6 +1,8 @@
 """New processes: what they import, how long they take to the first answer, what memory they tell of."""
 
+import io
 import os
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 from mtab.bundle import open_bundle
 from mtab.errors import EngineError
 from mtab.loading import open_preprocessor
+from mtab_bench import start
 from mtab_bench.cases import make_cases
 from mtab_bench.peers import Way, bundle_ways, pytorch_ways
 from mtab_bench.start import measure_starts, process_memory, start_once
@@ -34,6 +37,32 @@ def test_a_process_has_what_its_engine_needs(tone_bundle: Path, inputs: Path, ke
     assert 0.05 < told["seconds"] < 120
     assert told["max_ram"] >= told["ram"] >= told["private"] > 10e6
     assert told["max_vram"] is None
+
+
+def test_memory_is_read_while_the_engine_is_there(
+    tone_bundle: Path, inputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[bool] = []
+
+    class Engine:
+        def __call__(self, batch: object) -> None:
+            pass
+
+    def opened(way: Way) -> Engine:
+        engine = Engine()
+        alive.append(weakref.ref(engine))
+        return engine
+
+    def read() -> dict[str, int | None]:
+        kept.append(alive[0]() is not None)
+        return {}
+
+    alive: list[weakref.ref[Engine]] = []
+    monkeypatch.setattr(start, "open_way", opened)
+    monkeypatch.setattr(start, "process_memory", read)
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    start.answer(ways(tone_bundle)["onnxruntime-fp32"], inputs, io.StringIO())
+    assert kept == [True]
 
 
 def test_starts_begin_with_empty_caches_and_leave_the_users_alone(tone_bundle: Path, inputs: Path) -> None:
