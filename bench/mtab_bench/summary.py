@@ -400,7 +400,7 @@ def _verdict(report: Report, key: str, entries: Sequence[dict[str, Any]]) -> str
     engine = report.get("invariance", {}).get("engines", {}).get(key)
     if engine and not engine["skipped"]:
         said.append("same in any batch" if within_budget(engine) else "moves with the batch")
-    return ", ".join(said)
+    return ", ".join(said) or "timed among the parts alone"
 
 
 def _figure(report: Report, section: str, key: str, group: str) -> Any:
