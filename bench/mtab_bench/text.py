@@ -24,7 +24,10 @@ WIDTH = 110
 def to_text(report: dict[str, Any], name: str) -> str:
     """The section ``name`` of ``report``, a key of `mtab_bench.summary.SECTIONS`."""
     section = report[name]
-    said = [f"{answer.lead} {answer.sentence}" for answer in summary.section_answers(report, name)]
+    said = [
+        f"{answer.question} {answer.lead} {answer.sentence}"
+        for answer in summary.section_answers(report, name)
+    ]
     if name == "speed" and section["random_weights"]:
         said.append("Weights are random: the model was not trained.")
     if warning := summary.noise(section):
