@@ -572,7 +572,7 @@ def test_a_model_of_both_may_answer_from_one(dropping: Model, clips: list[Path])
     assert dropping.predict(clips[0], "it is high").modalities == ("audio", "text")
     many = dropping.predict(None, ["it is high", "it is low"])
     same(many, [dropping.predict(None, "it is high"), dropping.predict(None, "it is low")])
-    assert "inputs='audio+text or audio or text'" in repr(dropping)
+    assert "modalities='audio+text or audio or text'" in repr(dropping)
 
 
 def test_a_model_of_audio_takes_no_text(counting_bundle: Callable[[str], Path], clips: list[Path]) -> None:
