@@ -15,10 +15,10 @@ from mtab.data import DATASETS, Utterance
 from mtab.errors import DataError
 from mtab.limits import BatchLimits
 from mtab.machine import OtherLoad, describe_machine, usable_cores
-from mtab.made_up import speech
 from mtab.model import Model, length_of
 from mtab.preprocess import Features
-from mtab.timing import BLOCK, take_turns
+from mtab.synthetic_inputs import speech
+from mtab.timing import BLOCK, interleaved
 from mtab_bench.options import (
     bundle_option,
     data_dir_option,
@@ -56,7 +56,7 @@ def batching(model: Model, dataset: str, utterances: Sequence[Utterance], thread
         tqdm(total=BLOCK, desc="measuring", disable=None, leave=False) as progress,
     ):
         runs = [lambda stretch, way=way: run(way, stretch) for way in range(len(ways))]
-        measured = take_turns(runs, BLOCK, progress=progress.update)
+        measured = interleaved(runs, BLOCK, progress=progress.update)
     totals = measured.sum(axis=(1, 2))
     spoken = sum(seconds)
     return {

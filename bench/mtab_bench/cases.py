@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mtab.audio import SAMPLE_RATE, normalize
-from mtab.made_up import speech
 from mtab.preprocess import Features, Preprocessor
+from mtab.synthetic_inputs import speech
 from mtab_bench.peers import Inputs
 
 TOKENS_PER_SECOND = 3

@@ -13,7 +13,7 @@ from mtab.errors import EngineError
 from mtab.graphs import BUDGETS, NEAR_TIE
 from mtab.machine import OtherLoad, describe_machine, usable_cores
 from mtab.preprocess import Preprocessor
-from mtab.timing import BLOCK, take_turns
+from mtab.timing import BLOCK, interleaved
 from mtab_bench.accuracy import accuracy, parity
 from mtab_bench.engines import absent_engines, answer_each, entry, reference_model, require_one
 from mtab_bench.held_out import protocol, read_held_out
@@ -117,8 +117,8 @@ def evaluate(
 
 
 def _time(runs: list[Run], inputs: list[dict[str, np.ndarray]]) -> np.ndarray:
-    """`take_turns` on every utterance: seconds (engines, passes, utterances)."""
+    """`interleaved` on every utterance: seconds (engines, passes, utterances)."""
     passes = math.ceil(MIN_SAMPLES / len(inputs))
     with tqdm(total=passes * len(inputs), desc="timing", unit="utt", disable=None, leave=False) as bar:
         asked = [lambda item, run=run: run(inputs[item]) for run in runs]
-        return take_turns(asked, len(inputs), MIN_SAMPLES, progress=bar.update)
+        return interleaved(asked, len(inputs), MIN_SAMPLES, progress=bar.update)

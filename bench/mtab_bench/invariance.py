@@ -17,8 +17,8 @@ from mtab.data import DATASETS
 from mtab.errors import EngineError, MtabError
 from mtab.graphs import BUDGETS
 from mtab.machine import describe_machine, usable_cores
-from mtab.made_up import speech, transcript
 from mtab.preprocess import Features, Preprocessor
+from mtab.synthetic_inputs import speech, transcript
 from mtab_bench.engines import absent_engines, entry, reference_model, require_one
 from mtab_bench.held_out import protocol, read_held_out
 from mtab_bench.options import (

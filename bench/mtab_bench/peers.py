@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from mtab.bundle import Bundle, Precision
+from mtab.bundle import Bundle
+from mtab.cuda import gpu_count
 from mtab.engines.base import one_line
-from mtab.engines.cuda import gpu_count
 from mtab.errors import EngineError
 from mtab.graphs import FUSED
+from mtab.types import Precision
 
 if TYPE_CHECKING:
     import onnxruntime

@@ -15,8 +15,8 @@ from tqdm import tqdm
 from mtab.audio import SAMPLE_RATE
 from mtab.console import Command
 from mtab.errors import MtabError
-from mtab.made_up import speech, transcript
 from mtab.model import Input, Model, Result
+from mtab.synthetic_inputs import speech, transcript
 from mtab_bench.start import process_memory
 
 UTTERANCES = 64

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mtab.engines.cuda import gpu_count
+from mtab.cuda import gpu_count
 from mtab.errors import EngineError
 from mtab.files import read_json
 from mtab_bench.peers import Inputs

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mtab.errors import MtabError
-from mtab.timing import BLOCK, take_turns
+from mtab.timing import BLOCK, interleaved
 from mtab_bench.peers import REFERENCE
 
 WARMUP = 2
@@ -43,7 +43,7 @@ def time_in_turns(calls: Calls, min_seconds: float) -> dict[str, np.ndarray]:
     # Slow ones take turns more often, so that noise strikes all alike.
     runs = min(max(math.ceil(min_seconds / MIN_SAMPLES / slowest), 2), BLOCK)
     ways = [lambda _, call=call: call() for call in calls.values()]
-    return dict(zip(calls, take_turns(ways, runs, MIN_SAMPLES, min_seconds), strict=True))
+    return dict(zip(calls, interleaved(ways, runs, MIN_SAMPLES, min_seconds), strict=True))
 
 
 def with_speedups(engines: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -13,7 +13,7 @@ from mtab.data import DATASETS
 from mtab_export.inspection import inspect
 
 if TYPE_CHECKING:
-    from mtab.bundle import Precision
+    from mtab.types import Precision
     from mtab_export.exporter import Options, Outcome
     from mtab_export.gate import Verdict
     from mtab_export.tensorrt import Flavor

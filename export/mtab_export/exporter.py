@@ -21,7 +21,6 @@ from mtab.bundle import (
     Checkpoint,
     GraphEntry,
     Manifest,
-    Precision,
     file_entries,
     open_bundle,
 )
@@ -34,6 +33,7 @@ from mtab.machine import describe_machine, instruction_sets, saturates_int8
 from mtab.parity import Answer, answers_alone, answers_in_batches, compare
 from mtab.preprocess import CONFIG_FILE, TOKENIZER_FILE, Features, Preprocessor
 from mtab.reference import REFERENCE, make_reference
+from mtab.types import Precision
 from mtab_export.bisect import Culprit, Trial, bisect, cure
 from mtab_export.chain import Chain
 from mtab_export.gate import Engine, Sample, Verdict, arithmetic, judge, open_graph, read_sample

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 import numpy as np
 
-from mtab.bundle import Bundle, GraphEntry, Precision, open_bundle
+from mtab.bundle import Bundle, GraphEntry, open_bundle
 from mtab.config import to_dict
 from mtab.console import Command, table
 from mtab.errors import BundleError, EngineError
 from mtab.graphs import CME, GRAPHS, TAB_HEAD, split_of
+from mtab.types import Precision
 
 if TYPE_CHECKING:
     import onnx_ir

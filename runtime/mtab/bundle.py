@@ -14,14 +14,11 @@ from typing import Any, Literal
 from mtab.config import from_dict, load_config
 from mtab.errors import BundleError
 from mtab.files import read_json, sha256
-from mtab.stamps import Stamps
+from mtab.hash_cache import HashCache
+from mtab.types import Modality, Part, Precision
 
 FORMAT_VERSION = 2
 CONFIG, MANIFEST = "config.json", "manifest.json"
-
-Modality = Literal["audio", "text"]
-Part = Literal["fused", "audio_encoder", "text_encoder", "cme", "tab_head"]
-Precision = Literal["fp32", "fp16", "bf16", "int8", "int8-static"]
 
 _COMBINATIONS = (("audio", "text"), ("audio",), ("text",))
 """What a model can answer from, each in the order in which `mtab.preprocess.Features` names it."""
@@ -221,7 +218,7 @@ def open_bundle(folder: Path | str, verify: bool = True) -> Bundle:
             f"{folder}: bundle format {version} of an older mtab, expected {FORMAT_VERSION}; export it again"
         )
     manifest = from_dict(Manifest, values, folder / MANIFEST)
-    stamps = Stamps(folder) if verify else None
+    stamps = HashCache(folder) if verify else None
     for name, entry in manifest.files.items():
         _check(folder, name, entry, stamps)
     if stamps is not None:
@@ -243,7 +240,7 @@ def file_entry(path: Path) -> FileEntry:
     return FileEntry(sha256(path), path.stat().st_size)
 
 
-def _check(folder: Path, name: str, entry: FileEntry, stamps: Stamps | None) -> None:
+def _check(folder: Path, name: str, entry: FileEntry, stamps: HashCache | None) -> None:
     """Raise `BundleError` unless a file is the one expected; its hash counts where there are ``stamps``."""
     path, root = folder / name, os.path.realpath(folder)
     # A link may lead out of the bundle where the name does not.

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 import click
 
 from mtab import __version__
-from mtab.bundle import Precision
 from mtab.console import Command, Group
 from mtab.engines import ENGINES
 from mtab.errors import DataError, MtabError, TextError
 from mtab.limits import BATCH_SECONDS, BATCH_SIZE, MAX_CHARACTERS, MAX_SECONDS, Limits
+from mtab.types import Precision
 
 if TYPE_CHECKING:
     from mtab.data import Utterance
@@ -277,7 +277,9 @@ def tune(
         found = tuning.tune(bundle, dataset, data_dir, device, utterances, min_seconds, show)
     finally:
         show("")
-    click.echo(json.dumps(to_dict(found), indent=2, ensure_ascii=False) if as_json else tuning.page(found))
+    click.echo(
+        json.dumps(to_dict(found), indent=2, ensure_ascii=False) if as_json else tuning.format_report(found)
+    )
 
 
 @main.command(cls=Command)
@@ -298,7 +300,9 @@ def info(bundle: Path, engine: str, device: str, precision: str, threads: int | 
 
     wanted = cast(Precision | Literal["auto"], precision)
     found = description.describe(bundle, device, engine, wanted, threads)
-    click.echo(json.dumps(found, indent=2, ensure_ascii=False) if as_json else description.page(found))
+    click.echo(
+        json.dumps(found, indent=2, ensure_ascii=False) if as_json else description.format_report(found)
+    )
 
 
 @main.command(cls=Command)
@@ -316,10 +320,12 @@ def doctor(context: click.Context, as_json: bool) -> None:
       mtab doctor --json > machine.json
     """
     from mtab.config import to_dict
-    from mtab.doctor import examine, page
+    from mtab.doctor import examine, format_report
 
     report = examine()
-    click.echo(json.dumps(to_dict(report), indent=2, ensure_ascii=False) if as_json else page(report))
+    click.echo(
+        json.dumps(to_dict(report), indent=2, ensure_ascii=False) if as_json else format_report(report)
+    )
     context.exit(0 if report.can_run else 1)
 
 

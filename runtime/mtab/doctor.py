@@ -187,7 +187,7 @@ def examine() -> Report:
     return Report(all(check.ok for check in checks if check.needed), machine, cuda, checks)
 
 
-def page(report: Report) -> str:
+def format_report(report: Report) -> str:
     """The report to read: what there is, what to repair, what could be added, and whether a bundle runs."""
     checks = report.checks
     parts = [table([(check.name, _STATES[check.ok], check.found) for check in checks], ("part", "", "found"))]

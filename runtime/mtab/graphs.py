@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from mtab.bundle import Modality, Part, Precision
+from mtab.types import Modality, Part, Precision
 
 
 @dataclass(frozen=True, slots=True)

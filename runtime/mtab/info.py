@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from mtab.bundle import Bundle, GraphEntry, Precision, open_bundle
+from mtab.bundle import Bundle, GraphEntry, open_bundle
 from mtab.config import to_dict
 from mtab.console import table
 from mtab.graphs import FUSED, TensorSpec
 from mtab.loading import load, resolve
+from mtab.types import Precision
 
 _PROVEN = (
     ("utterances", "utterances"),
@@ -64,7 +65,7 @@ def describe(
     }
 
 
-def page(found: Mapping[str, Any]) -> str:
+def format_report(found: Mapping[str, Any]) -> str:
     """`describe`'s values to read."""
     engine, training = found["engine"], found["training"]
     runs = f"{engine['name']} on {engine['device']} in {engine['precision']}"

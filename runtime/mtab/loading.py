@@ -3,12 +3,13 @@
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from mtab.bundle import CONFIG, Bundle, Precision, open_bundle
+from mtab.bundle import CONFIG, Bundle, open_bundle
+from mtab.choice import tuned_choice
 from mtab.engines.opening import onnxruntime_module, open_engine
 from mtab.errors import BundleError
 from mtab.model import Model
 from mtab.preprocess import CONFIG_FILE, TOKENIZER_FILE, Preprocessor
-from mtab.tuning import tuned_choice
+from mtab.types import Precision
 
 
 def load(

@@ -11,7 +11,7 @@ PAUSE = 0.02
 """Seconds before each turn, in which the idle threads of the way before stop spinning."""
 
 
-def take_turns(
+def interleaved(
     ways: Sequence[Callable[[int], object]],
     items: int,
     min_samples: int = 1,

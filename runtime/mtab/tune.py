@@ -11,26 +11,27 @@ from typing import NamedTuple, get_args
 
 import numpy as np
 
-from mtab.bundle import MANIFEST, Bundle, Precision, open_bundle
+from mtab.bundle import MANIFEST, Bundle, open_bundle
+from mtab.choice import Choice, require_cache, store_choice
 from mtab.config import from_dict
 from mtab.console import table
+from mtab.cuda import gpu_count
 from mtab.data import read_corpus
 from mtab.data.reading import read_utterances
 from mtab.engines import ENGINES
 from mtab.engines.base import Engine
-from mtab.engines.cuda import gpu_count
 from mtab.engines.opening import AUTO, open_engine
 from mtab.errors import BundleError, DataError, EngineError
 from mtab.graphs import BUDGETS, FUSED, NEAR_TIE, Budget
 from mtab.limits import BATCH_SIZE
 from mtab.loading import open_preprocessor, untuned
 from mtab.machine import OtherLoad, usable_cores
-from mtab.made_up import speech, transcript
 from mtab.parity import Answer, Answers, Parity, answers_alone, answers_in_batches, compare
 from mtab.preprocess import Features, Preprocessor
 from mtab.reference import REFERENCE, load_reference, referenced_utterances
-from mtab.timing import take_turns
-from mtab.tuning import Choice, require_cache, store_choice
+from mtab.synthetic_inputs import speech, transcript
+from mtab.timing import interleaved
+from mtab.types import Precision
 
 UTTERANCES = 32
 MIN_SECONDS = 2.0
@@ -172,7 +173,7 @@ def settled(trials: Sequence[Trial], again: Callable[[Choice], Trial]) -> list[T
 
 
 def speedup(seconds: np.ndarray) -> float:
-    """How many times as fast the second way is as the first, by the ``seconds`` of `take_turns`.
+    """How many times as fast the second way is as the first, by the ``seconds`` of `interleaved`.
 
     Of each utterance's passes the median counts, so that one that was disturbed does not.
     """
@@ -189,7 +190,7 @@ def budget_of(bundle: Bundle, precision: Precision) -> Budget:
     return from_dict(Budget, graph.certificate["budget"], source)
 
 
-def page(tuning: Tuning) -> str:
+def format_report(tuning: Tuning) -> str:
     """The trials to read, those that were not measured or do not pass with the reason, and the choice."""
     default, *others = tuning.trials
     chosen = next(trial for trial in tuning.trials if _is(trial, tuning.choice))
@@ -351,9 +352,9 @@ class _Bench:
         return _largest(parity), "; ".join(failures) or None
 
     def _times(self, engines: Sequence[Engine]) -> np.ndarray:
-        """What `take_turns` measures of the utterances, each alone; the default is first."""
+        """What `interleaved` measures of the utterances, each alone; the default is first."""
         ways = [lambda i, engine=engine: engine.run(self._inputs[i]) for engine in engines]
-        seconds = take_turns(ways, len(self._inputs), _PASSES * len(self._inputs), self._min_seconds)
+        seconds = interleaved(ways, len(self._inputs), _PASSES * len(self._inputs), self._min_seconds)
         self._default_seconds.append(seconds[0])
         return seconds
 

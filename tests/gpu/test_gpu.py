@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from onnx import TensorProto, helper, numpy_helper
 
 import mtab
-from mtab.bundle import Precision, open_bundle
+from mtab.bundle import open_bundle
 from mtab.data import Corpus
 from mtab.data.reading import read_utterances
 from mtab.doctor import find_cuda
@@ -32,6 +32,7 @@ from mtab.files import write_json
 from mtab.graphs import BUDGETS, FUSED, GraphSpec, split_of
 from mtab.parity import Answers, measure_parity
 from mtab.preprocess import Features, Preprocessor, PreprocessorConfig
+from mtab.types import Precision
 from mtab_export.int8 import quantize_static
 from mtab_export.onnx_graph import export_graph, graph_sizes
 from mtab_export.precision import lower, rounded

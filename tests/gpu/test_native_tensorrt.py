@@ -10,7 +10,7 @@ import pytest
 
 import mtab
 from mtab.bundle import open_bundle
-from mtab.engines.cuda import Gpu, gpu_count
+from mtab.cuda import Gpu, gpu_count
 from mtab.engines.onnxruntime import OnnxRuntimeEngine
 from mtab.engines.tensorrt import FLAVORS, TensorRTEngine, tensorrt_module
 from mtab.errors import EngineError

@@ -12,15 +12,7 @@ from typing import Any
 import pytest
 
 import mtab
-from mtab.bundle import (
-    BundleConfig,
-    Checkpoint,
-    FileEntry,
-    GraphEntry,
-    Manifest,
-    file_entries,
-    open_bundle,
-)
+from mtab.bundle import BundleConfig, Checkpoint, FileEntry, GraphEntry, Manifest, file_entries, open_bundle
 from mtab.errors import BundleError, ConfigError, EngineError, MtabError
 from mtab.preprocess import PreprocessorConfig
 

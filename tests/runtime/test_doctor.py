@@ -488,7 +488,7 @@ def test_the_page() -> None:
         Check("GPU", "idle", None, "plug it in"),
         Check("soxr", "1.0", True, needed=True),
     )
-    text = doctor.page(Report(False, {}, NO_GPU, checks))
+    text = doctor.format_report(Report(False, {}, NO_GPU, checks))
     assert text.splitlines() == [
         "part                 found",
         "------------  -----  -------",

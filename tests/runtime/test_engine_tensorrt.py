@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import mtab
+from mtab.cuda import Gpu, gpu_count
 from mtab.doctor import find_cuda
-from mtab.engines.cuda import Gpu, gpu_count
 from mtab.engines.tensorrt import FLAVORS, TensorRTEngine, tensorrt_module
 from mtab.errors import BundleError, EngineError, MtabError
 

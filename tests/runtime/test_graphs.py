@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from mtab.bundle import Modality
 from mtab.graphs import FUSED, HIDDEN, PROBABILITIES, Tolerance
+from mtab.types import Modality
 
 
 def test_tolerance_is_the_one_that_numpy_calls_close() -> None:

@@ -9,10 +9,10 @@ from click.testing import CliRunner
 
 import mtab
 from mtab.bundle import open_bundle
+from mtab.choice import Choice, store_choice
 from mtab.cli import main
 from mtab.errors import BundleError, EngineError
-from mtab.info import describe, page
-from mtab.tuning import Choice, store_choice
+from mtab.info import describe, format_report
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +61,7 @@ def test_what_was_tuned(tone_bundle: Path) -> None:
     store_choice(open_bundle(tone_bundle), Choice("onnxruntime", "cpu", "fp32", 1))
     engine = describe(tone_bundle)["engine"]
     assert (engine["threads"], engine["tuned"]) == (1, True)
-    assert "threads: 1, as mtab tune chose" in page(describe(tone_bundle))
+    assert "threads: 1, as mtab tune chose" in format_report(describe(tone_bundle))
     assert not describe(tone_bundle, engine="onnxruntime")["engine"]["tuned"]
 
 
@@ -90,7 +90,7 @@ def test_calibration_and_a_certificate_without_figures(copied: Path, change: Cal
         values["graphs"][0]["certificate"] = {}
 
     change(copied, "manifest.json", edit)
-    found = page(describe(copied, "cpu"))
+    found = format_report(describe(copied, "cpu"))
     assert "temperature 1.5; ECE on validation 0.250 before, 0.125 after; ECE on test 0.250 before" in found
     assert [line.split()[-2:] for line in found.splitlines() if line.startswith("fused")] == [["-", "-"]]
 
@@ -100,4 +100,4 @@ def test_the_command(tone_bundle: Path) -> None:
     assert done.exit_code == 0
     assert json.loads(done.stdout) == describe(tone_bundle, "cpu")
     done = CliRunner().invoke(main, ["info", str(tone_bundle), "--device", "cpu"])
-    assert done.stdout == page(describe(tone_bundle, "cpu")) + "\n"
+    assert done.stdout == format_report(describe(tone_bundle, "cpu")) + "\n"

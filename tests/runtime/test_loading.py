@@ -15,11 +15,11 @@ import mtab
 import mtab.engines.onnxruntime
 import mtab.engines.opening
 from mtab.bundle import open_bundle
+from mtab.choice import Choice, store_choice
 from mtab.engines.opening import open_engine
 from mtab.errors import BundleError, EngineError, MtabError
 from mtab.graphs import BUDGETS
 from mtab.machine import instruction_sets, saturates_int8
-from mtab.tuning import Choice, store_choice
 
 try:
     import openvino

@@ -18,13 +18,13 @@ from onnx import numpy_helper
 import mtab
 import mtab.tune
 from mtab.bundle import open_bundle
+from mtab.choice import Choice, choice_file, store_choice, tuned_choice
 from mtab.cli import main
 from mtab.data import Corpus
 from mtab.engines import ENGINES
 from mtab.errors import BundleError, DataError, EngineError
 from mtab.graphs import BUDGETS
-from mtab.tune import Trial, Tuning, budget_of, choose, page, settled, speedup, thread_counts, tune
-from mtab.tuning import Choice, choice_file, store_choice, tuned_choice
+from mtab.tune import Trial, Tuning, budget_of, choose, format_report, settled, speedup, thread_counts, tune
 
 DEFAULT = Trial("onnxruntime", "cpu", "fp32", None, None, 1e-7, 0.1, 1.0)
 
@@ -155,7 +155,7 @@ def test_on_the_corpus_of_the_export(tone_bundle: Path, tones: Corpus) -> None:
 def test_without_a_corpus_it_says_so(tone_bundle: Path) -> None:
     found = quick(tone_bundle)
     assert not found.real_speech
-    assert "without real speech: give --dataset" in page(found)
+    assert "without real speech: give --dataset" in format_report(found)
     # Every engine that has a GPU for its only device lacks here once at most.
     everywhere = quick(tone_bundle, device="auto")
     assert {each.engine for each in everywhere.trials} == set(ENGINES)
@@ -172,7 +172,7 @@ def test_what_costs_too_much_is_dropped(spoiled: Path, tones: Corpus, real: bool
     assert "expected at most 0.02" in trial.problem
     assert trial.speedup is None
     assert found.choice.precision == "fp32"
-    assert trial.problem in page(found)
+    assert trial.problem in format_report(found)
 
 
 def test_not_even_the_default_passes(copied: Path, tones: Corpus, change: Callable[..., None]) -> None:

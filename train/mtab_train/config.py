@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from mtab.bundle import Modality
+from mtab.types import Modality
 
 AUDIO_ENCODERS = ("wav2vec2", "hubert", "wavlm")
 TEXT_ENCODERS = ("roberta",)

@@ -8,9 +8,9 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from mtab.bundle import Precision
 from mtab.errors import EngineError
 from mtab.graphs import GraphSpec
+from mtab.types import Precision
 
 _DEVICE = re.compile(r"([a-z]+)(?::([0-9]+))?")
 

@@ -14,13 +14,13 @@ from typing import Any, cast
 import numpy as np
 import onnxruntime
 
-from mtab.bundle import Precision
-from mtab.engines import optimised
+from mtab.cuda import gpu_count
+from mtab.engines import graph_cache
 from mtab.engines.base import Engine, Tensor, check_threads, one_line, parse_device
-from mtab.engines.cuda import gpu_count
 from mtab.errors import EngineError
 from mtab.files import cache_dir, read_json
 from mtab.machine import instruction_sets, saturates_int8
+from mtab.types import Precision
 
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _TENSORRT, _TENSORRT_RTX = "TensorrtExecutionProvider", "NvTensorRTRTXExecutionProvider"
@@ -135,16 +135,16 @@ def _on_cpu(path: Path, threads: int | None, content: str | None) -> onnxruntime
     """A session on the CPU, which begins from the optimised graph or, if ``content`` is known, leaves one."""
     if content is None:
         return _begin(path, path, _session_options(threads), [_CPU])
-    folder = optimised.folder_of(content)
-    if (graph := optimised.kept(folder)) is not None:
+    folder = graph_cache.folder_of(content)
+    if (graph := graph_cache.kept(folder)) is not None:
         options = _session_options(threads)
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         try:
             return _begin(path, graph, options, [_CPU])
         except EngineError:
-            optimised.forget(folder)
+            graph_cache.forget(folder)
     # A cache that is full or read-only keeps no model from being loaded.
-    with contextlib.suppress(OSError, EngineError), optimised.keeping(folder, path) as target:
+    with contextlib.suppress(OSError, EngineError), graph_cache.keeping(folder, path) as target:
         options = _session_options(
             threads,
             {

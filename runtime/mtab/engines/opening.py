@@ -4,12 +4,13 @@ import platform
 from types import ModuleType
 from typing import Literal
 
-from mtab.bundle import Bundle, GraphEntry, Precision
+from mtab.bundle import Bundle, GraphEntry
 from mtab.engines import ENGINES
 from mtab.engines.base import Engine, parse_device
 from mtab.errors import BundleError, EngineError
 from mtab.graphs import FUSED
 from mtab.machine import instruction_sets, saturates_int8
+from mtab.types import Precision
 
 AUTO: tuple[Precision, ...] = ("fp32", "fp16", "int8", "int8-static", "bf16")
 """What the precision ``auto`` takes, the first that there is; ONNX Runtime computes no bf16 on a CPU."""
@@ -75,7 +76,7 @@ def _onnxruntime_engine(
 def _tensorrt_engine(
     bundle: Bundle, name: str, device: str, precision: Precision | Literal["auto"]
 ) -> tuple[GraphEntry, Engine]:
-    from mtab.engines.cuda import Gpu
+    from mtab.cuda import Gpu
     from mtab.engines.tensorrt import FLAVORS, TensorRTEngine, tensorrt_module
 
     _, index = parse_device(device, ("cuda",), name)

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from mtab.bundle import Precision
 from mtab.engines.base import Engine, Tensor, check_threads, one_line, parse_device
 from mtab.errors import EngineError
 from mtab.machine import instruction_sets, saturates_int8
+from mtab.types import Precision
 
 # OpenVINO's names for the arithmetic, and for the capability that a device needs for it. Without a hint it
 # computes in bfloat16 wherever it can; a hint that a device cannot follow it drops without a word.

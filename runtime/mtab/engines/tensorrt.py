@@ -13,11 +13,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mtab.bundle import Precision
+from mtab.cuda import Gpu
 from mtab.engines.base import Engine, Tensor, one_line, parse_device
-from mtab.engines.cuda import Gpu
 from mtab.errors import EngineError
 from mtab.files import atomic_file, cache_dir
+from mtab.types import Precision
 
 Flavor = Literal["rtx", "trt"]
 

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from mtab.bundle import Bundle, Precision
+from mtab.bundle import Bundle
 from mtab.config import load_config, to_dict
 from mtab.errors import ConfigError
 from mtab.files import cache_dir, write_json
 from mtab.machine import processor_key, usable_cores
+from mtab.types import Precision
 
 _PACKAGES = ("onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "tensorrt-rtx")
 

@@ -8,18 +8,18 @@ from pathlib import Path
 import pytest
 
 import mtab.bundle
-import mtab.stamps
+import mtab.hash_cache
 from mtab.bundle import open_bundle
 from mtab.errors import BundleError
 from mtab.files import sha256
-from mtab.stamps import Stamps
+from mtab.hash_cache import HashCache
 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache of its own, in which also a file that has just been written is remembered."""
     monkeypatch.setenv("MTAB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(mtab.stamps, "_SETTLED", -1.0)
+    monkeypatch.setattr(mtab.hash_cache, "_SETTLED", -1.0)
     return tmp_path / "cache"
 
 
@@ -32,7 +32,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(path.name)
         return sha256(path)
 
-    monkeypatch.setattr(mtab.stamps, "sha256", counted)
+    monkeypatch.setattr(mtab.hash_cache, "sha256", counted)
     return names
 
 
@@ -46,7 +46,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def hashes(folder: Path) -> dict[str, str]:
-    stamps = Stamps(folder)
+    stamps = HashCache(folder)
     found = {name: stamps.sha256(name) for name in "ab"}
     stamps.save()
     return found
@@ -92,7 +92,7 @@ def test_a_file_that_has_just_been_written_is_not_trusted(
     folder: Path, read: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its next change may fall into the same tick of the file system's clock."""
-    monkeypatch.setattr(mtab.stamps, "_SETTLED", 60.0)
+    monkeypatch.setattr(mtab.hash_cache, "_SETTLED", 60.0)
     hashes(folder)
     hashes(folder)
     assert read == ["a", "b", "a", "b"]

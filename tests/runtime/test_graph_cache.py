@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from mtab.engines import optimised
+from mtab.engines import graph_cache
 from mtab.engines.onnxruntime import OnnxRuntimeEngine
 from mtab.errors import EngineError
 
@@ -58,7 +58,7 @@ def test_the_second_session_begins_from_the_first_ones(
 ) -> None:
     require_same(begin(graph), batch, expected)
     (folder,) = cache.iterdir()
-    assert folder == optimised.folder_of(CONTENT)
+    assert folder == graph_cache.folder_of(CONTENT)
     assert sorted(path.name for path in folder.iterdir()) == ["graph.onnx", "graph.onnx.data"]
     # Where the graph no longer is, nothing else can have been read.
     moved = shutil.copytree(graph.parent, tmp_path / "moved") / "model.onnx"
@@ -71,7 +71,7 @@ def test_the_second_session_begins_from_the_first_ones(
 def test_weights_are_mapped_as_they_are_multiplied(graph: Path) -> None:
     """The kept weights hold the matrices in the processor's own layout beside the original ones."""
     begin(graph)
-    kept = optimised.folder_of(CONTENT) / "graph.onnx.data"
+    kept = graph_cache.folder_of(CONTENT) / "graph.onnx.data"
     if (
         onnxruntime.get_device() != "CPU"
         or kept.stat().st_size <= (graph.parent / "model.onnx.data").stat().st_size
@@ -89,7 +89,7 @@ def test_a_spoiled_graph_is_made_again(
     graph: Path, batch: dict, expected: dict, cache: Path, spoil: str
 ) -> None:
     begin(graph)
-    folder = optimised.folder_of(CONTENT)
+    folder = graph_cache.folder_of(CONTENT)
     weights = folder / "graph.onnx.data"
     size = weights.stat().st_size
     if spoil == "graph":
@@ -155,17 +155,17 @@ def test_what_cannot_be_loaded_is_not_kept(tmp_path: Path, cache: Path) -> None:
 
 
 def test_where_it_belongs_depends_on_content_version_and_processor(monkeypatch: pytest.MonkeyPatch) -> None:
-    folders = {optimised.folder_of("a"), optimised.folder_of("b")}
+    folders = {graph_cache.folder_of("a"), graph_cache.folder_of("b")}
     monkeypatch.setattr(onnxruntime, "__version__", "9.9")
-    folders.add(optimised.folder_of("a"))
-    monkeypatch.setattr(optimised, "processor_key", lambda: "another")
-    folders.add(optimised.folder_of("a"))
+    folders.add(graph_cache.folder_of("a"))
+    monkeypatch.setattr(graph_cache, "processor_key", lambda: "another")
+    folders.add(graph_cache.folder_of("a"))
     assert len(folders) == 4
 
 
 def test_what_is_not_used_is_deleted(graph: Path, cache: Path) -> None:
     begin(graph)
-    kept = optimised.folder_of(CONTENT)
+    kept = graph_cache.folder_of(CONTENT)
     days = {"old": 61, "young": 59, ".partial-old": 2, ".partial-young": 0.5}
     for name, age in days.items():
         (cache / name).mkdir()
@@ -176,14 +176,14 @@ def test_what_is_not_used_is_deleted(graph: Path, cache: Path) -> None:
     begin(graph)
     begin(graph, content="another")
     left = {path.name for path in cache.iterdir()}
-    assert left == {"young", ".partial-young", kept.name, optimised.folder_of("another").name}
+    assert left == {"young", ".partial-young", kept.name, graph_cache.folder_of("another").name}
 
 
 def test_the_faster_of_two_stays(graph: Path, cache: Path) -> None:
-    folder = optimised.folder_of(CONTENT)
-    with optimised.keeping(folder, graph) as target:
+    folder = graph_cache.folder_of(CONTENT)
+    with graph_cache.keeping(folder, graph) as target:
         target.write_bytes(b"slow")
-        with optimised.keeping(folder, graph) as other:
+        with graph_cache.keeping(folder, graph) as other:
             other.write_bytes(b"fast")
     assert (folder / "graph.onnx").read_bytes() == b"fast"
     assert [path.name for path in cache.iterdir()] == [folder.name]

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mtab.made_up import speech, transcript
+from mtab.synthetic_inputs import speech, transcript
 
 
 @settings(deadline=None, max_examples=20)

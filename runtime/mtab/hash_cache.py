@@ -13,7 +13,7 @@ _SETTLED = 2.0
 """Seconds since the last change from which on another one shows, whatever the file system's clock."""
 
 
-class Stamps:
+class HashCache:
     """The SHA-256 of files of one folder, each read once.
 
     What is remembered counts while size, inode, device and the times of the last change of content and of

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-import mtab.tuning
+import mtab.choice
 from mtab.bundle import open_bundle
-from mtab.tuning import Choice, store_choice, tuned_choice
+from mtab.choice import Choice, store_choice, tuned_choice
 
 CHOICE = Choice("openvino", "cpu", "bf16", 2)
 
@@ -45,7 +45,7 @@ def test_another_machine_has_no_choice(
 ) -> None:
     bundle = open_bundle(tone_bundle)
     store_choice(bundle, CHOICE)
-    monkeypatch.setattr(mtab.tuning, function, value)
+    monkeypatch.setattr(mtab.choice, function, value)
     assert tuned_choice(bundle) is None
 
 
