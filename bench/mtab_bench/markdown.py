@@ -1,9 +1,10 @@
 """The report's answers as GitHub-flavoured Markdown, for a model card: compact tables, no raw HTML."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from mtab.console import markdown_table, markdown_text
 from mtab_bench import summary
 from mtab_bench.formats import (
     count,
@@ -16,22 +17,18 @@ from mtab_bench.formats import (
     three_digits,
 )
 
-# What Markdown or HTML would take for more than a character.
-_SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~&])")
-
 
 def to_markdown(report: dict[str, Any]) -> str:
     """Every section of the report: its answer, its main table, and the line its figures carry."""
-    lines = [f"# {escape(report['bundle']['name'])}", ""]
+    lines = [f"# {markdown_text(report['bundle']['name'])}", ""]
     for answer in summary.answers(report):
-        lines.append(f"- **{answer.question} {escape(answer.lead)}** {escape(answer.sentence)}")
-    lines += [f"- {escape(warning)}" for warning in summary.warnings(report)]
+        lines.append(f"- **{answer.question} {markdown_text(answer.lead)}** {markdown_text(answer.sentence)}")
+    lines += [f"- {markdown_text(warning)}" for warning in summary.warnings(report)]
     rows = summary.engine_rows(report)
     if rows:
         of, _ = summary.timed_case(report)
         lines += ["", "## Engines", "", f"Times are for {of}." if of else "", ""]
-        lines += _table(
-            ("engine", "precision", "UAR", "labels changed", "p50", "times", "memory", "verdict"),
+        table = markdown_table(
             [
                 (
                     row.title,
@@ -45,23 +42,19 @@ def to_markdown(report: dict[str, Any]) -> str:
                 )
                 for row in rows
             ],
-            numbers=range(2, 7),
+            ("engine", "precision", "UAR", "labels changed", "p50", "times", "memory", "verdict"),
         )
+        lines += [table]
     for name in summary.SECTIONS:
         if name in report:
             header, body = TABLES[name](report[name])
-            lines += ["", f"## {summary.TITLES[name]}", "", *_table(header, body, range(1, len(header))), ""]
+            lines += ["", f"## {summary.TITLES[name]}", "", markdown_table(body, header), ""]
             lines += [
-                f"{escape(summary.section_line(report, name))}. Measured {report[name]['created']}.",
+                f"{markdown_text(summary.section_line(report, name))}. Measured {report[name]['created']}.",
                 "",
             ]
-            lines += [escape(summary.machine_line(report[name]["machine"])) + "."]
+            lines += [markdown_text(summary.machine_line(report[name]["machine"])) + "."]
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)) + "\n"
-
-
-def escape(text: str) -> str:
-    """``text`` on one line, as it is, wherever it stands in Markdown."""
-    return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
 
 
 Table = tuple[Sequence[str], list[Sequence[str]]]
@@ -150,14 +143,6 @@ TABLES: dict[str, Callable[[dict[str, Any]], Table]] = {
     "invariance": _invariance,
     "training": _training,
 }
-
-
-def _table(header: Sequence[str], body: Iterable[Sequence[str]], numbers: Iterable[int]) -> list[str]:
-    """Lines of a table; the columns ``numbers`` are set to the right."""
-    right = set(numbers)
-    rule = ["--:" if column in right else "---" for column in range(len(header))]
-    rows = [[escape(cell) for cell in row] for row in (header, *body)]
-    return [f"| {' | '.join(row)} |" for row in (rows[0], rule, *rows[1:])]
 
 
 def _optional(value: Any, show: Callable[[Any], str]) -> str:

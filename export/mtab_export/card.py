@@ -1,12 +1,12 @@
 """The model card: a bundle's manifest in words, with the front matter that the Hugging Face Hub reads."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
 from mtab.bundle import BundleConfig, Manifest
+from mtab.console import markdown_table
 from mtab.graphs import FUSED
 
 CARD = "README.md"
@@ -178,7 +178,7 @@ def _training(training: dict[str, Any]) -> str:
         ("seed", training["seed"]),
     ]
     return f"""\
-{_table(("what", "value"), [row for row in rows if row[1] is not None])}
+{markdown_table([row for row in rows if row[1] is not None], ("what", "value"))}
 
 No license is recorded: it depends on those of the corpus and of the pretrained encoders, if any."""
 
@@ -197,9 +197,9 @@ def _test(training: dict[str, Any]) -> str:
 On {test["utterances"]} utterances of the test part, {training["protocol"]} protocol, in PyTorch.
 WAR is overall accuracy, UAR the mean recall of the classes (chance: {1 / len(present):.3f}).
 
-{_table(("metric", "value"), figures)}
+{markdown_table(figures, ("metric", "value"))}
 
-{_table(("class", "recall", "utterances"), recalls)}"""
+{markdown_table(recalls, ("class", "recall", "utterances"))}"""
 
 
 def _graphs(manifest: Manifest) -> str:
@@ -238,7 +238,7 @@ budget. "alone" and "batched" are the largest changes of a probability, for an u
 padded batches; "invariance" is the largest between the two. WAR's change has its 95 % interval. A part was
 run with the others in PyTorch; "all parts" are the parts one after another.
 
-{_table((*header, "utterances", "corpus"), rows)}
+{markdown_table(rows, (*header, "utterances", "corpus"))}
 
 What computed these answers:
 
@@ -259,7 +259,7 @@ def _engines(manifest: Manifest) -> str:
         )
         for engine in manifest.engines
     ]
-    return _table(("file", "graph", "flavor", "compute capability", "MB", "state"), rows)
+    return markdown_table(rows, ("file", "graph", "flavor", "compute capability", "MB", "state"))
 
 
 def _limits(training: dict[str, Any], config: BundleConfig) -> str:
@@ -313,12 +313,3 @@ def _change(accuracy: dict[str, Any] | None) -> str:
         return "-"
     low, high = accuracy["war"]["interval"]
     return f"{accuracy['war']['change']:+.3f} ({low:+.3f} to {high:+.3f})"
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
-
-
-def _cell(value: object) -> str:
-    return " ".join(str(value).split()).replace("|", r"\|")

@@ -33,7 +33,9 @@ EXTRA_OF_MODULE = {
 }
 
 # What a table takes for a number: with its unit, or a place that stays empty.
-_NUMBER = re.compile(r"|-|[+-]?[\d,]*\.?\d+(e[+-]?\d+)?(%| \S+)?")
+_NUMBER = re.compile(r"|[-–]|[+-]?[\d,]*\.?\d+(e[+-]?\d+)?(%| \S+)?")
+# What Markdown or HTML would take for more than a character.
+_MARKUP = re.compile(r"([\\`*_{}\[\]<>|#~&])")
 
 
 def install_hint(module: str, needed_by: str) -> str:
@@ -98,10 +100,29 @@ def table(rows: Sequence[Sequence[object]], header: Sequence[str]) -> str:
     cells = [[str(cell) for cell in row] for row in rows]
     columns = list(zip(header, *cells, strict=True))
     widths = [max(map(len, column)) for column in columns]
-    right = [all(_NUMBER.fullmatch(cell) for cell in column[1:]) for column in columns]
+    right = _numeric(columns)
 
     def line(row: Sequence[str]) -> str:
         padded = (c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True))
         return "  ".join(padded).rstrip()
 
     return "\n".join([line(header), line(["-" * width for width in widths]), *map(line, cells)])
+
+
+def markdown_table(rows: Sequence[Sequence[object]], header: Sequence[str]) -> str:
+    """Rows as a table of GitHub's Markdown, aligned as `table` aligns; every cell is shown as it is."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    right = _numeric(list(zip(header, *cells, strict=True)))
+    rule = ["--:" if each else "---" for each in right]
+    shown = [list(map(markdown_text, row)) for row in (header, *cells)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (shown[0], rule, *shown[1:]))
+
+
+def markdown_text(text: str) -> str:
+    """``text`` on one line that Markdown shows as it is, also within a table."""
+    return _MARKUP.sub(r"\\\1", " ".join(text.split()))
+
+
+def _numeric(columns: Sequence[Sequence[str]]) -> list[bool]:
+    """Which columns, their header first, hold numbers alone."""
+    return [all(_NUMBER.fullmatch(cell) for cell in column[1:]) for column in columns]

@@ -3,7 +3,8 @@
 import re
 from typing import Any
 
-from mtab_bench.markdown import escape, to_markdown
+from mtab.console import markdown_text
+from mtab_bench.markdown import to_markdown
 from mtab_bench.summary import SECTIONS, TITLES, answers, section_line
 
 Report = dict[str, Any]
@@ -23,11 +24,13 @@ def tables(markdown: str) -> list[list[list[str]]]:
 def test_answers_tables_and_lines(any_report: Report) -> None:
     markdown = to_markdown(any_report)
     for answer in answers(any_report):
-        assert f"**{answer.question} {escape(answer.lead)}** {escape(answer.sentence)}" in markdown
+        assert (
+            f"**{answer.question} {markdown_text(answer.lead)}** {markdown_text(answer.sentence)}" in markdown
+        )
     for name in SECTIONS:
         if name in any_report:
             assert f"## {TITLES[name]}\n" in markdown
-            assert escape(section_line(any_report, name)) in markdown
+            assert markdown_text(section_line(any_report, name)) in markdown
     assert "\n\n\n" not in markdown
     assert tables(markdown)
 

@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mtab.console import EXTRA_OF_MODULE, Command, Group, install_hint, table
+from mtab.console import EXTRA_OF_MODULE, Command, Group, install_hint, markdown_table, table
 from mtab.errors import AudioError, MtabError
 
 
@@ -182,3 +182,18 @@ def test_every_cell_stands_in_its_column(rows: list[tuple[str, str]]) -> None:
         assert padded[: widths[0]].strip() == row[0].strip()
         assert padded[widths[0] + 2 :] == row[1].rjust(widths[1])
     assert header.split() == ["name", "number"]
+
+
+def test_a_markdown_table_shows_cells_as_they_are() -> None:
+    rows = [("a|b.wav", "12.0 %"), ("<i>*x*\n_y_", "–"), ("back\\slash", 3)]
+    assert markdown_table(rows, ("file & more", "share")).splitlines() == [
+        r"| file \& more | share |",
+        "| --- | --: |",
+        r"| a\|b.wav | 12.0 % |",
+        r"| \<i\>\*x\* \_y\_ | – |",
+        r"| back\\slash | 3 |",
+    ]
+
+
+def test_a_markdown_table_of_words_and_numbers_is_not_set_right() -> None:
+    assert markdown_table([("x", "12"), ("y", "skipped")], ("a", "b")).splitlines()[1] == "| --- | --- |"
