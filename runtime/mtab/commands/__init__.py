@@ -1,0 +1,1 @@
+"""The commands of ``mtab``, each in a module of its name."""

@@ -1,0 +1,34 @@
+"""``mtab info``: what a bundle is, and what runs it here."""
+
+import json
+from pathlib import Path
+from typing import Literal, cast
+
+import click
+
+from mtab.console import Command
+from mtab.options import bundle_argument, engine_options, json_option
+from mtab.types import Precision
+
+
+@click.command(cls=Command)
+@bundle_argument
+@engine_options
+@json_option
+def info(bundle: Path, engine: str, device: str, precision: str, threads: int | None, as_json: bool) -> None:
+    """What BUNDLE is, and what mtab would run it on here.
+
+    The engine is opened as it would be for answers, so that what is shown is what can be had.
+
+    \b
+    Examples:
+      mtab info bundle
+      mtab info bundle --device cpu --json
+    """
+    from mtab import info as description
+
+    wanted = cast(Precision | Literal["auto"], precision)
+    found = description.describe(bundle, device, engine, wanted, threads)
+    click.echo(
+        json.dumps(found, indent=2, ensure_ascii=False) if as_json else description.format_report(found)
+    )

@@ -1,0 +1,199 @@
+"""``mtab predict``: the emotion of files, of a text, or of a manifest's rows."""
+
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, cast
+
+import click
+
+from mtab.console import Command
+from mtab.errors import DataError, MtabError, TextError
+from mtab.limits import MAX_CHARACTERS, MAX_SECONDS, Limits
+from mtab.options import batch_options, bundle_argument, engine_options
+from mtab.types import Precision
+
+if TYPE_CHECKING:
+    from mtab.data import Utterance
+
+
+@click.command(cls=Command)
+@bundle_argument
+@click.argument("audio", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--text", help="The transcript of the one AUDIO given, or the utterance itself without AUDIO.")
+@click.option(
+    "--text-file",
+    type=click.Path(path_type=Path),
+    help="UTF-8, a transcript a line in the order of AUDIO; blank where there is none.",
+)
+@click.option(
+    "--manifest",
+    type=click.Path(path_type=Path),
+    help="CSV with the columns audio and text, optionally id, start and end, in place of AUDIO.",
+)
+@click.option(
+    "--format",
+    "style",
+    type=click.Choice(["table", "json", "jsonl", "csv"]),
+    default="table",
+    show_default=True,
+    help="To read, or with every digit; jsonl is an object a line.",
+)
+@click.option("--top-k", type=click.IntRange(min=1), help="Only the K likeliest classes.  [default: all]")
+@click.option(
+    "--abstain",
+    type=click.FloatRange(0, 1),
+    help='Say "unknown" where no class has this probability.  [default: never]',
+)
+@click.option(
+    "--embeddings",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Save what the classifier sees to an npy file, a row for each row printed.",
+)
+@click.option(
+    "--on-error",
+    type=click.Choice(["fail", "skip"]),
+    default="fail",
+    show_default=True,
+    help="At an utterance that cannot be answered end there, or print the reason and go on.",
+)
+@engine_options
+@batch_options
+@click.option(
+    "--max-seconds",
+    type=click.FloatRange(0, min_open=True),
+    default=MAX_SECONDS,
+    show_default=True,
+    help="A longer clip is an error.",
+)
+@click.option(
+    "--max-characters",
+    type=click.IntRange(min=1),
+    default=MAX_CHARACTERS,
+    show_default=True,
+    help="A longer transcript is an error.",
+)
+def predict(
+    bundle: Path,
+    audio: tuple[Path, ...],
+    text: str | None,
+    text_file: Path | None,
+    manifest: Path | None,
+    style: str,
+    top_k: int | None,
+    abstain: float | None,
+    embeddings: Path | None,
+    on_error: Literal["fail", "skip"],
+    engine: str,
+    device: str,
+    precision: str,
+    threads: int | None,
+    batch_size: int,
+    batch_seconds: float,
+    max_seconds: float,
+    max_characters: int,
+) -> None:
+    """The emotion of each AUDIO file, with its transcript.
+
+    wav, flac, ogg and mp3 of any rate and channels; mp4 and other containers with mtab[video]. A clip is
+    never cut; a transcript longer than the text encoder takes is, and the result says so.
+
+    Answers are printed as they come: an interruption or an error keeps those before it. With --on-error skip
+    the exit code is 0 if at least one utterance has an answer.
+
+    \b
+    Examples:
+      mtab predict bundle clip.wav --text "I never said that!"
+      mtab predict bundle a.wav b.wav --text-file transcripts.txt --format json
+      mtab predict bundle --manifest recordings.csv --on-error skip --format csv > emotions.csv
+    """
+    if (text is not None) + (text_file is not None) + (manifest is not None) > 1:
+        raise click.UsageError("give one of --text, --text-file and --manifest")
+    if manifest is not None and audio:
+        raise click.UsageError("give AUDIO or --manifest, not both")
+    if text is not None and len(audio) > 1:
+        raise click.UsageError(
+            f"--text is one transcript, expected one AUDIO, got {len(audio)}; see --text-file"
+        )
+    if manifest is None and not audio and text is None:
+        raise click.UsageError("give AUDIO, --text or --manifest")
+
+    from mtab.loading import load
+    from mtab.model import Failure, Input
+    from mtab.output import STYLES, printed, saved_embeddings
+
+    if manifest is not None:
+        utterances = _read_manifest(manifest)
+    elif text_file is not None:
+        utterances = _utterances(audio, _read_texts(text_file, len(audio)))
+    else:
+        utterances = _utterances(audio or (None,), (text,) * (len(audio) or 1))
+    wanted = cast(Precision | Literal["auto"], precision)
+    model = load(bundle, device, engine=engine, precision=wanted, threads=threads)
+    model.limits = Limits(max_seconds, max_characters)
+    names = [utterance.id for utterance in utterances]
+    answers = model.stream(
+        (Input(each.audio, each.text, *each.span, name=each.id) for each in utterances),
+        top_k=top_k,
+        abstain=abstain,
+        return_embedding=embeddings is not None,
+        on_error="skip" if on_error == "skip" else "raise",
+        batch_size=batch_size,
+        batch_seconds=batch_seconds,
+    )
+    failed, first = 0, None
+    with ExitStack() as stack:
+        writers = [stack.enter_context(printed(STYLES[style](names, model.labels)))]
+        if embeddings is not None:
+            width = model.bundle.config.embedding_size
+            writers.append(stack.enter_context(saved_embeddings(embeddings, width)))
+        if sys.stderr.isatty() and not sys.stdout.isatty():
+            bar = click.progressbar(answers, length=len(names), file=sys.stderr)
+            answers = stack.enter_context(bar)
+        for name, answer in zip(names, answers, strict=True):
+            if isinstance(answer, Failure):
+                failed, first = failed + 1, first or answer.error
+            for write in writers:
+                write(name, answer)
+    if failed:
+        message = f"no answer for {failed} of {len(names)} utterances, the first: {first}"
+        if failed == len(names):
+            raise MtabError(message)
+        click.echo(message, err=True)
+
+
+def _utterances(audio: Sequence[Path | None], texts: Sequence[str | None]) -> "list[Utterance]":
+    from mtab.data import Utterance
+
+    return [
+        # A file's name may hold bytes that no output can show.
+        Utterance(id="text" if path is None else click.format_filename(path), audio=path, text=text, label="")
+        for path, text in zip(audio, texts, strict=True)
+    ]
+
+
+def _read_texts(path: Path, expected: int) -> list[str]:
+    """The lines of a UTF-8 file, with or without a byte order mark."""
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            lines = [line.rstrip("\n") for line in file]
+    except OSError as error:
+        raise TextError(f"{path}: {error.strerror}, expected a file with a transcript a line") from None
+    except UnicodeDecodeError as error:
+        found = f"{error.reason} at byte {error.start}"
+        raise TextError(f"{path}: is not UTF-8 ({found}), expected a transcript a line") from None
+    if len(lines) != expected:
+        raise TextError(f"{path}: {len(lines)} lines, expected one for each of {expected} audio files")
+    return lines
+
+
+def _read_manifest(path: Path) -> "tuple[Utterance, ...]":
+    from mtab.data import read_manifest
+
+    corpus = read_manifest(path, labelled=False)
+    if corpus.problems:
+        raise DataError(str(corpus.problems[0]))
+    if not corpus.utterances:
+        raise DataError(f"{path}: no utterance, expected a row for each")
+    return corpus.utterances

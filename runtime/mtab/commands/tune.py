@@ -1,0 +1,71 @@
+"""``mtab tune``: the fastest way to run a bundle on this machine."""
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from mtab.console import Command
+from mtab.options import bundle_argument, json_option
+
+
+@click.command(cls=Command)
+@bundle_argument
+@click.option("--dataset", help="The corpus of the export: iemocap, meld, emodb or manifest.")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Where the corpus lies.")
+@click.option(
+    "--device", default="auto", show_default=True, help="Only engines on this: cpu, cuda or cuda:N."
+)
+@click.option(
+    "--utterances",
+    type=click.IntRange(min=1),
+    default=32,
+    show_default=True,
+    help="How many to judge and to time on, at most.",
+)
+@click.option(
+    "--min-seconds",
+    type=click.FloatRange(min=0),
+    default=2.0,
+    show_default=True,
+    help="Of computing to time for each candidate, at least; and three passes.",
+)
+@json_option
+def tune(
+    bundle: Path,
+    dataset: str | None,
+    data_dir: Path | None,
+    device: str,
+    utterances: int,
+    min_seconds: float,
+    as_json: bool,
+) -> None:
+    """Find the fastest way to run BUNDLE on this machine that keeps its accuracy, and let mtab use it.
+
+    Every engine, precision and number of threads is judged and timed beside the default. The choice is kept
+    in the user's cache, for this bundle on this machine; after Ctrl-C it is what it was before.
+
+    \b
+    Examples:
+      mtab tune bundle
+      mtab tune bundle --dataset manifest --data-dir recordings --json
+    """
+    if data_dir is not None and dataset is None:
+        raise click.UsageError("--data-dir needs --dataset")
+
+    from mtab import tune as tuning
+    from mtab.config import to_dict
+
+    def show(what: str) -> None:
+        if sys.stderr.isatty():
+            # In the place of what was shown before.
+            click.echo(f"\r\x1b[K{what}", err=True, nl=False)
+
+    try:
+        found = tuning.tune(bundle, dataset, data_dir, device, utterances, min_seconds, show)
+    finally:
+        show("")
+    click.echo(
+        json.dumps(to_dict(found), indent=2, ensure_ascii=False) if as_json else tuning.format_report(found)
+    )
