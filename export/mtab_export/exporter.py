@@ -398,7 +398,7 @@ def utterances_to_compare(
     if run.config.dataset is None:
         raise DataError(f"{run.folder}: was never trained, expected --dataset to compare on")
     corpus = run_corpus(run, data_dir)
-    return corpus, run_parts(run, corpus)["test"]
+    return corpus, run_parts(run, corpus).test
 
 
 def utterances_to_calibrate(
@@ -413,7 +413,7 @@ def utterances_to_calibrate(
         raise DataError(f"{run.folder}: was never trained, so that nothing gives ranges to int8 for TensorRT")
     if calibration_data is not None:
         return validate(read_corpus(run.config.dataset, calibration_data)).utterances
-    return run_parts(run, run_corpus(run, data_dir))["train"]
+    return run_parts(run, run_corpus(run, data_dir)).training
 
 
 def without_existing(run: Run, folder: Path, options: Options, overwrite: bool) -> Options | None:

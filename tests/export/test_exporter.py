@@ -60,7 +60,7 @@ def test_the_bundle_says_what_it_is_and_where_it_comes_from(
     assert training["test"] == results["test"]
     assert (training["folds"], training["fold"], training["protocol"]) == ("speaker", "speaker-0", "honest")
     certificate = fp32(bundle.manifest).certificate
-    test = run_parts(open_run(tone_run), tones)["test"]
+    test = run_parts(open_run(tone_run), tones).test
     assert certificate["utterances"] == len(test) == 6
     assert certificate["corpus_sha256"] == corpus_hash(test)
     assert 0 < certificate["max_batched_difference"] < 1e-5
@@ -80,7 +80,7 @@ def test_the_measured_parity_is_the_graphs(tone_bundle: Path, tone_run: Path, to
     model = load_model(tone_run)
     preprocess = Preprocessor.from_folder(tone_bundle)
     differences = []
-    for utterance in run_parts(open_run(tone_run), tones)["test"]:
+    for utterance in run_parts(open_run(tone_run), tones).test:
         arrays = preprocess.collate([preprocess(utterance.audio, utterance.text)])
         (found,) = session.run(["probabilities"], arrays)
         with torch.inference_mode():

@@ -19,10 +19,10 @@ from mtab.config import to_dict
 from mtab.errors import EngineError
 from mtab.files import write_json
 from mtab.preprocess import CONFIG_FILE, TOKENIZER_FILE, PreprocessorConfig
-from mtab.text import train_tokenizer
 from mtab_export.inspection import MODEL, Share, Use, format_facts, inspect, inspect_graph
 from mtab_export.precision import lower
 from mtab_train.checkpoint import load_model
+from mtab_train.tokenizer import train_tokenizer
 
 
 def save(path: Path, text: str, **weights: np.ndarray) -> Path:

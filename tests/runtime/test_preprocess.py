@@ -16,7 +16,8 @@ from mtab.config import to_dict
 from mtab.errors import AudioError, ConfigError, TextError
 from mtab.files import write_json
 from mtab.preprocess import CONFIG_FILE, TOKENIZER_FILE, Features, Preprocessor, PreprocessorConfig
-from mtab.text import Tokenizer, train_tokenizer
+from mtab.text import Tokenizer
+from mtab_train.tokenizer import train_tokenizer
 
 CONFIG = PreprocessorConfig(max_tokens=16)
 

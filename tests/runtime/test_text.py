@@ -1,8 +1,6 @@
 """Tokenizers against transformers' own on the same file, and texts that try to be more than text."""
 
 import json
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mtab.errors import ConfigError, TextError
-from mtab.text import SPECIAL_TOKENS, Tokenizer, train_tokenizer
+from mtab.text import Tokenizer
+from mtab_train.tokenizer import SPECIAL_TOKENS, train_tokenizer
 
 CORPUS = [
     "I never said that!",
@@ -165,32 +164,3 @@ def test_many_threads_get_what_one_gets(file: Path) -> None:
             expected, expected_truncated = tokenizer(text)
             assert ids.tolist() == expected.tolist()
             assert truncated == expected_truncated
-
-
-def test_a_trained_vocabulary(tmp_path: Path) -> None:
-    import tokenizers
-
-    size = train_tokenizer(CORPUS, 300, tmp_path / "new" / "tokenizer.json")
-    assert size == 300
-    trained = tokenizers.Tokenizer.from_file(str(tmp_path / "new" / "tokenizer.json"))
-    assert trained.get_vocab_size() == 300
-    assert [trained.id_to_token(index) for index in range(5)] == ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
-    # Bytes that the corpus lacks have ids too: nothing is unknown.
-    ids, _ = Tokenizer(tmp_path / "new" / "tokenizer.json", 512)("ξ ж \x7f")
-    assert SPECIAL_TOKENS.index("<unk>") not in ids
-    assert train_tokenizer(["aa"], 5000, tmp_path / "small.json") == 262
-    assert train_tokenizer([], 261, tmp_path / "bytes.json") == 261
-    with pytest.raises(ConfigError, match="vocabulary of 260 tokens, expected at least 261"):
-        train_tokenizer(CORPUS, 260, tmp_path / "none.json")
-    with pytest.raises(TextError, match="surrogate"):
-        train_tokenizer(["fine", "\udfff"], 300, tmp_path / "none.json")
-    assert not list(tmp_path.glob("*none*"))
-
-
-def test_training_is_deterministic(file: Path, tmp_path: Path) -> None:
-    # Another process has other hash seeds.
-    code = f"from mtab.text import train_tokenizer; train_tokenizer({CORPUS!r}, 400, 'b.json')"
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
-    train_tokenizer(iter(CORPUS), 400, tmp_path / "c.json")
-    assert (tmp_path / "b.json").read_bytes() == file.read_bytes()
-    assert (tmp_path / "c.json").read_bytes() == file.read_bytes()

@@ -13,12 +13,12 @@ from transformers import RobertaConfig, RobertaModel, Wav2Vec2Config, Wav2Vec2Fe
 from mtab.data import Corpus
 from mtab.errors import ConfigError, MtabError
 from mtab.preprocess import Preprocessor
-from mtab.text import train_tokenizer
 from mtab_train.checkpoint import load_model, read_tensors
 from mtab_train.config import PRESETS
 from mtab_train.encoders import with_encoders
 from mtab_train.run import open_run
 from mtab_train.start import Start, begin_run, untrained_run
+from mtab_train.tokenizer import train_tokenizer
 
 
 def begin(folder: Path, start: Start, corpus: Corpus) -> dict[str, torch.Tensor]:

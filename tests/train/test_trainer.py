@@ -91,7 +91,7 @@ def test_a_finished_run_is_complete_in_itself(finished: Path, tones: Corpus) -> 
     run = open_run(finished)
     model = load_model(finished)
     rows = list(csv.DictReader((finished / PREDICTIONS).open(encoding="utf-8")))
-    test = {utterance.id: utterance for utterance in run_parts(run, tones)["test"]}
+    test = {utterance.id: utterance for utterance in run_parts(run, tones).test}
     assert {row["utterance"] for row in rows} == test.keys()
     preprocess = Preprocessor.from_folder(finished)
     for row in rows:
@@ -118,13 +118,13 @@ def test_the_chosen_epoch_is_the_best_on_validation_and_test_is_scored_once(
 
     monkeypatch.setattr(Trainer, "_evaluate", watch)
     results = trainer.fit()
-    assert evaluated == [id(trainer.selection)] * 3 + [id(trainer.test), id(trainer.selection)]
+    assert evaluated == [id(trainer.validation)] * 3 + [id(trainer.test), id(trainer.validation)]
     rows = [json.loads(line) for line in (tmp_path / "run" / METRICS).read_text().splitlines()]
     best = max(rows, key=lambda row: (row["validation"]["war"], -row["validation"]["loss"]))
     assert results["selected_epoch"] == best["epoch"]
     ids = [
         {example.utterance.id for example in part}
-        for part in (trainer.train, trainer.selection, trainer.test)
+        for part in (trainer.train, trainer.validation, trainer.test)
     ]
     assert not ids[0] & ids[1]
     assert not ids[0] & ids[2]
@@ -170,30 +170,30 @@ def test_the_temperature_is_fitted_on_validation_and_used_on_test(
         name: np.stack(
             [
                 model.run(preprocess.collate([preprocess(each.audio, each.text)]))["logits"][0]
-                for each in parts[name]
+                for each in getattr(parts, name)
             ]
         )
-        for name in ("selection", "test")
+        for name in ("validation", "test")
     }
     true = {
-        name: np.array([run.model.labels.index(each.label) for each in parts[name]])
-        for name in ("selection", "test")
+        name: np.array([run.model.labels.index(each.label) for each in getattr(parts, name)])
+        for name in ("validation", "test")
     }
     grid = np.geomspace(*TEMPERATURES, 2000)
-    losses = [negative_log_likelihood(logits["selection"], true["selection"], each) for each in grid]
+    losses = [negative_log_likelihood(logits["validation"], true["validation"], each) for each in grid]
     assert calibration.temperature == pytest.approx(grid[np.argmin(losses)], rel=5e-3)
     assert abs(calibration.temperature - 1) > 0.05
     assert calibration.validation is not None
-    assert calibration.validation.utterances == len(parts["selection"])
+    assert calibration.validation.utterances == len(parts.validation)
     assert calibration.validation.nll.before == pytest.approx(results["selection"]["loss"], abs=1e-4)
     assert calibration.validation.nll.after == pytest.approx(min(losses), abs=1e-4)
     assert calibration.validation.nll.after < calibration.validation.nll.before
-    assert calibration.test.utterances == len(parts["test"])
+    assert calibration.test.utterances == len(parts.test)
     assert results["test"]["ece"] == to_dict(calibration.test.ece)
     assert calibration.test.nll.before == pytest.approx(results["test"]["loss"])
 
     written = list(csv.DictReader((run.folder / PREDICTIONS).open(encoding="utf-8")))
-    assert [row["utterance"] for row in written] == [each.id for each in parts["test"]]
+    assert [row["utterance"] for row in written] == [each.id for each in parts.test]
     found = np.array([[float(row[label]) for label in run.model.labels] for row in written])
     np.testing.assert_allclose(found, calibrated(logits["test"], calibration.temperature), atol=1e-5)
     assert expected_calibration_error(found, true["test"]) == pytest.approx(

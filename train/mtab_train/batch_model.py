@@ -2,8 +2,8 @@
 
 from torch import Tensor, nn
 
+from mtab_train.batches import Batch
 from mtab_train.config import TrainConfig
-from mtab_train.examples import Batch
 from mtab_train.losses import CharacterCtc
 from mtab_train.model import MulTAB, Output
 

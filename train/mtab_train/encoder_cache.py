@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,10 +13,8 @@ from mtab.errors import ConfigError
 from mtab.files import atomic_file, cache_dir
 from mtab.preprocess import Preprocessor
 from mtab_train.config import ModelConfig
+from mtab_train.examples import Example
 from mtab_train.model import MulTAB
-
-if TYPE_CHECKING:
-    from mtab_train.examples import Example
 
 FROZEN_AUDIO = {"frozen": "audio_states", "conv-frozen": "audio_features"}
 """What can be kept of the audio encoder: its output, or that of its convolutions."""
@@ -51,7 +48,7 @@ class EncoderCache:
         """The modalities that need not be preprocessed any more."""
         return tuple(self.outputs)
 
-    def fill(self, model: MulTAB, preprocess: Preprocessor, examples: "Sequence[Example]") -> int:
+    def fill(self, model: MulTAB, preprocess: Preprocessor, examples: Sequence[Example]) -> int:
         """Encode what is not there yet, each utterance alone; how many encodings that were."""
         missing = [
             (example, modality)
@@ -71,7 +68,7 @@ class EncoderCache:
                 np.save(partial, encoded, allow_pickle=False)
         return len(missing)
 
-    def replace(self, arrays: dict[str, np.ndarray], examples: "Sequence[Example]") -> dict[str, np.ndarray]:
+    def replace(self, arrays: dict[str, np.ndarray], examples: Sequence[Example]) -> dict[str, np.ndarray]:
         """A batch with cached encodings, padded with zeros, in place of the inputs that they come from."""
         arrays = dict(arrays)
         for modality, key in self.outputs.items():
@@ -89,10 +86,10 @@ class EncoderCache:
             arrays["text_lengths" if modality == "text" else "audio_frames"] = np.array(sizes, dtype=np.int64)
         return arrays
 
-    def _path(self, example: "Example", modality: str) -> Path:
+    def _path(self, example: Example, modality: str) -> Path:
         return self._folders[modality] / f"{example.content[modality]}.npy"
 
-    def _read(self, example: "Example", modality: str) -> np.ndarray | None:
+    def _read(self, example: Example, modality: str) -> np.ndarray | None:
         if modality not in example.content:
             return None
         path = self._path(example, modality)

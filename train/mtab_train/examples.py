@@ -1,13 +1,9 @@
-"""From utterance records to padded batches of tensors."""
+"""From utterance records to examples: what is read once, and known before an epoch begins. No torch."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-import torch
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from mtab.data import Problem, Utterance
@@ -15,11 +11,6 @@ from mtab.data.reading import read_utterances
 from mtab.errors import DataError
 from mtab.preprocess import Features, Preprocessor
 from mtab_train.config import ModelConfig
-from mtab_train.encoder_cache import EncoderCache
-from mtab_train.losses import spell
-
-Batch = dict[str, Tensor]
-"""The model's inputs, or cached encodings in place of some, and ``labels`` (B,) int64."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,60 +87,6 @@ def prepare(
     return Prepared(tuple(examples), tuple(problems), clips_cut)
 
 
-class ExampleDataset(Dataset[tuple[Example, Features]]):
-    """Examples, decoded when they are asked for; what ``cache`` holds is not."""
-
-    def __init__(
-        self,
-        examples: Sequence[Example],
-        preprocess: Preprocessor,
-        cache: EncoderCache | None = None,
-        spelled: bool = False,
-    ) -> None:
-        """``spelled`` adds the transcripts' letters, (B, L) int64, and their lengths to batches, for CTC."""
-        self.spelled = spelled
-        self.examples = examples
-        self.preprocess = preprocess
-        self.cache = cache
-
-    def __len__(self) -> int:
-        return len(self.examples)
-
-    def __getitem__(self, index: int) -> tuple[Example, Features]:
-        example = self.examples[index]
-        return example, example.read(self.preprocess, self.cache.modalities if self.cache else ())
-
-    def collate(self, items: Sequence[tuple[Example, Features]]) -> Batch:
-        """One padded batch."""
-        arrays = self.preprocess.collate([features for _, features in items])
-        if self.cache is not None:
-            arrays = self.cache.replace(arrays, [example for example, _ in items])
-        batch = {name: torch.from_numpy(array) for name, array in arrays.items()}
-        batch["labels"] = torch.tensor([example.label for example, _ in items])
-        if self.spelled:
-            letters = [torch.tensor(spell(example.utterance.text or "")).long() for example, _ in items]
-            batch["letters"] = nn.utils.rnn.pad_sequence(letters, batch_first=True)
-            batch["letter_lengths"] = torch.tensor([len(each) for each in letters])
-        return batch
-
-    def batches(self, indices: Sequence[list[int]], workers: int = 0) -> Iterator[Batch]:
-        """Batches of the examples ``indices``, in that order, decoded by ``workers`` processes."""
-        yield from DataLoader(
-            self,
-            batch_sampler=indices,
-            collate_fn=self.collate,
-            num_workers=workers,
-            pin_memory=torch.cuda.is_available(),
-        )
-
-
 def lengths(examples: Sequence[Example]) -> list[int]:
     """What costs time: samples or, where a model does not listen, tokens."""
     return [example.samples or example.tokens for example in examples]
-
-
-def class_weights(examples: Sequence[Example], classes: int) -> Tensor:
-    """Inverse to frequency, n / (classes * n_c), as scikit-learn's ``balanced``; 1 for an absent class."""
-    counts = np.bincount([example.label for example in examples], minlength=classes)
-    weights = len(examples) / (classes * np.maximum(counts, 1))
-    return torch.tensor(np.where(counts, weights, 1.0), dtype=torch.float32)

@@ -93,16 +93,28 @@ def run_corpus(run: Run, data_dir: Path | None = None) -> Corpus:
     return corpus
 
 
-def run_parts(run: Run, corpus: Corpus) -> dict[str, tuple[Utterance, ...]]:
-    """The utterances to train on, to choose an epoch by, and to score, by the run's fold and protocol.
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The utterances to train on, to choose an epoch by, and to score.
+
+    By the paper's protocol ``validation`` are the test utterances themselves.
+    """
+
+    training: tuple[Utterance, ...]
+    validation: tuple[Utterance, ...]
+    test: tuple[Utterance, ...]
+
+
+def run_parts(run: Run, corpus: Corpus) -> Parts:
+    """A corpus divided by the run's fold and protocol.
 
     ``honest`` chooses on a validation split of the training sessions; ``paper`` on the test utterances
     themselves, and trains on the validation split too.
     """
     fold = find_fold(corpus, run.config.folds, run.config.fold, run.train.seed)
     if run.train.protocol == "paper":
-        return {"training": fold.train + fold.validation, "selection": fold.test, "test": fold.test}
-    return {"training": fold.train, "selection": fold.validation, "test": fold.test}
+        return Parts(fold.train + fold.validation, fold.test, fold.test)
+    return Parts(fold.train, fold.validation, fold.test)
 
 
 def newest_run(root: Path = Path("runs")) -> Path:

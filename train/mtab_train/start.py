@@ -18,12 +18,12 @@ from mtab.data import Corpus, corpus_hash
 from mtab.errors import ConfigError
 from mtab.files import atomic_folder, write_json
 from mtab.preprocess import CONFIG_FILE, TOKENIZER_FILE, Preprocessor, PreprocessorConfig
-from mtab.text import train_tokenizer
 from mtab_train.batch_model import BatchModel
 from mtab_train.checkpoint import apply_weights, load_model, save_state, save_weights
 from mtab_train.config import ModelConfig, TrainConfig
 from mtab_train.model import MulTAB
 from mtab_train.run import Run, RunConfig, open_run, run_parts, write_run
+from mtab_train.tokenizer import train_tokenizer
 
 FRESH_STATE = {"history": [], "best": None, "seconds": 0.0, "scheduler": None, "scaler": None}
 
@@ -44,7 +44,7 @@ def begin_run(
     """Make a run folder, ready for `Trainer`: the model before its first step, whole or not at all."""
     with atomic_folder(folder, overwrite) as partial:
         run = describe_run(partial, start, corpus, folds, fold)
-        texts = [utterance.text for utterance in run_parts(run, corpus)["training"] if utterance.text]
+        texts = [utterance.text for utterance in run_parts(run, corpus).training if utterance.text]
         run, model = _prepare(run, start, texts)
         save_state(partial, 0, BatchModel(model, run.train), None, FRESH_STATE)
         write_run(run)

@@ -24,6 +24,7 @@ from mtab.files import atomic_file, write_json, write_text
 from mtab.preprocess import Preprocessor
 from mtab_train import plots
 from mtab_train.batch_model import BatchModel
+from mtab_train.batches import Batch, ExampleDataset, class_weights
 from mtab_train.calibration import (
     Calibration,
     calibrated,
@@ -34,7 +35,7 @@ from mtab_train.calibration import (
 from mtab_train.checkpoint import load_state, load_weights, save_state, save_weights
 from mtab_train.config import TrainConfig
 from mtab_train.encoder_cache import EncoderCache, frozen_outputs
-from mtab_train.examples import Batch, Example, ExampleDataset, class_weights, lengths, prepare
+from mtab_train.examples import Example, lengths, prepare
 from mtab_train.losses import supervised_contrastive
 from mtab_train.metrics import scores
 from mtab_train.model import MulTAB, Output, count_parameters
@@ -86,7 +87,7 @@ class Trainer:
         self.workers = workers
         self.accelerator = make_accelerator(device, self.config)
         self.preprocess = Preprocessor.from_folder(run.folder)
-        self.train, self.selection, self.test = self._prepare(corpus)
+        self.train, self.validation, self.test = self._prepare(corpus)
         self.model = MulTAB.from_config(run.model).to(self.accelerator.device)
         self.batch_model = BatchModel(self.model, self.config).to(self.accelerator.device)
         self.optimizer = torch.optim.AdamW(
@@ -108,12 +109,14 @@ class Trainer:
         self.cache = EncoderCache(self.model) if cache and frozen_outputs(run.model) else None
         if self.cache is not None:
             with self.accelerator.main_process_first():
-                self.cache.fill(self.model, self.preprocess, [*self.train, *self.selection, *self.test])
+                self.cache.fill(self.model, self.preprocess, [*self.train, *self.validation, *self.test])
 
     def _prepare(self, corpus: Corpus) -> Sequence[tuple[Example, ...]]:
         """The examples to train on, to choose an epoch by, and to score."""
         problems, self.clips_cut, examples = list(corpus.problems), 0, []
-        for name, utterances in run_parts(self.run, corpus).items():
+        parts = run_parts(self.run, corpus)
+        for name in ("training", "validation", "test"):
+            utterances = getattr(parts, name)
             limit = self.config.max_seconds if name == "training" else None
             prepared = prepare(utterances, self.preprocess, self.run.model, limit, f"reading {name} part")
             if not prepared.examples:
@@ -228,7 +231,7 @@ class Trainer:
                 "try a lower --learning-rate"
             )
         seconds = round(time.perf_counter() - begun, 3)
-        selection, _ = self._evaluate(model, self.selection)
+        selection, _ = self._evaluate(model, self.validation)
         return {
             "epoch": epoch,
             "learning_rate": self.scheduler.get_last_lr()[0],
@@ -339,8 +342,8 @@ class Trainer:
         """The temperature of the chosen epoch's weights, and what it does to the test utterances."""
         temperature, validation, reason = 1.0, None, None
         if self._selects_on == "validation":
-            _, logits = self._evaluate(self.batch_model, self.selection)
-            true = _classes(self.selection)
+            _, logits = self._evaluate(self.batch_model, self.validation)
+            true = _classes(self.validation)
             temperature = fit_temperature(logits, true)
             validation = calibration_scores(logits, true, temperature)
         else:
