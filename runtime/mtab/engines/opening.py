@@ -25,8 +25,9 @@ def open_engine(
 ) -> tuple[GraphEntry, Engine]:
     """The whole model on an engine of `ENGINES`, and the graph that it computes.
 
-    ``device``, ``precision`` and ``threads`` are as in `mtab.load`, and the device is one by name. OpenVINO
-    computes the float32 graph in whichever precision.
+    ``device``, ``precision`` and ``threads`` are as in `mtab.load`, and the device is one by name. Every
+    precision is that of a graph, and so was judged when it was exported, but for OpenVINO's int8, which it
+    makes of the float32 graph: it is to be asked for by name.
 
     Raises `BundleError` if the bundle lacks what is needed, `EngineError` if it cannot be had here.
     """
@@ -38,8 +39,8 @@ def open_engine(
     elif engine == "openvino":
         from mtab.engines.openvino import OpenVinoEngine
 
-        graph = _fused(bundle, "fp32")
         computed = "fp32" if precision == "auto" else precision
+        graph = _fused(bundle, "fp32" if computed == "int8" else computed)
         opened = OpenVinoEngine(bundle.path(graph.file), device, threads, computed)
     else:
         graph, opened = _tensorrt_engine(bundle, engine, device, precision)

@@ -1,5 +1,6 @@
-"""OpenVINO: a bundle's float32 graph in float32, bfloat16, float16 or with int8 weights."""
+"""OpenVINO: a bundle's graph in the precision that it is typed in, or its float32 graph with int8 weights."""
 
+import os
 import platform
 import queue
 from collections.abc import Mapping, Sequence
@@ -14,8 +15,14 @@ from mtab.machine import instruction_sets, saturates_int8
 from mtab.types import Precision
 
 # OpenVINO's names for the arithmetic, and for the capability that a device needs for it. Without a hint it
-# computes in bfloat16 wherever it can; a hint that a device cannot follow it drops without a word.
-_HINTS = {"fp32": ("f32", "FP32"), "bf16": ("bf16", "BF16"), "fp16": ("f16", "FP16")}
+# computes in bfloat16 wherever it can; a hint that a device cannot follow it drops without a word. The hint
+# for bfloat16 would round all of a graph, its float32 islands too; that for float32 leaves every operator of
+# a graph that is typed in bfloat16 in the type that it has.
+_HINTS = {"fp32": ("f32", "FP32"), "bf16": ("f32", "BF16"), "fp16": ("f16", "FP16")}
+_WITHOUT_VNNI = ("SSE41", "AVX", "AVX2", "AVX512_CORE")
+"""oneDNN's names for what a processor may be limited to, of those that have no products of whole numbers."""
+_KEPT = "precise_0"
+"""OpenVINO's mark of an operator that is not converted to half precision."""
 _GROUP = 768
 """Neighbours in a row of activations that share a scale in int8: a divisor of every width of `base`."""
 
@@ -28,11 +35,11 @@ class OpenVinoEngine(Engine):
     def __init__(
         self, path: Path, device: str = "cpu", threads: int | None = None, precision: Precision = "fp32"
     ) -> None:
-        """``path`` is a float32 graph, computed in ``precision``: fp32, bf16, fp16 or int8.
+        """``path`` is a graph typed in ``precision``: fp32, bf16 or fp16; for int8 a float32 graph.
 
         ``device`` is ``cpu``, or ``gpu`` or ``gpu:N`` for Intel's; ``threads`` of the CPU work on an operator
-        (None: one a core). In int8 weights become int8 as the graph is read, a scale for each output, and
-        activations as they come; the rest is computed in bf16 where the device has it.
+        (None: one a core). What a graph leaves in float32 is computed in float32. In int8 weights become int8
+        as the graph is read, a scale for each output, and activations as they come; the rest is in float32.
 
         Raises `EngineError` if OpenVINO is not installed or has no such device here, if the device has no
         arithmetic of that precision, and if the graph cannot be read, or takes its weights from outside its
@@ -47,7 +54,7 @@ class OpenVinoEngine(Engine):
         found = core.available_devices
         if target not in found and f"{target}.0" not in found:
             raise EngineError(f"device {device}: OpenVINO finds {', '.join(found)}, expected {target}")
-        hint = _hint(device, precision, core.get_property(target, "OPTIMIZATION_CAPABILITIES"))
+        hint = hint_of(device, precision, core.get_property(target, "OPTIMIZATION_CAPABILITIES"))
         settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": hint}
         if threads is not None and kind == "cpu":
             settings["INFERENCE_NUM_THREADS"] = threads
@@ -57,6 +64,8 @@ class OpenVinoEngine(Engine):
             model = read_graph(path)
             if precision == "int8":
                 compress_weights(model)
+            elif precision == "fp16":
+                keep_float32(model)
             compiled = core.compile_model(model, target, settings)
             used = compiled.get_property("INFERENCE_PRECISION_HINT")
             # More at a time would wait for the same cores, each with its own memory.
@@ -97,6 +106,23 @@ def read_graph(path: Path) -> Any:
     return reader.convert(reader.load(str(path)))
 
 
+def keep_float32(model: Any) -> int:
+    """Keep what a graph typed in fp16 computes in float32 out of fp16, and return the number of operators.
+
+    Where OpenVINO is told to compute in fp16 it would convert them too.
+    """
+    from openvino import Type
+
+    number = 0
+    for node in model.get_ops():
+        if node.get_type_name() in ("Constant", "Parameter", "Result", "Convert"):
+            continue
+        if any(output.get_element_type() == Type.f32 for output in node.outputs()):
+            node.get_rt_info()[_KEPT] = True
+            number += 1
+    return number
+
+
 def compress_weights(model: Any) -> int:
     """Turn the float32 matrices of a model's products into int8, and return their number.
 
@@ -135,13 +161,13 @@ def _openvino() -> Any:
     return openvino
 
 
-def _hint(device: str, precision: Precision, capabilities: Sequence[str]) -> str:
+def hint_of(device: str, precision: Precision, capabilities: Sequence[str]) -> str:
     """What arithmetic to ask a device for; `EngineError` if it has none of that precision."""
     if precision == "int8":
         # It says INT8 of every x86, and multiplies in float32 on those without.
-        if device == "cpu" and saturates_int8(platform.machine(), instruction_sets()):
+        if device == "cpu" and not multiplies_int8():
             raise EngineError("engine openvino: int8 needs a processor with VNNI, expected fp32 here")
-        precision = "bf16" if "BF16" in capabilities else "fp32"
+        precision = "fp32"
     if precision not in _HINTS:
         raise EngineError(f"engine openvino: precision {precision}, expected {', '.join(_HINTS)} or int8")
     hint, needed = _HINTS[precision]
@@ -149,6 +175,12 @@ def _hint(device: str, precision: Precision, capabilities: Sequence[str]) -> str
         found = ", ".join(capabilities)
         raise EngineError(f"engine openvino: {device} here has {found}, expected {needed} for {precision}")
     return hint
+
+
+def multiplies_int8() -> bool:
+    """Whether the processor multiplies whole numbers, and oneDNN, which computes for OpenVINO, may use it."""
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or ""
+    return limit.upper() not in _WITHOUT_VNNI and not saturates_int8(platform.machine(), instruction_sets())
 
 
 def _tensor(port: Any) -> Tensor:
