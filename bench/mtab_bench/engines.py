@@ -8,7 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from mtab.bundle import Bundle
-from mtab.doctor import find_cuda
+from mtab.cuda import find_cuda
 from mtab.errors import BundleError, EngineError
 from mtab_bench.peers import REFERENCE, Inputs, Run, Way, pytorch_ways
 from mtab_export.pytorch import pytorch_model

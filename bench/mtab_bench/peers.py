@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from mtab.bundle import Bundle
-from mtab.cuda import gpu_count
+from mtab.cuda import find_cuda
 from mtab.engines.base import one_line
 from mtab.errors import EngineError
 from mtab.graphs import FUSED
@@ -79,7 +79,7 @@ def bundle_ways(bundle: Bundle, threads: int) -> list[Way]:
     ways = [_bundle_way(bundle, "onnxruntime", precision, threads) for precision in precisions]
     if "fp32" in precisions:
         ways += [_bundle_way(bundle, "openvino", precision, threads) for precision in OPENVINO_PRECISIONS]
-    if gpu_count():
+    if find_cuda().gpus:
         ways += [_bundle_way(bundle, engine, each, None, "cuda") for engine in ON_GPU for each in precisions]
     return ways
 

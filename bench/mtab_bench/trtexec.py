@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mtab.cuda import gpu_count
+from mtab.cuda import find_cuda
 from mtab.errors import EngineError
 from mtab.files import read_json
 from mtab_bench.peers import Inputs
@@ -15,7 +15,7 @@ from mtab_bench.peers import Inputs
 
 def find_trtexec() -> str:
     """The command's path. Raises `EngineError` where it, or a GPU, is not here."""
-    if not gpu_count():
+    if not find_cuda().gpus:
         raise EngineError("no NVIDIA GPU is here, expected one with its driver")
     if (command := shutil.which("trtexec")) is None:
         raise EngineError("trtexec is not on PATH, expected it there; it comes with NVIDIA's TensorRT")

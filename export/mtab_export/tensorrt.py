@@ -16,7 +16,7 @@ from typing import Any
 from tqdm import tqdm
 
 from mtab.bundle import EngineEntry
-from mtab.doctor import find_cuda
+from mtab.cuda import find_cuda
 from mtab.engines.base import one_line
 from mtab.engines.tensorrt import Flavor as Flavor
 from mtab.engines.tensorrt import tensorrt_module
@@ -58,7 +58,7 @@ def capabilities(flavor: Flavor) -> tuple[str, ...]:
 
 def own_capabilities() -> tuple[str, ...]:
     """The compute capabilities of this machine's GPUs, each once."""
-    return tuple(dict.fromkeys(gpu.compute_capability.replace(".", "") for gpu in find_cuda().gpus))
+    return tuple(dict.fromkeys(gpu.compute_capability for gpu in find_cuda().gpus))
 
 
 def require_capability(flavor: Flavor, capability: str) -> None:

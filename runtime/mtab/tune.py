@@ -15,7 +15,7 @@ from mtab.bundle import MANIFEST, Bundle, open_bundle
 from mtab.choice import Choice, require_cache, store_choice
 from mtab.config import from_dict
 from mtab.console import table
-from mtab.cuda import gpu_count
+from mtab.cuda import find_cuda
 from mtab.data import read_corpus
 from mtab.data.reading import read_utterances
 from mtab.engines import ENGINES
@@ -277,7 +277,7 @@ class _Bench:
         trials: list[Trial] = []
         for engine in ENGINES:
             for on in _devices(engine, device):
-                if device == "auto" and on == "cuda" and not gpu_count():
+                if device == "auto" and on == "cuda" and not find_cuda().gpus:
                     tried = [Trial(engine, on, None, problem="no NVIDIA GPU that a driver sees")]
                 else:
                     tried = self._tries(engine, on, default, progress)

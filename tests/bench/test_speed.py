@@ -170,7 +170,7 @@ def test_the_command_adds_its_section(tone_bundle: Path, tmp_path: Path) -> None
 
 
 def test_on_a_machine_without_a_gpu_one_line_says_so(tone_bundle: Path, tmp_path: Path) -> None:
-    from mtab.doctor import find_cuda
+    from mtab.cuda import find_cuda
 
     if find_cuda().gpus:
         pytest.skip("a GPU is here")

@@ -16,7 +16,7 @@ import pytest
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from mtab.bundle import EngineEntry
-from mtab.doctor import Cuda, Gpu, find_cuda
+from mtab.cuda import Cuda, Gpu, find_cuda
 from mtab.engines.tensorrt import Flavor, tensorrt_module
 from mtab.errors import EngineError
 from mtab.graphs import TAB_HEAD
@@ -44,7 +44,7 @@ needs_rtx = pytest.mark.skipif(
 )
 needs_no_gpu = pytest.mark.skipif(bool(find_cuda().gpus), reason="this machine has a GPU")
 
-ADA = Cuda("13.0", (Gpu("an RTX 40xx", 2**33, "8.9"),))
+ADA = Cuda("13.0", (Gpu(0, "an RTX 40xx", 2**33, "89"),))
 PROFILE: Profile = {level: {"x": (batch, 64)} for level, batch in (("min", 1), ("opt", 2), ("max", 8))}
 WEIGHT = np.random.default_rng(0).normal(size=(64, 32)).astype(np.float32)
 SCALE = np.abs(WEIGHT).max(axis=0) / 127

@@ -20,9 +20,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 import mtab
 from mtab.bundle import open_bundle
+from mtab.cuda import find_cuda
 from mtab.data import Corpus
 from mtab.data.reading import read_utterances
-from mtab.doctor import find_cuda
 from mtab.engines import run_in_sequence
 from mtab.engines.base import Engine
 from mtab.engines.onnxruntime import OnnxRuntimeEngine
@@ -128,7 +128,7 @@ def provider(request: pytest.FixtureRequest) -> Flavor:
 
 
 def own_capability() -> str:
-    return CUDA.gpus[0].compute_capability.replace(".", "")
+    return CUDA.gpus[0].compute_capability
 
 
 def engine_name(flavor: Flavor) -> str:

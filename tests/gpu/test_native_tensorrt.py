@@ -10,7 +10,7 @@ import pytest
 
 import mtab
 from mtab.bundle import open_bundle
-from mtab.cuda import Gpu, gpu_count
+from mtab.cuda import find_cuda, find_gpu
 from mtab.engines.onnxruntime import OnnxRuntimeEngine
 from mtab.engines.tensorrt import FLAVORS, TensorRTEngine, tensorrt_module
 from mtab.errors import EngineError
@@ -19,7 +19,7 @@ from mtab.preprocess import Preprocessor
 
 pytestmark = [
     pytest.mark.gpu,
-    pytest.mark.skipif(gpu_count() == 0, reason="needs an NVIDIA GPU with its driver"),
+    pytest.mark.skipif(not find_cuda().gpus, reason="needs an NVIDIA GPU with its driver"),
 ]
 
 MAX_SHAPES = "input_values:4x32000,audio_lengths:4,input_ids:4x16,text_lengths:4"
@@ -52,7 +52,7 @@ def build(tone_bundle: Path, graph: Path, name: str, tmp_path: Path) -> Callable
 
     def built(source: Path = graph, **options: bool) -> Path:
         target = tmp_path / "model.engine"
-        build_engine(source, target, FLAVORS[name], Gpu(0).compute_capability, profile, **options)
+        build_engine(source, target, FLAVORS[name], find_gpu(0).compute_capability, profile, **options)
         return target
 
     return built
@@ -140,8 +140,9 @@ def test_what_is_no_engine(tmp_path: Path, name: str) -> None:
 
 
 def test_a_gpu_that_is_not_here(build: Callable[..., Path], name: str) -> None:
-    with pytest.raises(EngineError, match=rf"device cuda:{gpu_count()}: the driver sees {gpu_count()} GPUs"):
-        TensorRTEngine(build(), f"cuda:{gpu_count()}", name=name)
+    count = len(find_cuda().gpus)
+    with pytest.raises(EngineError, match=rf"device cuda:{count}: the driver sees {count} GPUs"):
+        TensorRTEngine(build(), f"cuda:{count}", name=name)
 
 
 def test_a_bundle_is_loaded_on_its_engine(tone_bundle: Path, tmp_path: Path, name: str) -> None:

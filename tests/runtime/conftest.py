@@ -145,3 +145,27 @@ def own_mounts(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subpro
     if done.returncode:
         pytest.skip(f"a mount of one's own is not allowed here ({done.stderr.strip()})")
     return run
+
+
+def _install(site: Path, package: str, release: str, module: str, code: str | None = None) -> None:
+    """A package as pip leaves it: its metadata, and its module unless another one's is to be found."""
+    folder = site / f"{package.replace('-', '_')}-{release}.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: {release}\n")
+    (folder / "RECORD").write_text(f"{module}/__init__.py,,\n{folder.name}/METADATA,,\n")
+    if code is not None:
+        (site / module).mkdir()
+        (site / module / "__init__.py").write_text(code)
+
+
+@pytest.fixture
+def install() -> Callable[..., None]:
+    """`_install`: a package into a folder that is on the path."""
+    return _install
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that comes first on the path."""
+    monkeypatch.syspath_prepend(tmp_path)
+    return tmp_path

@@ -23,7 +23,7 @@ def doctor(context: click.Context, as_json: bool) -> None:
       mtab doctor --json > machine.json
     """
     from mtab.config import to_dict
-    from mtab.doctor import examine, format_report
+    from mtab.doctor.report import examine, format_report
 
     report = examine()
     click.echo(

@@ -14,7 +14,7 @@ from typing import Any, cast
 import numpy as np
 import onnxruntime
 
-from mtab.cuda import gpu_count
+from mtab.cuda import find_cuda
 from mtab.engines import graph_cache
 from mtab.engines.base import Engine, Tensor, check_threads, one_line, parse_device
 from mtab.errors import EngineError
@@ -108,7 +108,7 @@ def builtin_provider(device: str, name: str = "onnxruntime") -> tuple[str, dict[
 
 def engine_on_gpu() -> str | None:
     """The engine that puts ONNX Runtime on a GPU of this machine; None without a GPU or a provider for it."""
-    if not gpu_count():
+    if not find_cuda().gpus:
         return None
     if _CUDA in onnxruntime.get_available_providers():
         return "onnxruntime"

@@ -77,7 +77,7 @@ def _onnxruntime_engine(
 def _tensorrt_engine(
     bundle: Bundle, name: str, device: str, precision: Precision | Literal["auto"]
 ) -> tuple[GraphEntry, Engine]:
-    from mtab.cuda import Gpu
+    from mtab.cuda import find_gpu
     from mtab.engines.tensorrt import FLAVORS, TensorRTEngine, tensorrt_module
 
     _, index = parse_device(device, ("cuda",), name)
@@ -89,7 +89,7 @@ def _tensorrt_engine(
         expected = f"one of {name} from {_described(precision)}"
         raise BundleError(f"{bundle.folder}: engines are {found}, expected {expected}, built by mtab-export")
     module, _ = tensorrt_module(FLAVORS[name])
-    capability = Gpu(index).compute_capability
+    capability = find_gpu(index).compute_capability
     for graph, entry in built:
         if (entry.version, entry.compute_capability) == (module.__version__, capability):
             weights = bundle.path(graph.file)

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mtab.cuda import Gpu
+from mtab.cuda import Stream
 from mtab.engines.base import Engine, Tensor, one_line, parse_device
 from mtab.errors import EngineError
 from mtab.files import atomic_file, cache_dir
@@ -65,7 +65,7 @@ class TensorRTEngine(Engine):
         module, self._log = tensorrt_module(FLAVORS[name])
         self.path = path
         self._lock = threading.Lock()
-        self._gpu = Gpu(index)
+        self._stream = Stream(index)
         self._log.error = ""
         self._runtime = module.Runtime(self._log)
         self._engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
@@ -77,7 +77,7 @@ class TensorRTEngine(Engine):
         self._strategy = module.ExecutionContextAllocationStrategy.USER_MANAGED
         # Contexts take turns, so that one piece of memory does for all.
         self._scratch_size = max(self._engine.device_memory_size_v2, 1)
-        self._scratch = self._gpu.allocate(self._scratch_size)
+        self._scratch = self._stream.allocate(self._scratch_size)
         names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
         is_input = {n: self._engine.get_tensor_mode(n) == module.TensorIOMode.INPUT for n in names}
         tensors = {n: _tensor(module, self._engine, n) for n in names}
@@ -95,7 +95,7 @@ class TensorRTEngine(Engine):
         self._set_shapes(self._context, largest)
         for n, tensor in tensors.items():
             values = int(np.prod(self._context.get_tensor_shape(n)))
-            self._memory[n] = self._gpu.allocate(values * np.dtype(tensor.dtype).itemsize)
+            self._memory[n] = self._stream.allocate(values * np.dtype(tensor.dtype).itemsize)
         self._bind(self._context)
         self._seen: OrderedDict[Shapes, None] = OrderedDict()
         self._graphs: OrderedDict[Shapes, tuple[Any, int]] = OrderedDict()
@@ -103,11 +103,11 @@ class TensorRTEngine(Engine):
     def _compute(self, feed: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
         with self._lock:
             self._log.error = ""
-            self._gpu.use()
+            self._stream.use()
             shapes = {name: array.shape for name, array in feed.items()}
             self._set_shapes(self._context, shapes)
             for name, array in feed.items():
-                self._gpu.upload(np.ascontiguousarray(array), self._memory[name])
+                self._stream.upload(np.ascontiguousarray(array), self._memory[name])
             if self._cache is not None:
                 self._enqueue(self._context)
             else:
@@ -116,8 +116,8 @@ class TensorRTEngine(Engine):
             for tensor in self._outputs:
                 shape = tuple(self._context.get_tensor_shape(tensor.name))
                 answers.append(np.empty(shape, tensor.dtype))
-                self._gpu.download(self._memory[tensor.name], answers[-1])
-            self._gpu.synchronize()
+                self._stream.download(self._memory[tensor.name], answers[-1])
+            self._stream.synchronize()
             if self._cache is not None:
                 self._cache.save()
             return answers
@@ -128,10 +128,10 @@ class TensorRTEngine(Engine):
             self._graphs[key] = self._capture(shapes)
             if len(self._graphs) > _MAX_GRAPHS:
                 _, (_context, oldest) = self._graphs.popitem(last=False)
-                self._gpu.forget(oldest)
+                self._stream.forget(oldest)
         if key in self._graphs:
             self._graphs.move_to_end(key)
-            self._gpu.launch(self._graphs[key][1])
+            self._stream.launch(self._graphs[key][1])
             return
         self._seen[key] = None
         if len(self._seen) > 8 * _MAX_GRAPHS:
@@ -145,10 +145,10 @@ class TensorRTEngine(Engine):
         self._bind(context)
         # The first time in a context does what a graph cannot hold.
         self._enqueue(context)
-        return context, self._gpu.capture(lambda: self._enqueue(context))
+        return context, self._stream.capture(lambda: self._enqueue(context))
 
     def _enqueue(self, context: Any) -> None:
-        if not context.execute_async_v3(self._gpu.stream):
+        if not context.execute_async_v3(self._stream.handle):
             raise self._failed(f"fails on {self.device}")
 
     def _new_context(self) -> Any:

@@ -1,0 +1,1 @@
+"""What this machine can run: each part is tried, and each gap comes with the command that fills it."""
