@@ -349,7 +349,13 @@ def test_what_is_no_text_file(tone_bundle: Path, clip: Path, tmp_path: Path) -> 
     expected = "expected a file with a transcript a line"
     assert failure(tone_bundle, clip, "--text-file", path) == f"{path}: No such file or directory, {expected}"
     path.write_bytes("caf\xe9\n".encode("latin-1"))
-    assert failure(tone_bundle, clip, "--text-file", path).startswith(f"{path}: is not UTF-8 (")
+    assert failure(tone_bundle, clip, "--text-file", path).startswith(
+        f"{path}: is not UTF-8 (line 1, byte 3: 0xE9, "
+    )
+    path.write_bytes("it is high\n".encode("utf-16"))
+    assert failure(tone_bundle, clip, "--text-file", path).startswith(f"{path}: is UTF-16 (")
+    path.write_bytes(b"it is high\nit \0is\n")
+    assert failure(tone_bundle, clip, "--text-file", path).startswith(f"{path}:2: a NUL byte")
     assert failure(tone_bundle, clip, "--text-file", tmp_path) == f"{tmp_path}: Is a directory, {expected}"
 
 
@@ -406,7 +412,11 @@ def test_a_manifest(tone_bundle: Path, tmp_path: Path, monkeypatch: pytest.Monke
         ("audio,text,start\n1.wav,a,0\n2.wav,a,soon\n", "m.csv:3: start 'soon', expected a number"),
         ("audio,text,start,end\n1.wav,a,2,1\n", "m.csv:2: end 1, expected more than start 2"),
         ("audio,text\n1.wav,a\n1.wav,b\n", "m.csv:3: '1.wav' a second time (first in line 2), expected once"),
-        ("sound,text\n1.wav,a\n", "m.csv: no column 'audio', expected audio, text; found sound, text"),
+        (
+            "sound,text\n1.wav,a\n",
+            "m.csv: no column 'audio', expected audio, text; found sound, text; if it is there under another "
+            "name, give --columns audio=sound (--columns audio= for none)",
+        ),
         ("", "m.csv: no column 'audio', 'text', expected audio, text; found nothing"),
         ("audio,text\n", "m.csv: no utterance, expected a row for each"),
         ("audio,text\nnowhere.wav,a\n", "nowhere.wav: not found, expected a clip"),
@@ -420,6 +430,25 @@ def test_a_manifest_that_cannot_be_used(
     soundfile.write(tmp_path / "1.wav", tone(0.5), 16_000)
     (tmp_path / "m.csv").write_text(content)
     assert failure(tone_bundle, "--manifest", tmp_path / "m.csv").endswith(str(tmp_path / message))
+
+
+@pytest.mark.parametrize("on_error", ["fail", "skip"])
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (b"2.wav,Well, no,x", "m.csv:3: 4 cells, expected 3"),
+        (b'2.wav,"Well,x', "m.csv:3: a quote opens here that is never closed"),
+        (b"2.wav,Gr\xfc\xdfe,x", "m.csv: is not UTF-8 (line 3, byte 40: 0xFC"),
+        (b"2.wav,Well\x00,x", "m.csv:3: a NUL byte in cell 2"),
+    ],
+)
+def test_a_manifest_that_is_not_csv_is_refused_before_the_first_answer(
+    tone_bundle: Path, tmp_path: Path, row: bytes, message: str, on_error: str
+) -> None:
+    soundfile.write(tmp_path / "1.wav", tone(0.5), 16_000)
+    (tmp_path / "m.csv").write_bytes(b"audio,text,label\n1.wav,a tone,x\n" + row + b"\n1.wav,a,\n")
+    found = failure(tone_bundle, "--manifest", tmp_path / "m.csv", "--on-error", on_error)
+    assert found.startswith(str(tmp_path / message))
 
 
 def test_a_manifest_that_is_not_there(tone_bundle: Path, tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def test_hash_follows_content(tmp_path: Path) -> None:
 
 def test_the_synthetic_marker_shows_in_the_title(tmp_path: Path) -> None:
     (tmp_path / "manifest.csv").write_text("audio,text,label\na.wav,Hi,x\n")
-    assert read_corpus("manifest", tmp_path).title == "manifest"
+    assert read_corpus("manifest", tmp_path).title == tmp_path.name
     (tmp_path / SYNTHETIC_MARKER).touch()
     assert read_corpus("manifest", tmp_path).title == "manifest layout, synthetic speech"
 

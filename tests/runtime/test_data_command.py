@@ -41,6 +41,19 @@ def test_report(folder: Path) -> None:
     }
 
 
+def test_faults_of_the_file_are_listed_and_slips_are_noticed(tmp_path: Path) -> None:
+    file = tmp_path / "manifest.csv"
+    file.write_text('audio,text,label\na.wav,Well, no,x\nb.wav,"Hi,x\nc.wav,Hi,Sad\nd.wav,Hi,sad\n')
+    report = data_report("manifest", tmp_path)
+    assert [each["line"] for each in report["problems"][:2]] == [2, 3]
+    assert [each["line"] for each in report["notices"]] == [4]
+    code, output = run("--dataset", "manifest", "--data-dir", tmp_path)
+    assert code == 0
+    assert f"{file}:2: 4 cells, expected 3" in output
+    assert f"{file}:3: a quote opens here" in output
+    assert f"notices: 1\n  {file}:4: labels 'Sad' (1), 'sad' (1) differ only in case" in output
+
+
 def test_table(folder: Path) -> None:
     code, output = run("--dataset", "manifest", "--data-dir", folder, "--folds", "random:2")
     assert code == 0

@@ -149,3 +149,16 @@ def test_a_dialogue_without_transcripts_is_one_problem(root: Path) -> None:
 def test_no_session_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="expected IEMOCAP"):
         read_corpus("iemocap", tmp_path)
+
+
+def test_what_was_mended_is_a_notice_and_a_second_transcript_a_problem(root: Path) -> None:
+    file = root / "Session1/dialog/transcriptions/Ses01F_impro01.txt"
+    file.write_bytes(
+        file.read_bytes().replace(b"Excuse me.", b"Excus\x92 m\xc3\xa9.")
+        + b" Ses01F_impro01_F000 [006.2901-008.2357]: Another.\n"
+    )
+    corpus = read_corpus("iemocap", root)
+    assert corpus.utterances[0].text == "Excus\u2019 m\u00e9."
+    assert [(problem.file, problem.line) for problem in corpus.problems] == [(file, 10)]
+    assert "a second time" in corpus.problems[0].message
+    assert [(notice.file, notice.line) for notice in corpus.notices] == [(file, 1)]

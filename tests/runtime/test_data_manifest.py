@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mtab.data import default_scheme, read_corpus
+from mtab.data import default_scheme, read_corpus, read_manifest
 from mtab.errors import DataError
 
 
@@ -60,7 +60,12 @@ def test_a_folder_means_its_manifest(tmp_path: Path) -> None:
         ("a.wav,Hi,x,,2,2", "end 2, expected more than start 2"),
         ("a.wav,Hi,x,,,0", "end 0"),
         ("sound.wav,Hi,x,,,", "a second time"),
-        ("a.wav", "no label"),
+        ("a.wav", "1 cell, expected 6"),
+        ("a.wav,Hi,x,,1e999,", "start '1e999', expected a number"),
+        ("a.wav,Hi,x,,1_0,", "start '1_0', expected a number"),
+        ("a.wav,Hi,x,,\uff11,", "start '\uff11', expected a number"),
+        ("a.wav,Well, no!,x,,,", "7 cells, expected 6"),
+        ("a.wav, ,\t,,,", "no label"),
     ],
 )
 def test_bad_rows_are_listed_with_their_line(tmp_path: Path, row: str, message: str) -> None:
@@ -72,7 +77,7 @@ def test_bad_rows_are_listed_with_their_line(tmp_path: Path, row: str, message: 
     assert message in problem.message
 
 
-@pytest.mark.parametrize("content", ["audio,label\na.wav,x\n", ""])
+@pytest.mark.parametrize("content", ["label\nx\n", "speaker,label\nann,x\n", "", "\n\n", " \n"])
 def test_a_missing_column_is_an_error(tmp_path: Path, content: str) -> None:
     with pytest.raises(DataError, match=r"no column .*'text'.*expected audio, text, label"):
         read_corpus("manifest", write(tmp_path, content))
@@ -101,3 +106,167 @@ def test_no_file_is_an_error(tmp_path: Path) -> None:
 def test_default_scheme(tmp_path: Path, columns: str, rows: list[str], scheme: str) -> None:
     lines = [f"audio,text,label,{columns}", *(f"{i}.wav,Hi,x,{row}" for i, row in enumerate(rows))]
     assert default_scheme(read_corpus("manifest", write(tmp_path, "\n".join(lines)))) == scheme
+
+
+# One modality alone
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ("audio,label\na.wav,x\n", ("a.wav", None)),
+        ("text,label\nHi,x\n", (None, "Hi")),
+        ("audio,context,label\na.wav,office,x\n", ("a.wav", None)),
+    ],
+)
+def test_a_column_for_the_other_modality_may_be_absent(
+    tmp_path: Path, content: str, found: tuple[str | None, str | None]
+) -> None:
+    corpus = read_corpus("manifest", write(tmp_path, content))
+    (utterance,) = corpus.utterances
+    assert (utterance.audio and utterance.audio.name, utterance.text) == found
+    assert (corpus.problems, corpus.notices) == ((), ())
+
+
+def test_one_column_is_enough_to_be_predicted(tmp_path: Path) -> None:
+    corpus = read_manifest(write(tmp_path, "text\nHi\n\nHo\n"), labelled=False)
+    assert [(each.id, each.text) for each in corpus.utterances] == [("line2", "Hi"), ("line4", "Ho")]
+
+
+# Names of columns
+
+
+@pytest.mark.parametrize(
+    ("header", "columns"),
+    [
+        ("path,transcript,emotion", "audio=path,text=transcript,label=emotion"),
+        ("Audio,text,label", "audio=Audio"),
+        ("audio,text,Label", "label=Label"),
+        ("audio,Transcription,label", "text=Transcription"),
+        ("audio_path,text,label", "audio=audio_path"),
+        ("audio,txt,label", "text=txt"),
+        ("audio,text,lable", "label=lable"),
+        ("fileName,text,label", "audio=fileName"),
+        ("audio,text,class", "label=class"),
+    ],
+)
+def test_a_column_by_another_name(tmp_path: Path, header: str, columns: str) -> None:
+    """It is never left out: the error names the option, and the option as named reads it."""
+    file = write(tmp_path, f"{header}\na.wav,Hi,x\n")
+    with pytest.raises(DataError, match=r"no column '.*found .*; if .* --columns " + columns):
+        read_corpus("manifest", file)
+    mapping = dict(pair.split("=") for pair in columns.split(","))
+    corpus = read_corpus("manifest", file, mapping)
+    (utterance,) = corpus.utterances
+    assert (utterance.audio, utterance.text, utterance.label) == (tmp_path / "a.wav", "Hi", "x")
+    assert corpus.columns == mapping
+
+
+def test_a_column_that_is_not_meant(tmp_path: Path) -> None:
+    file = write(tmp_path, "audio,sentence,label\na.wav,Hi,x\n")
+    with pytest.raises(DataError, match=r"--columns text=sentence \(--columns text= for none\)"):
+        read_corpus("manifest", file)
+    assert read_corpus("manifest", file, {"text": ""}).utterances[0].text is None
+
+
+def test_a_mapped_column_wins_and_may_serve_twice(tmp_path: Path) -> None:
+    file = write(tmp_path, "audio,path,text,label\nx,a.wav,Hi,sad\n")
+    (utterance,) = read_corpus("manifest", file, {"audio": "path", "id": "path"}).utterances
+    assert (utterance.audio, utterance.id) == (tmp_path / "a.wav", "a.wav")
+
+
+def test_a_mapping_that_does_not_fit(tmp_path: Path) -> None:
+    file = write(tmp_path, "audio,text,label\na.wav,Hi,x\n")
+    with pytest.raises(DataError, match="unknown column 'sound', expected one of audio, text"):
+        read_corpus("manifest", file, {"sound": "audio"})
+    with pytest.raises(DataError, match=r"no column 'path', expected path .*found audio, text, label"):
+        read_corpus("manifest", file, {"audio": "path"})
+    with pytest.raises(DataError, match="emodb: has columns of its own"):
+        read_corpus("emodb", tmp_path, {"audio": "path"})
+
+
+@pytest.mark.parametrize(("theirs", "name"), [("Speaker", "speaker"), ("start_time", "start"), ("ID", "id")])
+def test_an_optional_column_that_looks_misspelt_is_a_notice(tmp_path: Path, theirs: str, name: str) -> None:
+    corpus = read_corpus("manifest", write(tmp_path, f"audio,text,label,{theirs}\na.wav,Hi,x,1\n"))
+    (notice,) = corpus.notices
+    assert notice.line == 1
+    assert f"column {theirs!r} ignored" in notice.message
+    assert f"--columns {name}={theirs}" in notice.message
+
+
+# Other separators, encodings and labels
+
+
+@pytest.mark.parametrize(("separator", "name"), [(";", "semicolons"), ("\t", "tabs"), ("|", "vertical bars")])
+@pytest.mark.parametrize(
+    "header", ["audio{0}text{0}label", '"audio"{0}"text"{0}"label"', "\naudio{0}text{0}label"]
+)
+def test_another_separator(tmp_path: Path, separator: str, name: str, header: str) -> None:
+    content = f"{header}\na.wav{{0}}Well, no{{0}}x\n".format(separator)
+    with pytest.raises(DataError, match=f"separated by {name}, expected commas"):
+        read_corpus("manifest", write(tmp_path, content))
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "latin-1", "gbk", "utf-16", "utf-16-be", "utf-32"])
+def test_what_is_not_utf8_is_refused(tmp_path: Path, encoding: str) -> None:
+    text = "\u60b2" if encoding == "gbk" else "Grüße"
+    file = tmp_path / "m.csv"
+    file.write_bytes(f"audio,text,label\na.wav,Hi,x\nb.wav,{text},y\n".encode(encoding))
+    with pytest.raises(DataError, match=r"m\.csv"):
+        read_corpus("manifest", file)
+
+
+def test_where_it_is_not_utf8(tmp_path: Path) -> None:
+    file = tmp_path / "m.csv"
+    content = "audio,text,label\r\na.wav,Grüße,x\r\nb.wav,Tür,y\r\n".encode()
+    for start in (b"", b"\xef\xbb\xbf"):
+        file.write_bytes(start + content.replace("Tür".encode(), b"T\xfcr"))
+        place = file.read_bytes().index(b"\xfc")
+        with pytest.raises(DataError, match=rf"m\.csv: is not UTF-8 \(line 3, byte {place}: 0xFC"):
+            read_corpus("manifest", file)
+        file.write_bytes(start + content)
+        assert [each.text for each in read_corpus("manifest", file).utterances] == ["Grüße", "Tür"]
+    file.write_bytes(content.decode().encode("utf-16"))
+    with pytest.raises(DataError, match=r"is UTF-16 \(line 1, byte 0: its byte order mark\)"):
+        read_corpus("manifest", file)
+
+
+@pytest.mark.parametrize("other", ["Sad", "SAD", "sad\u200b", "s ad", "\uff53ad"])
+def test_labels_that_look_alike_are_a_notice(tmp_path: Path, other: str) -> None:
+    content = f"audio,text,label\na.wav,Hi,sad\nb.wav,Hi,{other}\nc.wav,Hi,sad\nd.wav,Hi,angry\n"
+    corpus = read_corpus("manifest", write(tmp_path, content))
+    assert set(corpus.labels) == {"sad", other, "angry"}
+    (notice,) = corpus.notices
+    assert notice.line == 3
+    assert f"{other!r} (1)" in notice.message
+    assert "'sad' (2)" in notice.message
+
+
+def test_white_space_around_cells_is_a_notice(tmp_path: Path) -> None:
+    content = "audio, text,label\na.wav,Hi,x\nb.wav, Hi ,x \n"
+    corpus = read_corpus("manifest", write(tmp_path, content))
+    assert corpus.labels == ("x",)
+    (notice,) = corpus.notices
+    assert notice.line == 1
+    assert notice.message.endswith("left out: text 2, label 1")
+
+
+# Its name
+
+
+@pytest.mark.parametrize(
+    ("path", "title"), [("calls/manifest.csv", "calls"), ("calls/march.csv", "march"), ("a.b/x.y.csv", "x.y")]
+)
+def test_its_own_name_is_its_title(tmp_path: Path, path: str, title: str) -> None:
+    file = tmp_path / path
+    file.parent.mkdir()
+    corpus = read_corpus("manifest", write(file.parent, "audio,text,label\na.wav,Hi,x\n", file.name))
+    assert (corpus.name, corpus.title) == ("manifest", title)
+
+
+def test_its_name_from_where_you_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "calls").mkdir()
+    write(tmp_path / "calls", "audio,text,label\na.wav,Hi,x\n")
+    monkeypatch.chdir(tmp_path / "calls")
+    for path in (".", "manifest.csv"):
+        assert read_corpus("manifest", Path(path)).title == "calls"

@@ -93,6 +93,39 @@ def test_encodings(root: Path, encoding: str) -> None:
     assert "It’s a café…" in texts
 
 
+def test_only_the_bytes_that_are_not_utf8_are_mended_and_their_lines_counted(root: Path) -> None:
+    file = write_split(root, "dev", [f"{i},Süß é{i},Ross,joy,positive,0,{i},{TIMES}" for i in range(3)])
+    assert read_corpus("meld", root).notices == ()
+    file.write_bytes(file.read_bytes().replace("é1".encode(), b"\xe91 \x93\x81"))
+    corpus = read_corpus("meld", root)
+    texts = [utterance.text for utterance in corpus.utterances if utterance.split == "dev"]
+    assert texts == ["Süß é0", "Süß é1 “\x81", "Süß é2"]
+    assert corpus.problems == ()
+    (notice,) = corpus.notices
+    assert (notice.file, notice.line) == (file, 3)
+    assert notice.message.startswith("1 lines hold")
+
+
+def test_broken_rows_are_problems(root: Path) -> None:
+    good = f"Ross,joy,positive,0,{{}},{TIMES}"
+    file = write_split(
+        root,
+        "dev",
+        [
+            f"1,Well, no!,{good.format(0)}",
+            f'2,"I never said that!,{good.format(1)}',
+            f'3,"Yes, you did.",{good.format(2)}',
+            f"4,Oh.,Ross,Joy,positive,0,3,{TIMES}",
+        ],
+    )
+    corpus = read_corpus("meld", root)
+    dev = [utterance for utterance in corpus.utterances if utterance.split == "dev"]
+    assert [utterance.text for utterance in dev] == ["Yes, you did.", "Oh."]
+    assert [(problem.file, problem.line) for problem in corpus.problems] == [(file, 2), (file, 3)]
+    (notice,) = corpus.notices
+    assert (notice.line, notice.message) == (5, "Emotion 'Joy' read as 'joy'")
+
+
 def test_cp1252_punctuation_saved_as_control_characters(root: Path) -> None:
     write_split(root, "dev", [f"1,It\x92s\x85 fine,Ross,joy,positive,0,0,{TIMES}"])
     assert "It’s… fine" in {utterance.text for utterance in read_corpus("meld", root).utterances}

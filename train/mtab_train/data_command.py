@@ -9,11 +9,11 @@ from typing import Any
 import click
 
 from mtab.console import Command, table
-from mtab.data import DATASETS, Corpus, Utterance, default_scheme, make_folds, read_corpus
+from mtab.data import DATASETS, Corpus, Problem, Utterance, default_scheme, make_folds, read_corpus
 from mtab.data.check import measure
 from mtab.errors import DataError
 
-_PROBLEMS_SHOWN = 20
+_MOST_SHOWN = 20
 
 
 def data_report(dataset: str, data_dir: Path | None = None, folds: str | None = None) -> dict[str, Any]:
@@ -38,11 +38,13 @@ def data_report(dataset: str, data_dir: Path | None = None, folds: str | None = 
         "hours": _hours(annotated.utterances, seconds),
         "folds": _folds(annotated, usable, folds),
         "problem_count": len(usable.problems),
-        "problems": [
-            {"file": str(problem.file), "line": problem.line, "message": problem.message}
-            for problem in usable.problems
-        ],
+        "problems": _listed(usable.problems),
+        "notices": _listed(usable.notices),
     }
+
+
+def _listed(found: Iterable[Problem]) -> list[dict[str, Any]]:
+    return [{"file": str(each.file), "line": each.line, "message": each.message} for each in found]
 
 
 def _by_class(annotated: Corpus, usable: Corpus) -> dict[str, dict[str, int]]:
@@ -137,13 +139,17 @@ def print_report(report: dict[str, Any]) -> None:
         ]
         click.echo(table(rows, ("fold", "part", "utterances", *labels)))
 
-    problems = report["problems"]
-    click.echo(f"\nproblems: {len(problems)}")
-    for problem in problems[:_PROBLEMS_SHOWN]:
-        place = problem["file"] if problem["line"] is None else f"{problem['file']}:{problem['line']}"
-        click.echo(f"  {place}: {problem['message']}")
-    if len(problems) > _PROBLEMS_SHOWN:
-        click.echo(f"  ... and {len(problems) - _PROBLEMS_SHOWN} more (--json lists all)")
+    _print_listed("problems", report["problems"])
+    if report["notices"]:
+        _print_listed("notices", report["notices"])
+
+
+def _print_listed(name: str, listed: list[dict[str, Any]]) -> None:
+    click.echo(f"\n{name}: {len(listed)}")
+    for each in listed[:_MOST_SHOWN]:
+        click.echo(f"  {Problem(Path(each['file']), each['message'], each['line'])}")
+    if len(listed) > _MOST_SHOWN:
+        click.echo(f"  ... and {len(listed) - _MOST_SHOWN} more (--json lists all)")
 
 
 @click.command(cls=Command)
@@ -163,7 +169,8 @@ def data(dataset: str, data_dir: Path | None, folds: str | None, as_json: bool) 
     """Check a corpus: utterances per class, fold and split, hours of speech, and every problem found.
 
     Problems (a missing or unreadable clip, a label outside the set, a line that does not parse) are listed
-    with file and line, and skipped. The exit code is 1 only if nothing at all is annotated.
+    with file and line, and skipped. Notices (labels that look alike, bytes that were mended) are kept. The
+    exit code is 1 only if nothing at all is annotated, or a file is not CSV or not UTF-8.
 
     \b
     Example:

@@ -1,5 +1,6 @@
 """``mtab predict``: the emotion of files, of a text, or of a manifest's rows."""
 
+import io
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -175,14 +176,14 @@ def _utterances(audio: Sequence[Path | None], texts: Sequence[str | None]) -> "l
 
 def _read_texts(path: Path, expected: int) -> list[str]:
     """The lines of a UTF-8 file, with or without a byte order mark."""
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            lines = [line.rstrip("\n") for line in file]
-    except OSError as error:
-        raise TextError(f"{path}: {error.strerror}, expected a file with a transcript a line") from None
-    except UnicodeDecodeError as error:
-        found = f"{error.reason} at byte {error.start}"
-        raise TextError(f"{path}: is not UTF-8 ({found}), expected a transcript a line") from None
+    from mtab.data.text_files import read_utf8
+
+    text = read_utf8(path, "a file with a transcript a line")
+    lines = [line.rstrip("\n") for line in io.StringIO(text, newline=None)]
+    for number, line in enumerate(lines, start=1):
+        if "\0" in line or "\ufeff" in line:
+            found = "a NUL byte" if "\0" in line else "a byte order mark (U+FEFF)"
+            raise TextError(f"{path}:{number}: {found}, expected a transcript in UTF-8")
     if len(lines) != expected:
         raise TextError(f"{path}: {len(lines)} lines, expected one for each of {expected} audio files")
     return lines
@@ -193,7 +194,10 @@ def _read_manifest(path: Path) -> "tuple[Utterance, ...]":
 
     corpus = read_manifest(path, labelled=False)
     if corpus.problems:
-        raise DataError(str(corpus.problems[0]))
+        more = f" (and {len(corpus.problems) - 1} more problems)" if len(corpus.problems) > 1 else ""
+        raise DataError(f"{corpus.problems[0]}{more}")
     if not corpus.utterances:
         raise DataError(f"{path}: no utterance, expected a row for each")
+    for notice in corpus.notices:
+        click.echo(f"Notice: {notice}", err=True)
     return corpus.utterances

@@ -5,6 +5,7 @@
 >>> folds = make_folds(corpus, "speaker-pair")                       # doctest: +SKIP
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,17 +40,25 @@ _READERS = {"iemocap": read_iemocap, "meld": read_meld, "emodb": read_emodb, "ma
 DATASETS = tuple(_READERS)
 
 
-def read_corpus(dataset: str, data_dir: Path | None = None) -> Corpus:
+def read_corpus(
+    dataset: str, data_dir: Path | None = None, columns: Mapping[str, str] | None = None
+) -> Corpus:
     """Read the annotations of one of `DATASETS`; clips are not opened (`validate` does that).
 
-    ``data_dir`` is the corpus's root or its parent (None: see `find_data_dir`). Bad lines are skipped and
-    listed in ``problems``. Raises `DataError` if the corpus is not there or holds no usable utterance.
+    ``data_dir`` is the corpus's root or its parent (None: see `find_data_dir`); ``columns`` are a manifest's
+    own names, see `read_manifest`. Bad lines are skipped and listed in ``problems``. Raises `DataError` if
+    the corpus is not there or holds no usable utterance.
     """
     if dataset not in _READERS:
         raise DataError(f"unknown corpus {dataset!r}, expected one of {', '.join(DATASETS)}")
     source = find_data_dir(dataset, data_dir)
-    corpus = replace(_READERS[dataset](source), source=source)
+    if dataset == "manifest":
+        corpus = read_manifest(source, columns=columns)
+    elif columns:
+        raise DataError(f"{dataset}: has columns of its own, expected --columns for a manifest alone")
+    else:
+        corpus = _READERS[dataset](source)
     if not corpus.utterances:
         first = f", first problem: {corpus.problems[0]}" if corpus.problems else ""
         raise DataError(f"{corpus.root}: no usable utterance, expected {dataset}'s annotations{first}")
-    return corpus
+    return replace(corpus, source=source)

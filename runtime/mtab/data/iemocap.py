@@ -4,8 +4,9 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from mtab.data.layout import find_root, hidden, read_lines
+from mtab.data.layout import find_root, hidden
 from mtab.data.records import Corpus, Problem, Utterance
+from mtab.data.text_files import read_lines
 
 LABELS = ("anger", "happiness", "neutral", "sadness")
 
@@ -35,12 +36,14 @@ def read_iemocap(path: Path) -> Corpus:
     )
     utterances: dict[str, Utterance] = {}
     problems: list[Problem] = []
+    notices: list[Problem] = []
     excluded: Counter[str] = Counter()
     for session in _sessions(root):
         for evaluation in _evaluations(session):
-            transcripts = _read_transcripts(session / "dialog" / "transcriptions" / evaluation.name, problems)
-            for number, line in read_lines(evaluation):
-                if not line.startswith("["):
+            file = session / "dialog" / "transcriptions" / evaluation.name
+            transcripts = _read_transcripts(file, problems, notices)
+            for number, line in read_lines(evaluation, notices):
+                if not line.lstrip().startswith("["):
                     continue
                 try:
                     turn = _read_turn(line, session, evaluation.stem, transcripts or {})
@@ -57,7 +60,15 @@ def read_iemocap(path: Path) -> Corpus:
                     problems.append(
                         Problem(evaluation, f"{turn.id} has no transcript, kept without one", number)
                     )
-    return Corpus("iemocap", root, LABELS, tuple(utterances.values()), tuple(problems), dict(excluded))
+    return Corpus(
+        "iemocap",
+        root,
+        LABELS,
+        tuple(utterances.values()),
+        tuple(problems),
+        dict(excluded),
+        notices=tuple(notices),
+    )
 
 
 def _read_turn(line: str, session: Path, dialogue: str, transcripts: dict[str, str]) -> Utterance:
@@ -97,16 +108,18 @@ def _evaluations(session: Path) -> list[Path]:
     return sorted(file for file in (session / "dialog" / "EmoEvaluation").glob("*.txt") if not hidden(file))
 
 
-def _read_transcripts(file: Path, problems: list[Problem]) -> dict[str, str] | None:
+def _read_transcripts(file: Path, problems: list[Problem], notices: list[Problem]) -> dict[str, str] | None:
     """Text by utterance; None, and a problem, if the file is missing."""
     if not file.is_file():
         problems.append(Problem(file, "not found, expected the dialogue's transcripts; kept without them"))
         return None
     transcripts: dict[str, str] = {}
-    for number, line in read_lines(file):
+    for number, line in read_lines(file, notices):
         if match := _TRANSCRIPT.fullmatch(line.strip()):
+            if match[1] in transcripts:
+                problems.append(Problem(file, f"{match[1]} a second time, expected once; left out", number))
             transcripts.setdefault(match[1], match[2].strip())
-        elif line.startswith("Ses"):
+        elif line.lstrip().startswith("Ses"):
             problems.append(
                 Problem(file, f"{line.strip()[:60]!r}, expected 'name [start-end]: text'", number)
             )

@@ -1,20 +1,10 @@
-"""Finding a corpus on disk and reading its text files."""
+"""Finding a corpus on disk."""
 
-import csv
-import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from mtab.errors import DataError
-
-# Annotation files pass through many hands: some copies hold cp1252's punctuation (0x91-0x97) as it is, or
-# as the control characters of the same numbers.
-_CONTROL_AS_CP1252 = {
-    code: bytes([code]).decode("cp1252")
-    for code in range(0x80, 0xA0)
-    if code not in (0x81, 0x8D, 0x8F, 0x90, 0x9D)  # undefined there
-}
 
 
 def find_data_dir(dataset: str, data_dir: Path | None) -> Path:
@@ -49,50 +39,3 @@ def find_root(path: Path, holds: Callable[[Path], bool], expected: str) -> Path:
 def hidden(path: Path) -> bool:
     """Whether a file is none of the corpus's own, such as the ``._name`` files that macOS leaves."""
     return path.name.startswith(".")
-
-
-def read_text(path: Path) -> str:
-    """An annotation file's text: UTF-8, or cp1252 where it is not UTF-8."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}, expected a readable annotation file") from None
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = content.decode("cp1252", errors="replace")
-    return text.translate(_CONTROL_AS_CP1252)
-
-
-def read_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Lines of an annotation file with their ends, numbered from 1."""
-    return enumerate(io.StringIO(read_text(path), newline=None), start=1)
-
-
-def read_csv(path: Path, required: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Rows of a CSV file, each with the number of the line that it starts on; cells are stripped.
-
-    A cell that a short row lacks is empty. Raises `DataError` if a ``required`` column is missing or the file
-    is not CSV.
-    """
-    # newline handling is csv's own: a quoted cell may hold one.
-    reader = csv.reader(io.StringIO(read_text(path), newline=""))
-    start = 1
-    try:
-        header = [name.strip() for name in next(reader, [])]
-        if missing := [name for name in required if name not in header]:
-            raise DataError(
-                f"{path}: no column {', '.join(map(repr, missing))}, expected {', '.join(required)}; "
-                f"found {', '.join(header) or 'nothing'}"
-            )
-        start = reader.line_num + 1
-        for cells in reader:
-            if cells:
-                yield (
-                    start,
-                    dict.fromkeys(header, "")
-                    | {name: cell.strip() for name, cell in zip(header, cells, strict=False)},
-                )
-            start = reader.line_num + 1
-    except csv.Error as error:
-        raise DataError(f"{path}:{start}: is not CSV ({error})") from None

@@ -1,53 +1,76 @@
 """Anybody's own recordings, listed in a CSV file."""
 
-import math
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from mtab.data.layout import read_csv
+from mtab.data.columns import choose_columns
 from mtab.data.records import Corpus, Problem, Utterance
+from mtab.data.tables import read_table
+from mtab.data.text_files import read_utf8
 from mtab.errors import DataError
 
-REQUIRED = ("audio", "text", "label")
-NUMBERS = ("start", "end", "valence", "arousal", "dominance")
 SPLITS = ("train", "dev", "test")
+_NUMBERS = ("start", "end", "valence", "arousal", "dominance")
+# Stricter than float(), which takes 1_000 and the digits of every script.
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
-def read_manifest(path: Path, labelled: bool = True) -> Corpus:
+def read_manifest(path: Path, labelled: bool = True, columns: Mapping[str, str] | None = None) -> Corpus:
     """Read a CSV file, or ``manifest.csv`` in a folder, with the columns audio, text and label.
 
     Recordings that are only to be predicted have no label: unless ``labelled`` it may be empty or absent.
+    A corpus of audio alone needs no column text, one of text alone none for audio.
 
     Optional columns: id, speaker, session, dialogue, split (train, dev or test), start and end (seconds:
     the part of the audio file that holds the utterance), valence, arousal, dominance; any other column is
-    ignored. Audio is relative to the CSV. Audio or text may be empty, not both. Labels are sorted.
-    Raises `DataError` if the file or a required column is missing.
+    ignored. ``columns`` gives the file's own names for some of them, by ours: ``{"audio": "path"}``; an
+    empty one says that there is no such column. Audio is relative to the CSV. Audio or text may be empty,
+    not both. Labels are sorted.
+
+    Rows that cannot be used are ``problems``; what is ignored or looks like a slip is in ``notices``.
+    Raises `DataError` if the file is not there or not UTF-8, or its header cannot be used.
     """
-    required = REQUIRED if labelled else REQUIRED[:2]
     file = path / "manifest.csv" if path.is_dir() else path
-    if not file.is_file():
-        raise DataError(f"{file}: not found, expected a CSV file with the columns {', '.join(required)}")
+    if not file.exists():
+        raise DataError(f"{file}: not found, expected a CSV file with the columns audio, text and label")
+    table = read_table(file, read_utf8(file, "a CSV file"))
+    names, notices = choose_columns(table, columns or {}, labelled)
     utterances: list[Utterance] = []
-    problems: list[Problem] = []
+    problems = list(table.problems)
     line_of: dict[str, int] = {}
-    for line, row in read_csv(file, required):
+    for each in table.rows:
+        row = {name: each.cells[theirs] for name, theirs in names.items()}
         try:
-            utterance = _utterance(row, file.parent, line, labelled)
+            utterance = _utterance(row, file.parent, each.line, labelled)
         except ValueError as error:
-            problems.append(Problem(file, str(error), line))
+            problems.append(Problem(file, str(error), each.line))
             continue
         if utterance.id in line_of:
             message = f"{utterance.id!r} a second time (first in line {line_of[utterance.id]}), expected once"
-            problems.append(Problem(file, message, line))
+            problems.append(Problem(file, message, each.line))
             continue
-        line_of[utterance.id] = line
+        line_of[utterance.id] = each.line
         utterances.append(utterance)
-    labels = tuple(sorted({utterance.label for utterance in utterances} - {""}))
-    return Corpus("manifest", file.parent, labels, tuple(utterances), tuple(problems))
+    if labelled:
+        notices += _alike_labels(file, utterances, line_of)
+    return Corpus(
+        "manifest",
+        file.parent,
+        tuple(sorted({utterance.label for utterance in utterances} - {""})),
+        tuple(utterances),
+        tuple(sorted(problems, key=lambda problem: problem.line or 0)),
+        notices=(*table.notices, *notices),
+        columns=dict(columns or {}),
+        own_name=_own_name(file),
+    )
 
 
 def _utterance(row: dict[str, str], folder: Path, line: int, labelled: bool) -> Utterance:
     """One row as an utterance; ``ValueError`` says what is wrong with it."""
-    audio, text, label = (row.get(column, "") for column in REQUIRED)
+    audio, text, label = (row.get(column, "") for column in ("audio", "text", "label"))
     if labelled and not label:
         raise ValueError("no label, expected one")
     if not audio and not text:
@@ -55,7 +78,7 @@ def _utterance(row: dict[str, str], folder: Path, line: int, labelled: bool) -> 
     split = row.get("split") or None
     if split is not None and split not in SPLITS:
         raise ValueError(f"split {split!r}, expected {', '.join(SPLITS)} or nothing")
-    numbers = {column: _number(column, row.get(column, "")) for column in NUMBERS}
+    numbers = {column: _number(column, row.get(column, "")) for column in _NUMBERS}
     start, end = numbers["start"], numbers["end"]
     if start is not None and start < 0:
         raise ValueError(f"start {start:g}, expected 0 seconds or more")
@@ -80,10 +103,36 @@ def _utterance(row: dict[str, str], folder: Path, line: int, labelled: bool) -> 
 def _number(column: str, cell: str) -> float | None:
     if not cell:
         return None
-    try:
-        number = float(cell)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
+    number = float(cell) if _NUMBER.fullmatch(cell) else float("nan")
+    if not abs(number) < float("inf"):
         raise ValueError(f"{column} {cell!r}, expected a number")
     return number
+
+
+def _alike_labels(file: Path, utterances: Iterable[Utterance], line_of: dict[str, int]) -> list[Problem]:
+    """A notice for each group of labels that a reader would take for one."""
+    groups: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for utterance in utterances:
+        groups[_folded(utterance.label)][utterance.label].append(line_of[utterance.id])
+    notices = []
+    for spellings in groups.values():
+        if len(spellings) > 1:
+            found = ", ".join(f"{label!r} ({len(lines)})" for label, lines in sorted(spellings.items()))
+            rarest = min(spellings.values(), key=len)
+            message = f"labels {found} differ only in case or white space, expected one; kept apart"
+            notices.append(Problem(file, message, rarest[0]))
+    return notices
+
+
+def _folded(label: str) -> str:
+    """What is left of a label without case, white space, invisible characters and ways to encode it."""
+    plain = unicodedata.normalize("NFKC", label).casefold()
+    return "".join(each for each in plain if unicodedata.category(each)[0] not in "ZC")
+
+
+def _own_name(file: Path) -> str:
+    """What a user would call the corpus: its file's name, or its folder's if the file is manifest.csv."""
+    file = file.absolute()
+    name = file.stem if file.name != "manifest.csv" else file.parent.resolve().name
+    # A name may hold bytes that no report can show.
+    return name.encode("utf-8", "replace").decode() or "manifest"

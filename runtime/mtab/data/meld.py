@@ -4,8 +4,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from mtab.data.layout import find_root, hidden, read_csv
+from mtab.data.layout import find_root, hidden
 from mtab.data.records import Corpus, Problem, Utterance
+from mtab.data.tables import Table, read_table
+from mtab.data.text_files import read_mended
 
 LABELS = ("anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise")
 
@@ -24,7 +26,8 @@ def read_meld(path: Path) -> Corpus:
     """Read MELD from its root (the folder of ``train_sent_emo.csv``) or the folder that holds it.
 
     A split whose CSV is absent is listed as a problem. ``start`` and ``end`` are times in the episode; each
-    clip holds its utterance alone. No clip is opened. Raises `DataError` if there is no CSV at all.
+    clip holds its utterance alone. Stray bytes of cp1252, which the corpus's files hold, are mended and
+    counted in ``notices``. No clip is opened. Raises `DataError` if there is no CSV at all.
     """
     root = find_root(
         path,
@@ -33,6 +36,7 @@ def read_meld(path: Path) -> Corpus:
     )
     utterances: list[Utterance] = []
     problems: list[Problem] = []
+    notices: list[Problem] = []
     for split in _CLIP_FOLDERS:
         file = _annotations(root, split)
         if file is None:
@@ -41,12 +45,13 @@ def read_meld(path: Path) -> Corpus:
                 Problem(missing, f"not found, expected the annotations of {split}; split left out")
             )
             continue
-        for found in _read_split(split, file, _clip_folder(file, split)):
-            if isinstance(found, Problem):
-                problems.append(found)
-            else:
-                utterances.append(found)
-    return Corpus("meld", root, LABELS, tuple(utterances), tuple(problems))
+        table = read_table(file, read_mended(file, notices), _COLUMNS)
+        notices += table.notices
+        found = list(_read_split(split, table, _clip_folder(file, split), notices))
+        utterances += [each for each in found if isinstance(each, Utterance)]
+        skipped = [*table.problems, *(each for each in found if isinstance(each, Problem))]
+        problems += sorted(skipped, key=lambda problem: problem.line or 0)
+    return Corpus("meld", root, LABELS, tuple(utterances), tuple(problems), notices=tuple(notices))
 
 
 def _annotations(root: Path, split: str) -> Path | None:
@@ -61,10 +66,14 @@ def _clip_folder(annotations: Path, split: str) -> Path:
     return below if below.is_dir() and not beside.is_dir() else beside
 
 
-def _read_split(split: str, file: Path, clips: Path) -> Iterator[Utterance | Problem]:
+def _read_split(
+    split: str, table: Table, clips: Path, notices: list[Problem]
+) -> Iterator[Utterance | Problem]:
+    file = table.file
     present = {clip.name for clip in clips.iterdir() if not hidden(clip)} if clips.is_dir() else set()
     seen: set[str] = set()
-    for line, row in read_csv(file, _COLUMNS):
+    for each in table.rows:
+        line, row = each.line, each.cells
         dialogue, number, label = row["Dialogue_ID"], row["Utterance_ID"], row["Emotion"].lower()
         if not (dialogue.isdecimal() and number.isdecimal()):
             found = f"Dialogue_ID {dialogue!r}, Utterance_ID {number!r}"
@@ -83,6 +92,8 @@ def _read_split(split: str, file: Path, clips: Path) -> Iterator[Utterance | Pro
             yield Problem(file, f"{stem} a second time, expected once", line)
             continue
         seen.add(stem)
+        if row["Emotion"] != label:
+            notices.append(Problem(file, f"Emotion {row['Emotion']!r} read as {label!r}", line))
         name = next((stem + suffix for suffix in _SUFFIXES if stem + suffix in present), f"{stem}.mp4")
         yield Utterance(
             id=f"{split}_{stem}",

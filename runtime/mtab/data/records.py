@@ -46,7 +46,7 @@ class Utterance:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something in a corpus that was listed and skipped: where, and what was found and expected."""
+    """Something in a corpus that is not as it should be: where, and what was found and expected."""
 
     file: Path
     message: str
@@ -61,8 +61,11 @@ class Problem:
 class Corpus:
     """A corpus as read: usable utterances, the label set in its order, and every problem that was skipped.
 
+    ``notices`` are what was kept but may not be as meant: bytes that were mended, labels that look alike.
     ``excluded`` counts what is sound but lies outside the label set on purpose (IEMOCAP's other emotions).
     ``source`` is the path to read it from again: a manifest's own file need not be its folder's only one.
+    ``columns`` are the manifest's names of columns where they are not ours, by ours; ``own_name`` is what a
+    user's corpus is called, where ``name`` is its layout's.
     """
 
     name: str
@@ -72,6 +75,9 @@ class Corpus:
     problems: tuple[Problem, ...] = ()
     excluded: Mapping[str, int] = field(default_factory=dict)
     source: Path | None = None
+    notices: tuple[Problem, ...] = ()
+    columns: Mapping[str, str] = field(default_factory=dict)
+    own_name: str | None = None
 
     @property
     def synthetic(self) -> bool:
@@ -80,8 +86,8 @@ class Corpus:
 
     @property
     def title(self) -> str:
-        """The name to print beside a figure: ``iemocap``, or ``iemocap layout, synthetic speech``."""
-        return f"{self.name} layout, synthetic speech" if self.synthetic else self.name
+        """What to print beside a figure: its own name, ``iemocap``, ``iemocap layout, synthetic speech``."""
+        return f"{self.name} layout, synthetic speech" if self.synthetic else self.own_name or self.name
 
 
 @dataclass(frozen=True, slots=True)
