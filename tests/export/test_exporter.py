@@ -94,12 +94,13 @@ def test_the_measured_parity_is_the_graphs(tone_bundle: Path, tone_run: Path, to
 
 def test_what_it_prints(own_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (own_run.parent / "runs").mkdir()
+    title = open_run(own_run).config.title
     own_run.rename(own_run.parent / "runs" / "mine")
     monkeypatch.chdir(own_run.parent)
     done = run()
     assert done.exit_code == 0, done.output
     assert "runs/mine/bundle" in done.output
-    assert "Against PyTorch on 6 utterances of manifest" in done.output
+    assert f"Against PyTorch on 6 utterances of {title}" in done.output
     (row,) = [line.split() for line in done.output.splitlines() if line.startswith("fused")]
     assert (row[1], row[-3], row[-1]) == ("fp32", "100.00%", "passed")
 

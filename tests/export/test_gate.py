@@ -54,7 +54,7 @@ def test_a_batch_that_changes_an_answer_is_found(sample: Sample) -> None:
     assert certificate["max_invariance_difference"] == pytest.approx(0.01)
     assert certificate["label_agreement"] == 1
     assert certificate["accuracy"]["war"]["change"] == 0
-    assert (certificate["arithmetic"], certificate["corpus"]) == ("by hand", "manifest")
+    assert (certificate["arithmetic"], certificate["corpus"]) == ("by hand", sample.corpus.root.name)
     assert len(verdict.failures) == 2
     assert all("in batches" in failure or "batched" in failure for failure in verdict.failures)
 

@@ -13,6 +13,7 @@ import pytest
 
 import mtab
 from mtab.bundle import BundleConfig, Checkpoint, FileEntry, GraphEntry, Manifest, file_entries, open_bundle
+from mtab.data import Corpus
 from mtab.errors import BundleError, ConfigError, EngineError, MtabError
 from mtab.preprocess import PreprocessorConfig
 
@@ -35,7 +36,7 @@ def refusal(bundle: Path, verify: bool = True) -> str:
 # As it was written
 
 
-def test_it_describes_itself(tone_bundle: Path, tone_run: Path) -> None:
+def test_it_describes_itself(tone_bundle: Path, tone_run: Path, tones: Corpus) -> None:
     bundle = open_bundle(tone_bundle)
     assert bundle.verified
     assert bundle.config.labels == ("high", "low")
@@ -52,7 +53,7 @@ def test_it_describes_itself(tone_bundle: Path, tone_run: Path) -> None:
     assert graph is not None
     assert graph.file == "model.onnx"
     assert bundle.manifest.graph("fused", "fp16") is None
-    assert bundle.manifest.training["title"] == "manifest"
+    assert bundle.manifest.training["title"] == tones.root.name
     assert bundle.manifest.versions["mtab"] == mtab.__version__
 
 
