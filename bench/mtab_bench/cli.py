@@ -28,7 +28,7 @@ from mtab_bench.soak import soak_command
 from mtab_bench.training import training
 
 
-@click.group(cls=Group, invoke_without_command=True)
+@click.group(cls=Group, extra="bench", invoke_without_command=True)
 @click.option("--dataset", type=click.Choice(DATASETS), help="The corpus whose test utterances to run.")
 @bundle_option
 @data_dir_option

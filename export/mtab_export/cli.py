@@ -26,7 +26,7 @@ HEADER = (
 )
 
 
-@click.group(cls=Group, invoke_without_command=True, subcommand_metavar="[COMMAND]")
+@click.group(cls=Group, extra="export", invoke_without_command=True, subcommand_metavar="[COMMAND]")
 @click.option(
     "--checkpoint",
     type=click.Path(path_type=Path),

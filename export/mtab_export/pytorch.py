@@ -21,7 +21,8 @@ def pytorch_model(bundle: Bundle, checkpoint: Path | None) -> "tuple[Path, MulTA
     try:
         from mtab_train.checkpoint import load_model
     except ModuleNotFoundError as error:
-        raise EngineError(install_hint((error.name or "").partition(".")[0], "PyTorch's side")) from None
+        module = (error.name or "").partition(".")[0]
+        raise EngineError(install_hint(module, "PyTorch's side", "export")) from None
     folder = find_checkpoint(bundle, checkpoint)
     return folder, load_model(folder)
 

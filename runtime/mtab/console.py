@@ -9,28 +9,7 @@ from typing import Any, NoReturn
 import click
 
 from mtab.errors import MtabError
-
-# Which extra brings a module that the base installation lacks.
-EXTRA_OF_MODULE = {
-    "accelerate": "train",
-    "av": "video",
-    "espeakng_loader": "dev",
-    "huggingface_hub": "export",
-    "jinja2": "bench",
-    "markupsafe": "bench",
-    "matplotlib": "bench",
-    "onnx": "export",
-    "onnx_ir": "export",
-    "onnxruntime": "cpu",
-    "onnxscript": "export",
-    "safetensors": "train",
-    "scipy": "train",
-    "sklearn": "bench",
-    "tensorboard": "train",
-    "torch": "train",
-    "tqdm": "train",
-    "transformers": "train",
-}
+from mtab.packages import extras_of
 
 # What a table takes for a number: with its unit, or a place that stays empty.
 _NUMBER = re.compile(r"|[-–]|[+-]?[\d,]*\.?\d+(e[+-]?\d+)?(%| \S+)?")
@@ -38,16 +17,24 @@ _NUMBER = re.compile(r"|[-–]|[+-]?[\d,]*\.?\d+(e[+-]?\d+)?(%| \S+)?")
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>|#~&])")
 
 
-def install_hint(module: str, needed_by: str) -> str:
-    """One line that says which extra to install for ``module``."""
-    # What trains is a part of what exports.
-    extra = "export" if needed_by == "mtab-export" else EXTRA_OF_MODULE[module]
-    return f"{needed_by} needs {module}, which is not installed: pip install 'mtab[{extra}]'"
+def install_hint(module: str, needed_by: str, extra: str | None = None) -> str:
+    """One line that says which extra of mtab to install for ``module``.
+
+    ``extra`` is the one of the command that failed (None: it has none), named if it brings the module. Raises
+    `LookupError` if no extra does.
+    """
+    found = extras_of(module)
+    if not found:
+        raise LookupError(f"no extra of mtab brings {module}")
+    chosen = extra if extra in found else found[0]
+    return f"{needed_by} needs {module}, which is not installed: pip install 'mtab[{chosen}]'"
 
 
 @contextmanager
-def one_line_errors(command: str) -> Iterator[None]:
+def one_line_errors(command: str, extra: str | None = None) -> Iterator[None]:
     """Turn the failures that a user can act on into one line on stderr and exit code 1 (130 for Ctrl-C).
+
+    ``extra`` is the extra of mtab that installs the command (None: the base installation does).
 
     These are an `MtabError`, a module that an extra brings, what the system refuses (a full disk, a missing
     permission) and a lack of memory. Whatever else is raised is a fault of ours, and keeps its traceback.
@@ -58,9 +45,11 @@ def one_line_errors(command: str) -> Iterator[None]:
         _fail(str(error))
     except ModuleNotFoundError as error:
         module = (error.name or "").partition(".")[0]
-        if module not in EXTRA_OF_MODULE:
-            raise
-        _fail(install_hint(module, command))
+        try:
+            hint = install_hint(module, command, extra)
+        except LookupError:
+            raise error from None
+        _fail(hint)
     except BrokenPipeError:
         raise  # click ends without a word, as is usual where nobody reads on
     except OSError as error:
@@ -83,15 +72,23 @@ class Command(click.Command):
     """A click command whose failures are one line."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        with one_line_errors(ctx.find_root().info_name or "mtab"):
+        root = ctx.find_root()
+        with one_line_errors(root.info_name or "mtab", getattr(root.command, "extra", None)):
             return super().invoke(ctx)
 
 
 class Group(click.Group):
-    """A click group whose failures, and whose commands' failures, are one line."""
+    """A click group whose failures, and whose commands' failures, are one line.
+
+    ``extra`` is the extra of mtab that installs all of it (None: the base installation does).
+    """
+
+    def __init__(self, *arguments: Any, extra: str | None = None, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.extra = extra
 
     def invoke(self, ctx: click.Context) -> Any:
-        with one_line_errors(ctx.info_name or "mtab"):
+        with one_line_errors(ctx.info_name or "mtab", self.extra):
             return super().invoke(ctx)
 
 

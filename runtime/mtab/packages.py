@@ -1,10 +1,13 @@
 """What is installed, and what mtab and its extras need."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, distributions, version
+from importlib.metadata import PackageNotFoundError, distributions, requires, version
 
+# Where a package's name is not its module's.
+_PACKAGES = {"sklearn": "scikit-learn"}
 _REQUIREMENT = re.compile(r"([\w.-]+)(?:.*?>=([\d.]+))?(?:.*extra == ['\"]([\w-]+)['\"])?")
 
 
@@ -67,3 +70,12 @@ def release_numbers(release: str) -> tuple[int, ...]:
     """The leading numbers of a version: (1, 24, 1) of "1.24.1+cu130"."""
     match = re.match(r"\d+(\.\d+)*", release)
     return tuple(map(int, match[0].split("."))) if match else ()
+
+
+def extras_of(module: str) -> tuple[str, ...]:
+    """The extras of mtab that bring ``module``, the one with the fewest packages first, ``dev`` last."""
+    package = _PACKAGES.get(module, module).replace("_", "-")
+    needs = [need for need in requirements(requires("mtab") or ()) if need.extra is not None]
+    sizes = Counter(need.extra for need in needs)
+    found = {need.extra or "" for need in needs if need.package.replace("_", "-") == package}
+    return tuple(sorted(found, key=lambda extra: (extra == "dev", sizes[extra], extra)))

@@ -11,7 +11,7 @@ from mtab_train.init_command import init
 from mtab_train.synth import synth
 
 
-@click.group(cls=Group)
+@click.group(cls=Group, extra="train")
 @click.version_option(__version__, prog_name="mtab-train")
 def main() -> None:
     """Train Mul-TAB, a speech-and-text emotion recogniser (Appl. Sci. 2024, 14(8), 3276).
