@@ -8,7 +8,7 @@ import numpy as np
 from mtab.audio import SAMPLE_RATE, normalize
 from mtab.preprocess import Features, Preprocessor
 from mtab.synthetic_inputs import speech
-from mtab_bench.peers import Inputs
+from mtab_bench.backends import Inputs
 
 TOKENS_PER_SECOND = 3
 """Beside the two that begin and end a transcript."""

@@ -8,12 +8,12 @@ import click
 from mtab import __version__
 from mtab.console import Group
 from mtab.data import DATASETS
-from mtab_bench.batching import batching_command
-from mtab_bench.compare import compare_command
-from mtab_bench.gpu import gpu_command
-from mtab_bench.invariance import invariance_command
-from mtab_bench.latency_command import latency_command
-from mtab_bench.options import (
+from mtab_bench.commands.batching import batching_command
+from mtab_bench.commands.compare import compare_command
+from mtab_bench.commands.gpu import gpu_command
+from mtab_bench.commands.invariance import invariance_command
+from mtab_bench.commands.latency import latency_command
+from mtab_bench.commands.options import (
     bundle_option,
     checkpoint_option,
     data_dir_option,
@@ -23,9 +23,9 @@ from mtab_bench.options import (
     report_folder,
     threads_option,
 )
-from mtab_bench.report import report_command
-from mtab_bench.soak import soak_command
-from mtab_bench.training import training
+from mtab_bench.commands.report import report_command
+from mtab_bench.commands.soak import soak_command
+from mtab_bench.commands.training import training
 
 
 @click.group(cls=Group, extra="bench", invoke_without_command=True)
@@ -68,9 +68,9 @@ def main(
         raise click.UsageError(f"Missing option '--dataset'. Choose from: {', '.join(DATASETS)}")
 
     from mtab.bundle import open_bundle
-    from mtab_bench.evaluation import evaluate
+    from mtab_bench.render.text import to_text
     from mtab_bench.report import add_section, bundle_record, check_section, written
-    from mtab_bench.text import to_text
+    from mtab_bench.sections.evaluation import evaluate
 
     bundle = bundle or newest_bundle()
     out = report_folder(out, bundle)

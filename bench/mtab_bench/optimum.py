@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mtab.errors import EngineError
-from mtab_bench.peers import Inputs, open_session
+from mtab_bench.backends import Inputs, open_session
 
 if TYPE_CHECKING:
     from mtab_train.encoders import AudioEncoder, TextEncoder

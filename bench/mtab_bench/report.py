@@ -6,14 +6,10 @@ docs/report-schema.md describes the values.
 from pathlib import Path
 from typing import Any
 
-import click
-
 from mtab.bundle import Bundle
-from mtab.console import Command
 from mtab.errors import ConfigError, MtabError
 from mtab.files import read_json, write_json, write_text
-from mtab_bench.options import bundle_name
-from mtab_bench.summary import SECTIONS
+from mtab_bench.render.summary import SECTIONS
 
 SCHEMA_VERSION = 2
 JSON, HTML, MARKDOWN = "report.json", "report.html", "report.md"
@@ -21,6 +17,12 @@ HELD_OUT = ("evaluation", "invariance")
 """The sections that are of a bundle's test utterances, and so of the same."""
 
 Report = dict[str, Any]
+
+
+def bundle_name(bundle: Path) -> str:
+    """What to call a bundle: its run's name where it lies in one as ``bundle``, else its own."""
+    bundle = bundle.absolute()
+    return bundle.parent.name if bundle.name == "bundle" else bundle.name
 
 
 def bundle_record(bundle: Bundle) -> dict[str, Any]:
@@ -121,8 +123,8 @@ def _write(folder: Path, report: Report) -> None:
 
 
 def _renderings(report: Report) -> dict[str, str]:
-    from mtab_bench.markdown import to_markdown
-    from mtab_bench.page import to_html
+    from mtab_bench.render.markdown import to_markdown
+    from mtab_bench.render.page import to_html
 
     return {HTML: to_html(report), MARKDOWN: to_markdown(report)}
 
@@ -143,16 +145,3 @@ def _check_corpus(path: Path, report: Report, name: str, section: dict[str, Any]
                 f"{after['corpus_sha256'][:12]}… for {name!r}: the corpus has changed since; choose another "
                 "folder by --out"
             )
-
-
-@click.command("report", cls=Command)
-@click.argument("folder", type=click.Path(path_type=Path))
-def report_command(folder: Path) -> None:
-    """Write the page and the Markdown of a report again, from its report.json.
-
-    \b
-    Example:
-      mtab-bench report reports/mine
-    """
-    render_report(folder)
-    click.echo(f"Wrote {folder / HTML} and {MARKDOWN}")

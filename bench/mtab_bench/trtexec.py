@@ -10,7 +10,7 @@ import numpy as np
 from mtab.cuda import find_cuda
 from mtab.errors import EngineError
 from mtab.files import read_json
-from mtab_bench.peers import Inputs
+from mtab_bench.backends import Inputs
 
 
 def find_trtexec() -> str:

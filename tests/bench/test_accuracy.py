@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mtab.data import Utterance
-from mtab_bench.accuracy import accuracy, margins, mcnemar, parity, reliability
+from mtab_bench.sections.accuracy import accuracy, margins, mcnemar, parity, reliability
 
 LABELS = ("anger", "joy", "neutral")
 UTTERANCES = [Utterance(f"u{i}", Path(f"{i}.wav") if i else None, "Hi", "joy") for i in range(4)]

@@ -12,7 +12,7 @@ from mtab.batching import padded_seconds, padded_seconds_as_they_come
 from mtab.data import Utterance
 from mtab.errors import DataError
 from mtab.limits import BatchLimits
-from mtab_bench.batching import _as_they_arrive, batching
+from mtab_bench.sections.batching import _as_they_arrive, batching
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest, mannwhitneyu
 
 from mtab.errors import DataError
-from mtab_bench.compare import compare, compare_command, holm
+from mtab_bench.commands.compare import compare_command
+from mtab_bench.sections.compare import compare, holm
 
 Report = dict[str, Any]
 KEY = "onnxruntime-fp32"

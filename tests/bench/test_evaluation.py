@@ -17,7 +17,7 @@ from sklearn.metrics import accuracy_score, recall_score
 import mtab
 from mtab.data import Corpus, corpus_hash
 from mtab_bench.cli import main
-from mtab_bench.options import newest_bundle
+from mtab_bench.commands.options import newest_bundle
 
 WITHOUT_TORCH = """
 import sys

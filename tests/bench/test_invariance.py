@@ -15,13 +15,13 @@ from mtab.bundle import open_bundle
 from mtab.data import Corpus
 from mtab.graphs import BUDGETS, Budget
 from mtab.preprocess import Features, Preprocessor
-from mtab_bench.invariance import (
+from mtab_bench.commands.invariance import invariance_command
+from mtab_bench.sections.invariance import (
     ORDERS,
     PADDING,
     RANDOM,
     batches_of,
     beyond_budget,
-    invariance_command,
     longest_companion,
     made_up,
     movement,

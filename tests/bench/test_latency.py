@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from mtab.errors import EngineError
 from mtab.timing import BLOCK
-from mtab_bench.latency import latency, real_time_factor, throughput
-from mtab_bench.turns import MIN_SAMPLES, first_answers, time_in_turns, with_speedups
+from mtab_bench.interleaving import MIN_SAMPLES, first_answers, time_interleaved, with_speedups
+from mtab_bench.sections.samples import latency, real_time_factor, throughput
 
 
 @settings(deadline=None, max_examples=50)
@@ -46,7 +46,7 @@ def sleeping(seconds: float) -> Callable[[], np.ndarray]:
 
 
 def test_each_engine_has_its_own_time_and_enough_of_it() -> None:
-    taken = time_in_turns({"slow": sleeping(0.02), "fast": sleeping(0.002)}, min_seconds=0.1)
+    taken = time_interleaved({"slow": sleeping(0.02), "fast": sleeping(0.002)}, min_seconds=0.1)
     assert 0.02 <= np.median(taken["slow"]) < 0.1
     assert 0.002 <= np.median(taken["fast"]) < 0.02
     for seconds in taken.values():
@@ -57,7 +57,7 @@ def test_each_engine_has_its_own_time_and_enough_of_it() -> None:
 
 
 def test_fast_engines_do_a_block_in_a_turn() -> None:
-    assert time_in_turns({"fast": sleeping(0.001)}, min_seconds=0.4)["fast"].shape[1] == BLOCK
+    assert time_interleaved({"fast": sleeping(0.001)}, min_seconds=0.4)["fast"].shape[1] == BLOCK
 
 
 def test_an_engine_that_does_not_answer_is_told_apart() -> None:

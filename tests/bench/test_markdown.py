@@ -4,8 +4,8 @@ import re
 from typing import Any
 
 from mtab.console import markdown_text
-from mtab_bench.markdown import to_markdown
-from mtab_bench.summary import SECTIONS, TITLES, answers, section_line
+from mtab_bench.render.markdown import to_markdown
+from mtab_bench.render.summary import SECTIONS, TITLES, answers, section_line
 
 Report = dict[str, Any]
 

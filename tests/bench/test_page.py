@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from mtab_bench import pictures, summary
-from mtab_bench.formats import FORMATS, milliseconds
-from mtab_bench.page import TEMPLATES, to_html
+from mtab_bench.render import pictures, summary
+from mtab_bench.render.formats import FORMATS, milliseconds
+from mtab_bench.render.page import TEMPLATES, to_html
 
 VOID = {"br", "meta", "hr", "img", "link", "input"}
 NUMBER = re.compile(r"[-+]?\d[\d.,e-]*( %| ms| s| MB| J| ×| points)?")

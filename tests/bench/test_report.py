@@ -9,7 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from mtab.errors import MtabError
-from mtab_bench.report import HTML, JSON, MARKDOWN, add_section, check_section, read_report, report_command
+from mtab_bench.commands.report import report_command
+from mtab_bench.report import HTML, JSON, MARKDOWN, add_section, check_section, read_report
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,9 @@ import pytest
 from click.testing import CliRunner
 
 from mtab import Model, load
-from mtab_bench.soak import SETTLED, soak, soak_command
-from mtab_bench.start import process_memory
+from mtab_bench.commands.soak import soak_command
+from mtab_bench.sections.soak import SETTLED, soak
+from mtab_bench.sections.start import process_memory
 
 
 @pytest.fixture(scope="module")

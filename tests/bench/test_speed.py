@@ -13,11 +13,11 @@ import mtab
 from mtab.bundle import open_bundle
 from mtab.errors import BundleError, EngineError
 from mtab.loading import open_preprocessor
+from mtab_bench.backends import BASELINE_TITLES, bundle_backends, export_plain, open_backend, plain_backend
 from mtab_bench.cases import make_cases
 from mtab_bench.cli import main
 from mtab_bench.flops import count_flops
-from mtab_bench.peers import PEER_TITLES, bundle_ways, export_plain, open_way, plain_way
-from mtab_bench.speed import Options, measure_speed
+from mtab_bench.sections.speed import Options, measure_speed
 from mtab_train.checkpoint import load_model
 
 QUICK = Options(
@@ -115,17 +115,17 @@ def test_a_plain_export_answers_as_pytorch(tone_bundle: Path, tone_run: Path, tm
     preprocess, model = open_preprocessor(open_bundle(tone_bundle)), load_model(tone_run)
     [traced] = make_cases(preprocess, [2], [0.3])
     export_plain(model, tmp_path / "plain.onnx", traced.inputs)
-    run = open_way(plain_way(tmp_path / "plain.onnx", 1))
+    run = open_backend(plain_backend(tmp_path / "plain.onnx", 1))
     for case in make_cases(preprocess, [1, 3], [0.2, 0.5]):
         expected = model.run(case.inputs)["probabilities"]
         np.testing.assert_allclose(run(case.inputs), expected, rtol=0, atol=1e-5)
 
 
 def test_ways_are_the_bundles_engines_in_their_precisions(tone_bundle: Path) -> None:
-    keys = [way.key for way in bundle_ways(open_bundle(tone_bundle), 1)]
+    keys = [way.key for way in bundle_backends(open_bundle(tone_bundle), 1)]
     assert keys[:4] == ["onnxruntime-fp32", "openvino-fp32", "openvino-bf16", "openvino-int8"]
     assert len(set(keys)) == len(keys)
-    assert not set(keys) & set(PEER_TITLES)
+    assert not set(keys) & set(BASELINE_TITLES)
 
 
 def test_without_pytorch_or_its_checkpoint_the_rest_is_measured(tone_bundle: Path, tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ import pytest
 from mtab.bundle import open_bundle
 from mtab.errors import EngineError
 from mtab.loading import open_preprocessor
-from mtab_bench import start
+from mtab_bench.backends import Backend, bundle_backends, pytorch_backends
 from mtab_bench.cases import make_cases
-from mtab_bench.peers import Way, bundle_ways, pytorch_ways
-from mtab_bench.start import measure_starts, process_memory, start_once
+from mtab_bench.sections import start
+from mtab_bench.sections.start import measure_starts, process_memory, start_once
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +25,8 @@ def inputs(tone_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def ways(tone_bundle: Path) -> dict[str, Way]:
-    found = [*bundle_ways(open_bundle(tone_bundle), 1), *pytorch_ways(tone_bundle.parent, 1)]
+def ways(tone_bundle: Path) -> dict[str, Backend]:
+    found = [*bundle_backends(open_bundle(tone_bundle), 1), *pytorch_backends(tone_bundle.parent, 1)]
     return {way.key: way for way in found}
 
 
@@ -48,7 +48,7 @@ def test_memory_is_read_while_the_engine_is_there(
         def __call__(self, batch: object) -> None:
             pass
 
-    def opened(way: Way) -> Engine:
+    def opened(way: Backend) -> Engine:
         engine = Engine()
         alive.append(weakref.ref(engine))
         return engine
@@ -58,7 +58,7 @@ def test_memory_is_read_while_the_engine_is_there(
         return {}
 
     alive: list[weakref.ref[Engine]] = []
-    monkeypatch.setattr(start, "open_way", opened)
+    monkeypatch.setattr(start, "open_backend", opened)
     monkeypatch.setattr(start, "process_memory", read)
     monkeypatch.setattr("sys.stdin", io.StringIO())
     start.answer(ways(tone_bundle)["onnxruntime-fp32"], inputs, io.StringIO())
@@ -68,7 +68,7 @@ def test_memory_is_read_while_the_engine_is_there(
 def test_starts_begin_with_empty_caches_and_leave_the_users_alone(tone_bundle: Path, inputs: Path) -> None:
     before = sorted(Path(os.environ["MTAB_CACHE"]).rglob("*"))
     with np.load(inputs) as arrays:
-        nowhere = Way("x", "The engine", "onnx", str(tone_bundle / "no.onnx"), "cpu", "fp32", 1)
+        nowhere = Backend("x", "The engine", "onnx", str(tone_bundle / "no.onnx"), "cpu", "fp32", 1)
         tried = [ways(tone_bundle)["onnxruntime-fp32"], nowhere]
         found, failures = measure_starts(tried, dict(arrays), starts=2)
     assert list(failures) == ["x"]
@@ -83,7 +83,7 @@ def test_starts_begin_with_empty_caches_and_leave_the_users_alone(tone_bundle: P
 
 
 def test_a_process_that_cannot_answer_says_why(tone_bundle: Path, inputs: Path) -> None:
-    nowhere = Way("x", "The engine", "bundle", str(tone_bundle / "no"), "cpu", "fp32", 1, "onnxruntime")
+    nowhere = Backend("x", "The engine", "bundle", str(tone_bundle / "no"), "cpu", "fp32", 1, "onnxruntime")
     with pytest.raises(EngineError, match=r"^.*/no: not found, expected a bundle"):
         start_once(nowhere, inputs)
 

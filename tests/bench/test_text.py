@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from mtab_bench.summary import SECTIONS, section_line
-from mtab_bench.text import WIDTH, to_text
+from mtab_bench.render.summary import SECTIONS, section_line
+from mtab_bench.render.text import WIDTH, to_text
 
 Report = dict[str, Any]
 

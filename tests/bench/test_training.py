@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from mtab.data import Corpus
 from mtab_bench.cli import main
-from mtab_bench.training import measure_training, variants
+from mtab_bench.sections.training import measure_training, variants
 from mtab_train.config import PRESETS, Preset
 from mtab_train.start import Start
 

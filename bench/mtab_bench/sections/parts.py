@@ -10,12 +10,12 @@ from mtab.bundle import Bundle
 from mtab.engines.base import Engine
 from mtab.engines.openvino import OpenVinoEngine
 from mtab.graphs import GraphSpec, split_of
+from mtab_bench.backends import OPENVINO_PRECISIONS, OPTIMUM, REFERENCE
 from mtab_bench.cases import Case
 from mtab_bench.flops import count_flops
-from mtab_bench.latency import latency, throughput
+from mtab_bench.interleaving import first_answers, time_interleaved, with_speedups
 from mtab_bench.optimum import PublishedEncoder
-from mtab_bench.peers import OPENVINO_PRECISIONS, OPTIMUM, REFERENCE
-from mtab_bench.turns import first_answers, time_in_turns, with_speedups
+from mtab_bench.sections.samples import latency, throughput
 
 if TYPE_CHECKING:
     from mtab_train.model import MulTAB
@@ -53,7 +53,7 @@ def time_parts(
         if (encoder := published.get(spec.name)) is not None:
             calls[OPTIMUM] = partial(encoder.run, inputs)
         answers, failures = first_answers(calls)
-        taken = time_in_turns({key: calls[key] for key in answers}, min_seconds)
+        taken = time_interleaved({key: calls[key] for key in answers}, min_seconds)
         forward, tensors = PARTS[spec.name].forward, {n: torch.from_numpy(a) for n, a in inputs.items()}
         parts.append(
             {

@@ -14,11 +14,11 @@ from mtab.graphs import BUDGETS, NEAR_TIE
 from mtab.machine import OtherLoad, describe_machine, usable_cores
 from mtab.preprocess import Preprocessor
 from mtab.timing import BLOCK, interleaved
-from mtab_bench.accuracy import accuracy, parity
-from mtab_bench.engines import absent_engines, answer_each, entry, reference_model, require_one
-from mtab_bench.held_out import protocol, read_held_out
-from mtab_bench.latency import latency, real_time_factor, throughput
-from mtab_bench.peers import REFERENCE, Run, bundle_ways, open_way
+from mtab_bench.backends import REFERENCE, Run, bundle_backends, open_backend
+from mtab_bench.reference import absent_engines, answer_each, entry, reference_model, require_one
+from mtab_bench.sections.accuracy import accuracy, parity
+from mtab_bench.sections.samples import latency, real_time_factor, throughput
+from mtab_bench.test_set import protocol, read_test_set
 
 MIN_SAMPLES = 200
 """Few utterances are passed over again until each engine has so many samples."""
@@ -43,7 +43,7 @@ def evaluate(
     threads = threads or usable_cores()
     reference, model, skipped = reference_model(bundle, checkpoint, threads)
     preprocess = Preprocessor.from_folder(bundle.folder)
-    test = read_held_out(bundle, preprocess, dataset, data_dir)
+    test = read_test_set(bundle, preprocess, dataset, data_dir)
     inputs = [preprocess.collate([features]) for features in test.features]
     labels = bundle.config.labels
     true = np.array([labels.index(utterance.label) for utterance in test.utterances])
@@ -51,10 +51,10 @@ def evaluate(
     engines: dict[str, Any] = {REFERENCE: entry(reference, skipped) | dict.fromkeys(GROUPS)}
     answers: dict[str, np.ndarray] = {}
     runs: dict[str, Run] = {}
-    for way in [*([] if model is None else [reference]), *bundle_ways(bundle, threads)]:
+    for way in [*([] if model is None else [reference]), *bundle_backends(bundle, threads)]:
         engines[way.key] = engine = entry(way) | dict.fromkeys(GROUPS)
         try:
-            run = open_way(way, model)
+            run = open_backend(way, model)
             # Every utterance once: the answers, and the warm-up.
             answers[way.key] = answer_each(run, inputs, way.title)
         except EngineError as error:

@@ -7,8 +7,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from mtab_bench import pictures, summary
-from mtab_bench.formats import FORMATS
+from mtab_bench.render import pictures, summary
+from mtab_bench.render.formats import FORMATS
 
 TEMPLATES = Path(__file__).parent / "templates"
 

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from mtab.bundle import Bundle
 from mtab.cuda import find_cuda
 from mtab.errors import BundleError, EngineError
-from mtab_bench.peers import REFERENCE, Inputs, Run, Way, pytorch_ways
+from mtab_bench.backends import REFERENCE, Backend, Inputs, Run, pytorch_backends
 from mtab_export.pytorch import pytorch_model
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def reference_model(
     bundle: Bundle, checkpoint: Path | None, threads: int
-) -> "tuple[Way, MulTAB | None, str | None]":
+) -> "tuple[Backend, MulTAB | None, str | None]":
     """PyTorch on the bundle's checkpoint: how it runs, its model, or None and why there is none.
 
     Raises `BundleError` for a run folder given that is not the bundle's, or is only half there.
@@ -27,7 +27,7 @@ def reference_model(
     try:
         folder, model = pytorch_model(bundle, checkpoint)
     except EngineError as error:
-        return pytorch_ways(Path(), threads)[0], None, str(error)
+        return pytorch_backends(Path(), threads)[0], None, str(error)
     from mtab_train.run import CALIBRATION
 
     # The weights alone do not tell: a run is calibrated when its training has ended.
@@ -37,10 +37,10 @@ def reference_model(
             f"{folder / CALIBRATION}: temperature {found:.4g}, expected {expected:.4g} as exported to "
             f"{bundle.folder}; the run is half-written, or was trained again"
         )
-    return pytorch_ways(folder, threads)[0], model, None
+    return pytorch_backends(folder, threads)[0], model, None
 
 
-def entry(way: Way, skipped: str | None = None) -> dict[str, Any]:
+def entry(way: Backend, skipped: str | None = None) -> dict[str, Any]:
     """What a report says of every engine, measured or not."""
     values = {key: getattr(way, key) for key in ("title", "device", "precision", "threads")}
     return {"title": values.pop("title"), "skipped": skipped, **values}

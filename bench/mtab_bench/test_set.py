@@ -21,7 +21,7 @@ TRAINING = ("dataset", "folds", "fold", "protocol", "seed")
 
 
 @dataclass(frozen=True, slots=True)
-class HeldOut:
+class LoadedTestSet:
     """The test utterances that a model can use, preprocessed; ``seconds`` is what reading each one took."""
 
     corpus: Corpus
@@ -36,9 +36,9 @@ class HeldOut:
         return sum(features.seconds or 0.0 for features in self.features)
 
 
-def read_held_out(
+def read_test_set(
     bundle: Bundle, preprocess: Preprocessor, dataset: str, data_dir: Path | None = None
-) -> HeldOut:
+) -> LoadedTestSet:
     """The test part of the fold that the bundle's manifest names, read and preprocessed as the runtime does.
 
     An utterance that cannot be decoded, or lacks a modality that the model needs, is a problem and skipped.
@@ -74,10 +74,10 @@ def read_held_out(
         raise DataError(
             f"{corpus.root}: no test utterance that the bundle can use; the first: {problems[-1]}"
         )
-    return HeldOut(corpus, tuple(usable), tuple(features), np.array(seconds), tuple(problems))
+    return LoadedTestSet(corpus, tuple(usable), tuple(features), np.array(seconds), tuple(problems))
 
 
-def protocol(bundle: Bundle, test: HeldOut, drawn: Sequence[int] | None = None) -> dict[str, Any]:
+def protocol(bundle: Bundle, test: LoadedTestSet, drawn: Sequence[int] | None = None) -> dict[str, Any]:
     """What every figure rests on. ``drawn`` are the utterances that it is of, of ``test`` (None: all).
 
     The hash is over all of ``test`` in either case: it tells whether two figures are of the same corpus.

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mtab.machine import load_warning
-from mtab_bench.formats import (
+from mtab_bench.backends import BASELINE_TITLES
+from mtab_bench.render.formats import (
     count,
     difference,
     factor,
@@ -18,7 +19,6 @@ from mtab_bench.formats import (
     three_digits,
     two_digits,
 )
-from mtab_bench.peers import PEER_TITLES
 
 Report = dict[str, Any]
 
@@ -37,7 +37,7 @@ TITLES = {
     "invariance": "Invariance",
     "training": "Training",
 }
-PEERS = tuple(PEER_TITLES)
+PEERS = tuple(BASELINE_TITLES)
 """The engines that need no bundle: what one would deploy otherwise."""
 SIGNIFICANT = 0.05
 """A p-value of McNemar's test below which an engine is said to be right more, or less, often."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from mtab.errors import MtabError
 from mtab.timing import BLOCK, interleaved
-from mtab_bench.peers import REFERENCE
+from mtab_bench.backends import REFERENCE
 
 WARMUP = 2
 """Runs of each engine before the clock counts."""
@@ -37,7 +37,7 @@ def first_answers(calls: Calls) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     return answers, failures
 
 
-def time_in_turns(calls: Calls, min_seconds: float) -> dict[str, np.ndarray]:
+def time_interleaved(calls: Calls, min_seconds: float) -> dict[str, np.ndarray]:
     """The seconds of each run, float64 (passes, runs): at least `MIN_SAMPLES`, and ``min_seconds`` in all."""
     slowest = max(_warm_up(call) for call in calls.values())
     # Slow ones take turns more often, so that noise strikes all alike.

@@ -40,7 +40,7 @@ ENGINE_TITLES = {
     "tensorrt": "TensorRT",
     "tensorrt-rtx": "TensorRT-RTX",
 }
-PEER_TITLES = {
+BASELINE_TITLES = {
     REFERENCE: "PyTorch",
     "pytorch-bf16": "PyTorch, bf16 autocast",
     "torch-compile": "torch.compile",
@@ -55,7 +55,7 @@ OPENVINO_PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "int8")
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class Backend:
     """One way to run the whole model, as plain values that another process can be told.
 
     ``source`` is a bundle, a run folder or an ONNX file, by ``kind``; ``engine`` is the bundle's. ``threads``
@@ -72,26 +72,28 @@ class Way:
     engine: str = ""
 
 
-def bundle_ways(bundle: Bundle, threads: int) -> list[Way]:
+def bundle_backends(bundle: Bundle, threads: int) -> list[Backend]:
     """The bundle on every engine, in every precision that it has; which can be had here, opening tells."""
     whole = [graph for graph in bundle.manifest.graphs if graph.part == FUSED.name]
     precisions: list[Precision] = [graph.precision for graph in whole]
-    ways = [_bundle_way(bundle, "onnxruntime", precision, threads) for precision in precisions]
+    ways = [_bundle_backend(bundle, "onnxruntime", precision, threads) for precision in precisions]
     if "fp32" in precisions:
-        ways += [_bundle_way(bundle, "openvino", precision, threads) for precision in OPENVINO_PRECISIONS]
+        ways += [_bundle_backend(bundle, "openvino", precision, threads) for precision in OPENVINO_PRECISIONS]
     if find_cuda().gpus:
-        ways += [_bundle_way(bundle, engine, each, None, "cuda") for engine in ON_GPU for each in precisions]
+        ways += [
+            _bundle_backend(bundle, engine, each, None, "cuda") for engine in ON_GPU for each in precisions
+        ]
     return ways
 
 
-def _bundle_way(
+def _bundle_backend(
     bundle: Bundle, engine: str, precision: Precision, threads: int | None, device: str = "cpu"
-) -> Way:
+) -> Backend:
     name, title = engine, ENGINE_TITLES[engine]
     if (engine, device) == ("onnxruntime", "cuda"):
         # It has the CPU's name.
         name, title = f"{name}-cuda", f"{title} on CUDA"
-    return Way(
+    return Backend(
         f"{name}-{precision}",
         f"{title} {precision}",
         "bundle",
@@ -103,21 +105,29 @@ def _bundle_way(
     )
 
 
-def pytorch_ways(run: Path, threads: int) -> list[Way]:
+def pytorch_backends(run: Path, threads: int) -> list[Backend]:
     """The checkpoint in PyTorch on the CPU: eager, which is the reference, with autocast, and compiled."""
     keys = REFERENCE, "pytorch-bf16", "torch-compile"
     return [
-        Way(key, PEER_TITLES[key], "pytorch", str(run), "cpu", "bf16" if "bf16" in key else "fp32", threads)
+        Backend(
+            key,
+            BASELINE_TITLES[key],
+            "pytorch",
+            str(run),
+            "cpu",
+            "bf16" if "bf16" in key else "fp32",
+            threads,
+        )
         for key in keys
     ]
 
 
-def plain_way(graph: Path, threads: int) -> Way:
+def plain_backend(graph: Path, threads: int) -> Backend:
     """What `export_plain` wrote, in ONNX Runtime with its default options."""
-    return Way(PLAIN, PEER_TITLES[PLAIN], "onnx", str(graph), "cpu", "fp32", threads)
+    return Backend(PLAIN, BASELINE_TITLES[PLAIN], "onnx", str(graph), "cpu", "fp32", threads)
 
 
-def open_way(way: Way, model: "MulTAB | None" = None) -> Run:
+def open_backend(way: Backend, model: "MulTAB | None" = None) -> Run:
     """Open a way in this process; ``model`` is the run's, where that is loaded already.
 
     Raises `MtabError` where it cannot be had here; a compiled model may say so only when it is first run.
@@ -149,7 +159,7 @@ def open_session(graph: Path, threads: int | None) -> "onnxruntime.InferenceSess
     return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
-def _in_pytorch(way: Way, model: "MulTAB | None") -> Run:
+def _in_pytorch(way: Backend, model: "MulTAB | None") -> Run:
     import torch
 
     from mtab_train.checkpoint import load_model

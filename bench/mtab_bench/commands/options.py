@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from mtab_bench.report import bundle_name
+
 bundle_option = click.option(
     "--bundle",
     type=click.Path(path_type=Path),
@@ -42,12 +44,6 @@ def newest_bundle(root: Path = Path("runs")) -> Path:
     if not manifests:
         raise BundleError(f"{root}: no bundle in it, expected one made by mtab-export; give --bundle")
     return max(manifests, key=lambda path: path.stat().st_mtime).parent
-
-
-def bundle_name(bundle: Path) -> str:
-    """What to call a bundle: its run's name where it lies in one as ``bundle``, else its own."""
-    bundle = bundle.absolute()
-    return bundle.parent.name if bundle.name == "bundle" else bundle.name
 
 
 def report_folder(out: Path | None, bundle: Path) -> Path:

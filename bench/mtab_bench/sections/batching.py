@@ -2,32 +2,20 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-import click
 import numpy as np
 from tqdm import tqdm
 
 from mtab.batching import in_batches
-from mtab.console import Command
-from mtab.data import DATASETS, Utterance
+from mtab.data import Utterance
 from mtab.errors import DataError
 from mtab.limits import BatchLimits
-from mtab.machine import OtherLoad, describe_machine, usable_cores
+from mtab.machine import OtherLoad, describe_machine
 from mtab.model import Model, length_of
 from mtab.preprocess import Features
 from mtab.synthetic_inputs import speech
 from mtab.timing import BLOCK, interleaved
-from mtab_bench.options import (
-    bundle_option,
-    data_dir_option,
-    newest_bundle,
-    out_option,
-    overwrite_option,
-    report_folder,
-    threads_option,
-)
 
 ARRIVAL = (8, 16)
 """Utterances in the batches that are padded as they arrive."""
@@ -108,46 +96,3 @@ def _of_like_length(features: Sequence[Features]) -> list[list[int]]:
 
 def _as_they_arrive(count: int, size: int) -> list[list[int]]:
     return [list(range(start, min(start + size, count))) for start in range(0, count, size)]
-
-
-@click.command("batching", cls=Command)
-@click.option("--dataset", type=click.Choice(DATASETS), required=True, help="The corpus's layout.")
-@data_dir_option
-@bundle_option
-@click.option("--utterances", type=click.IntRange(min=32), help="The first so many only.  [default: all]")
-@threads_option
-@out_option
-@overwrite_option
-def batching_command(
-    dataset: str,
-    data_dir: Path | None,
-    bundle: Path | None,
-    utterances: int | None,
-    threads: int | None,
-    out: Path | None,
-    overwrite: bool,
-) -> None:
-    """How much the grouping by length gains on the durations of a corpus, beside padded batches.
-
-    Utterances have the durations and transcripts of the annotations, in their order, and noise for sound; no
-    clip is opened. ONNX Runtime on the CPU, the most exact graph.
-
-    \b
-    Example:
-      mtab-bench batching --dataset meld --data-dir MELD.Raw
-    """
-    from mtab.data import read_corpus
-    from mtab.loading import load
-    from mtab_bench.report import add_section, bundle_record, check_section, written
-    from mtab_bench.text import to_text
-
-    bundle = bundle or newest_bundle()
-    out = report_folder(out, bundle)
-    threads = threads or usable_cores()
-    corpus = read_corpus(dataset, data_dir)
-    model = load(bundle, "cpu", engine="onnxruntime", threads=threads)
-    record = bundle_record(model.bundle)
-    check_section(out, record, "batching", overwrite)
-    section = batching(model, corpus.title, corpus.utterances[:utterances], threads)
-    report = add_section(out, "batching", section, record, overwrite)
-    click.echo(f"{to_text(report, 'batching')}\n\n{written(out)}")

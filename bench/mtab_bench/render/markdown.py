@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from mtab.console import markdown_table, markdown_text
-from mtab_bench import summary
-from mtab_bench.formats import (
+from mtab_bench.render import summary
+from mtab_bench.render.formats import (
     count,
     difference,
     factor,

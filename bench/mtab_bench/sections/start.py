@@ -1,7 +1,8 @@
 """Time to the first answer in a new process, and the memory that it takes there.
 
-``python -m mtab_bench.start WAY INPUTS`` is such a process: it opens one way, a `Way` in JSON, answers the
-batch in the file ``INPUTS``, and says when it has. It imports what that way needs and nothing else.
+``python -m mtab_bench.sections.start BACKEND INPUTS`` is such a process: it opens one `Backend`, told in
+JSON, answers the batch in the file ``INPUTS``, and says when it has. It imports what that backend needs and
+nothing else.
 """
 
 import json
@@ -19,7 +20,7 @@ import numpy as np
 
 from mtab.config import from_dict, to_dict
 from mtab.errors import EngineError, MtabError
-from mtab_bench.peers import Inputs, Way, open_way
+from mtab_bench.backends import Backend, Inputs, open_backend
 
 MB = 1e6
 _ANSWERED = "answered"
@@ -29,7 +30,7 @@ _PRIVATE = ("Private_Clean", "Private_Dirty")
 
 
 def measure_starts(
-    ways: Sequence[Way],
+    ways: Sequence[Backend],
     inputs: Inputs,
     starts: int,
     vram: Callable[[], int | None] = lambda: None,
@@ -65,7 +66,7 @@ def measure_starts(
 
 
 def start_once(
-    way: Way,
+    way: Backend,
     inputs: Path,
     environment: Mapping[str, str] | None = None,
     vram: Callable[[], int | None] = lambda: None,
@@ -74,7 +75,7 @@ def start_once(
 
     Raises `EngineError`, with what the process says, if it ends without an answer.
     """
-    command = [sys.executable, "-P", "-m", "mtab_bench.start", json.dumps(to_dict(way)), str(inputs)]
+    command = [sys.executable, "-P", "-m", "mtab_bench.sections.start", json.dumps(to_dict(way)), str(inputs)]
     before = vram()
     with tempfile.TemporaryFile("w+", errors="replace") as errors:
         begun = time.perf_counter()
@@ -145,12 +146,12 @@ def _summary(first: dict[str, Any], rest: Sequence[dict[str, Any]]) -> dict[str,
     }
 
 
-def answer(way: Way, inputs: Path, told: IO[str]) -> None:
+def answer(way: Backend, inputs: Path, told: IO[str]) -> None:
     """In the new process: answer, and tell of it."""
     with np.load(inputs, allow_pickle=False) as arrays:
         batch = dict(arrays)
     # Kept until its memory has been read.
-    run = open_way(way)
+    run = open_backend(way)
     run(batch)
     print(_ANSWERED, file=told, flush=True)
     print(json.dumps(process_memory() | {"torch": "torch" in sys.modules}), file=told, flush=True)
@@ -164,7 +165,7 @@ def main() -> None:
     with os.fdopen(os.dup(1), "w") as told:
         os.dup2(2, 1)
         try:
-            answer(from_dict(Way, json.loads(sys.argv[1]), "WAY"), Path(sys.argv[2]), told)
+            answer(from_dict(Backend, json.loads(sys.argv[1]), "BACKEND"), Path(sys.argv[2]), told)
         except MtabError as error:
             sys.exit(" ".join(str(error).split()))
 

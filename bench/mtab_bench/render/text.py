@@ -5,8 +5,8 @@ from textwrap import wrap
 from typing import Any
 
 from mtab.console import table
-from mtab_bench import summary
-from mtab_bench.formats import (
+from mtab_bench.render import summary
+from mtab_bench.render.formats import (
     count,
     difference,
     factor,
@@ -22,7 +22,7 @@ WIDTH = 110
 
 
 def to_text(report: dict[str, Any], name: str) -> str:
-    """The section ``name`` of ``report``, a key of `mtab_bench.summary.SECTIONS`."""
+    """The section ``name`` of ``report``, a key of `mtab_bench.render.summary.SECTIONS`."""
     section = report[name]
     said = [
         f"{answer.question} {answer.lead} {answer.sentence}"

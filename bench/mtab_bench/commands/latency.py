@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from mtab.console import Command
-from mtab_bench.options import (
+from mtab_bench.commands.options import (
     bundle_option,
     checkpoint_option,
     newest_bundle,
@@ -97,9 +97,9 @@ def latency_command(
     """
     from mtab.bundle import open_bundle
     from mtab.machine import usable_cores
+    from mtab_bench.render.text import to_text
     from mtab_bench.report import add_section, bundle_record, check_section, written
-    from mtab_bench.speed import Options, measure_speed
-    from mtab_bench.text import to_text
+    from mtab_bench.sections.speed import Options, measure_speed
 
     bundle = bundle or newest_bundle()
     out = report_folder(out, bundle)

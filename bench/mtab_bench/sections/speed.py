@@ -16,30 +16,30 @@ from mtab.graphs import FUSED
 from mtab.loading import open_preprocessor
 from mtab.machine import OtherLoad, describe_machine, usable_cores
 from mtab.timing import BLOCK
-from mtab_bench.cases import Case, make_cases
-from mtab_bench.energy import GpuCounters, cpu_meter, joules_a_run
-from mtab_bench.engines import absent_engines, entry, reference_model
-from mtab_bench.flops import SIZES, count_flops, matrix_rate
-from mtab_bench.latency import latency, real_time_factor, throughput
-from mtab_bench.optimum import INSTALL, PublishedEncoder, export_by_optimum
-from mtab_bench.parts import time_parts
-from mtab_bench.peers import (
+from mtab_bench.backends import (
+    BASELINE_TITLES,
     OPTIMUM,
-    PEER_TITLES,
     PLAIN,
     REFERENCE,
     TRTEXEC,
+    Backend,
     Run,
-    Way,
-    bundle_ways,
+    bundle_backends,
     export_plain,
-    open_way,
-    plain_way,
-    pytorch_ways,
+    open_backend,
+    plain_backend,
+    pytorch_backends,
 )
-from mtab_bench.start import measure_starts
+from mtab_bench.cases import Case, make_cases
+from mtab_bench.energy import GpuCounters, cpu_meter, joules_a_run
+from mtab_bench.flops import SIZES, count_flops, matrix_rate
+from mtab_bench.interleaving import WARMUP, first_answers, time_interleaved, with_speedups
+from mtab_bench.optimum import INSTALL, PublishedEncoder, export_by_optimum
+from mtab_bench.reference import absent_engines, entry, reference_model
+from mtab_bench.sections.parts import time_parts
+from mtab_bench.sections.samples import latency, real_time_factor, throughput
+from mtab_bench.sections.start import measure_starts
 from mtab_bench.trtexec import find_trtexec, time_trtexec
-from mtab_bench.turns import WARMUP, first_answers, time_in_turns, with_speedups
 
 if TYPE_CHECKING:
     pass
@@ -122,17 +122,17 @@ class _Bench:
         self._differences: dict[str, float] = {}
         self._reference, self._model, reason = reference_model(bundle, checkpoint, options.threads)
         self._ways = [
-            *pytorch_ways(Path(self._reference.source), options.threads),
-            plain_way(place / "plain.onnx", options.threads),
-            *bundle_ways(bundle, options.threads),
+            *pytorch_backends(Path(self._reference.source), options.threads),
+            plain_backend(place / "plain.onnx", options.threads),
+            *bundle_backends(bundle, options.threads),
         ]
         self._absent = absent_engines()
-        known = [*dict.fromkeys([*(way.key for way in self._ways), *PEER_TITLES, *self._absent])]
+        known = [*dict.fromkeys([*(way.key for way in self._ways), *BASELINE_TITLES, *self._absent])]
         if unknown := [key for key in options.engines if key not in known]:
             raise EngineError(f"engine {unknown[0]!r}, expected some of {', '.join(known)}")
         self._ways = [way for way in self._ways if options.wants(way.key)]
         if reason is not None:
-            self.skipped |= dict.fromkeys((key for key in PEER_TITLES if key != TRTEXEC), reason)
+            self.skipped |= dict.fromkeys((key for key in BASELINE_TITLES if key != TRTEXEC), reason)
         if options.optimum is None:
             self.skipped.setdefault(OPTIMUM, INSTALL)
         elif not options.parts:
@@ -191,7 +191,7 @@ class _Bench:
             if way.key in self.skipped:
                 continue
             try:
-                run = open_way(way, self._model)
+                run = open_backend(way, self._model)
                 run(case.inputs)
             except MtabError as error:
                 self.skipped[way.key] = str(error)
@@ -213,7 +213,7 @@ class _Bench:
             tensors = {name: torch.from_numpy(array) for name, array in case.inputs.items()}
             self.rate = max(matrix_rate(self._options.threads), self.rate or 0.0)
             gflop = 1e-9 * count_flops(lambda: model(**tensors))
-        seconds = time_in_turns(calls, self._options.min_seconds) if calls else {}
+        seconds = time_interleaved(calls, self._options.min_seconds) if calls else {}
         energy = {key: self._energy(key, call) for key, call in calls.items()}
         if self._options.wants(TRTEXEC) and TRTEXEC not in self.skipped:
             try:
@@ -285,8 +285,8 @@ class _Bench:
         """An entry for everything that was asked for, in the order of the report."""
         threads = self._options.threads
         others = [
-            Way(OPTIMUM, PEER_TITLES[OPTIMUM], "onnx", "", "cpu", "fp32", threads),
-            Way(TRTEXEC, PEER_TITLES[TRTEXEC], "onnx", "", "cuda", "fp32", None),
+            Backend(OPTIMUM, BASELINE_TITLES[OPTIMUM], "onnx", "", "cpu", "fp32", threads),
+            Backend(TRTEXEC, BASELINE_TITLES[TRTEXEC], "onnx", "", "cuda", "fp32", None),
         ]
         entries = {way.key: entry(way, self.skipped.get(way.key)) for way in [*self._ways, *others]}
         found = {}
@@ -301,8 +301,8 @@ class _Bench:
 
     def _keys(self) -> list[str]:
         """Of the report's engines, in its order: the reference, its peers, the bundle's."""
-        wanted = [key for key in (*PEER_TITLES, *self._absent) if self._options.wants(key)]
-        peers = [key for key in wanted if key in PEER_TITLES]
+        wanted = [key for key in (*BASELINE_TITLES, *self._absent) if self._options.wants(key)]
+        peers = [key for key in wanted if key in BASELINE_TITLES]
         return [*dict.fromkeys([*peers, *(way.key for way in self._ways), *wanted])]
 
     def with_shares(self, timed: dict[str, Any]) -> dict[str, Any]:

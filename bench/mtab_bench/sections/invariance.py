@@ -6,32 +6,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
 import numpy as np
 from tqdm import tqdm
 
 from mtab.audio import SAMPLE_RATE
 from mtab.bundle import Bundle
-from mtab.console import Command
-from mtab.data import DATASETS
-from mtab.errors import EngineError, MtabError
+from mtab.errors import EngineError
 from mtab.graphs import BUDGETS
 from mtab.machine import describe_machine, usable_cores
 from mtab.preprocess import Features, Preprocessor
 from mtab.synthetic_inputs import speech, transcript
-from mtab_bench.engines import absent_engines, entry, reference_model, require_one
-from mtab_bench.held_out import protocol, read_held_out
-from mtab_bench.options import (
-    bundle_option,
-    checkpoint_option,
-    data_dir_option,
-    newest_bundle,
-    out_option,
-    overwrite_option,
-    report_folder,
-    threads_option,
-)
-from mtab_bench.peers import REFERENCE, Run, bundle_ways, open_way
+from mtab_bench.backends import REFERENCE, Run, bundle_backends, open_backend
+from mtab_bench.reference import absent_engines, entry, reference_model, require_one
+from mtab_bench.test_set import protocol, read_test_set
 
 if TYPE_CHECKING:
     from mtab_train.model import MulTAB
@@ -71,17 +58,17 @@ def measure_invariance(
         features = made_up(preprocess, bundle.config.supported_modalities, utterances, seed)
         described = _made_up_protocol(bundle, features, seed)
     else:
-        test = read_held_out(bundle, preprocess, dataset, data_dir)
+        test = read_test_set(bundle, preprocess, dataset, data_dir)
         count = len(test.features)
         drawn = np.linspace(0, count - 1, min(count, utterances)).round().astype(int).tolist()
         features = [test.features[i] for i in drawn]
         described = protocol(bundle, test, drawn)
 
     engines: dict[str, Any] = {REFERENCE: entry(reference, skipped) | dict.fromkeys(GROUPS)}
-    for way in [*([] if model is None else [reference]), *bundle_ways(bundle, threads)]:
+    for way in [*([] if model is None else [reference]), *bundle_backends(bundle, threads)]:
         found = engines[way.key] = entry(way) | dict.fromkeys(GROUPS)
         try:
-            run = open_way(way, model)
+            run = open_backend(way, model)
             moved = movement(_answer(run, preprocess), features, batch_size, seed, preprocess, way.title)
         except EngineError as error:
             found["skipped"] = str(error)
@@ -258,59 +245,3 @@ def _made_up_protocol(bundle: Bundle, features: Sequence[Features], seed: int) -
         "problem_count": 0,
         "problems": [],
     }
-
-
-@click.command("invariance", cls=Command)
-@click.option(
-    "--dataset", type=click.Choice(DATASETS), help="The corpus's layout.  [default: made-up inputs]"
-)
-@data_dir_option
-@bundle_option
-@checkpoint_option
-@click.option(
-    "--utterances", type=click.IntRange(min=2), default=32, show_default=True, help="How many to ask for."
-)
-@click.option("--batch-size", type=click.IntRange(min=2), default=8, show_default=True)
-@click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of batches and made-up inputs."
-)
-@threads_option
-@out_option
-@overwrite_option
-def invariance_command(
-    dataset: str | None,
-    data_dir: Path | None,
-    bundle: Path | None,
-    checkpoint: Path | None,
-    utterances: int,
-    batch_size: int,
-    seed: int,
-    threads: int | None,
-    out: Path | None,
-    overwrite: bool,
-) -> None:
-    """Is the answer the same in any batch?
-
-    Asks every engine and precision for the same utterances alone, in random batches, in other orders and
-    with more padding. The exit code is 1 if a probability moves by more than the budget of its precision.
-    Beside them stands the published implementation of the audio encoder, on the same weights.
-
-    \b
-    Examples:
-      mtab-bench invariance --dataset iemocap
-      mtab-bench invariance --bundle runs/mine/bundle --utterances 100
-    """
-    from mtab.bundle import open_bundle
-    from mtab_bench.report import add_section, bundle_record, check_section, written
-    from mtab_bench.text import to_text
-
-    bundle = bundle or newest_bundle()
-    out = report_folder(out, bundle)
-    opened = open_bundle(bundle)
-    record = bundle_record(opened)
-    check_section(out, record, "invariance", overwrite)
-    section = measure_invariance(opened, dataset, data_dir, checkpoint, utterances, batch_size, seed, threads)
-    click.echo(to_text(add_section(out, "invariance", section, record, overwrite), "invariance"))
-    click.echo(f"\n{written(out)}")
-    if beyond := beyond_budget(section):
-        raise MtabError("; ".join(beyond))

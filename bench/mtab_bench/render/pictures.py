@@ -15,8 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from mtab_bench.accuracy import margins
-from mtab_bench.summary import PEERS, case_title
+from mtab_bench.render.summary import PEERS, case_title
+from mtab_bench.sections.accuracy import margins
 from mtab_train.plots import BLUE, GREEN, INK, ORANGE, STYLE, draw_confusion_matrix, new_figure
 
 # The page defines these for light, dark and paper.

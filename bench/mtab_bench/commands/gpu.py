@@ -8,7 +8,7 @@ import click
 
 from mtab.console import Command
 from mtab.data import DATASETS
-from mtab_bench.options import (
+from mtab_bench.commands.options import (
     bundle_option,
     checkpoint_option,
     data_dir_option,
@@ -52,12 +52,12 @@ def gpu_command(
     from mtab.bundle import open_bundle
     from mtab.errors import EngineError
     from mtab.machine import usable_cores
-    from mtab_bench.engines import absent_engines
-    from mtab_bench.evaluation import evaluate
-    from mtab_bench.invariance import measure_invariance
+    from mtab_bench.reference import absent_engines
+    from mtab_bench.render.text import to_text
     from mtab_bench.report import add_section, bundle_record, check_section, written
-    from mtab_bench.speed import Options, measure_speed
-    from mtab_bench.text import to_text
+    from mtab_bench.sections.evaluation import evaluate
+    from mtab_bench.sections.invariance import measure_invariance
+    from mtab_bench.sections.speed import Options, measure_speed
 
     bundle = bundle or newest_bundle()
     out = report_folder(out, bundle)

@@ -1,0 +1,1 @@
+"""What is measured, a section of the report each: frozen dataclasses, and what makes them."""
