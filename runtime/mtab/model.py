@@ -14,7 +14,7 @@ from mtab.bundle import Bundle, GraphEntry
 from mtab.engines.base import Engine
 from mtab.errors import AudioError, EngineError, MtabError, TextError
 from mtab.limits import BATCH_SECONDS, BATCH_SIZE, BatchLimits, Limits
-from mtab.preprocess import Features, Preprocessor
+from mtab.preprocess import Features, Preprocessor, require_supported
 
 Audio = str | Path | np.ndarray
 """A file, or samples of shape (samples,) or (samples, channels)."""
@@ -334,13 +334,10 @@ class Model:
 
         Raises `TextError` for want of a transcript and `AudioError` for want of audio.
         """
-        supported = self.bundle.config.supported_modalities
-        if features.modalities in supported:
-            return
-        expected = "this model answers from " + " or ".join(" and ".join(each) for each in supported)
-        if "text" not in features.modalities and any("text" in each for each in supported):
-            raise TextError(f"{name}: no transcript, expected one: {expected}")
-        raise AudioError(f"{name}: no audio, expected some: {expected}")
+        try:
+            require_supported(features, self.bundle.config.supported_modalities)
+        except (AudioError, TextError) as error:
+            raise type(error)(f"{name}: {error}") from None
 
     def answer(self, features: Sequence[Features]) -> list[Result]:
         """The results, with everything in them, of one batch of utterances that `read` has prepared.

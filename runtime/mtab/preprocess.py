@@ -3,11 +3,25 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from mtab.audio import SAMPLE_RATE, cut, load_audio, normalize, require_at_most, to_mono_16k
+from mtab.audio import (
+    SAMPLE_RATE,
+    Source,
+    as_array,
+    cut,
+    is_array,
+    is_source,
+    load_audio,
+    name_of,
+    normalize,
+    require_at_most,
+    require_rate,
+    require_times,
+    to_mono_16k,
+)
 from mtab.config import load_config
 from mtab.errors import AudioError, ConfigError, TextError
 from mtab.limits import NO_LIMITS, Limits
@@ -15,6 +29,9 @@ from mtab.text import Tokenizer, checked_text
 
 CONFIG_FILE = "preprocessor_config.json"
 TOKENIZER_FILE = "tokenizer.json"
+
+# Beyond this samples are on the scale of whole numbers, which only `normalize` makes up for.
+_MAX_UNNORMALIZED = 64.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +87,19 @@ class Features:
         return audio if self.input_ids is None else (*audio, "text")
 
 
+def require_supported(features: Features, supported: Sequence[tuple[str, ...]]) -> None:
+    """Refuse an utterance whose modalities are none of the combinations that a model answers from.
+
+    Raises `TextError` for want of a transcript and `AudioError` for want of audio.
+    """
+    if features.modalities in supported:
+        return
+    expected = "this model answers from " + " or ".join(" and ".join(each) for each in supported)
+    if "text" not in features.modalities and any("text" in each for each in supported):
+        raise TextError(f"no transcript, expected one: {expected}")
+    raise AudioError(f"no audio, expected some: {expected}")
+
+
 class Preprocessor:
     """Prepares utterances for the modalities of its ``config``. Safe to call from several threads."""
 
@@ -93,20 +123,20 @@ class Preprocessor:
 
     def __call__(
         self,
-        audio: str | Path | np.ndarray | None,
+        audio: Source | np.ndarray | None,
         text: str | None,
         *,
-        sampling_rate: int = SAMPLE_RATE,
+        sampling_rate: float = SAMPLE_RATE,
         start: float | None = None,
         end: float | None = None,
         limits: Limits = NO_LIMITS,
     ) -> Features:
         """Prepare one utterance; a modality that ``config`` does not list is ``None``, whatever is given.
 
-        ``audio`` is a file or an array, (n,) or (n, channels) at ``sampling_rate`` Hz, of which ``start`` to
-        ``end`` seconds are taken. Text that is empty or only whitespace counts as missing. Raises
-        `AudioError` (also for fewer than ``min_samples`` samples) and `TextError`, both also for what is
-        beyond ``limits``.
+        ``audio`` is a path, a file's content, an open file, or an array (or what has ``__array__``, as a
+        tensor), (n,) or (n, channels) at ``sampling_rate`` Hz; ``start`` to ``end`` seconds of it are taken.
+        Text that is empty or only whitespace counts as missing. Raises `AudioError` (also for fewer than
+        ``min_samples`` samples) and `TextError`, both also for what is beyond ``limits`` or of another type.
         """
         samples = ids = seconds = None
         truncated = False
@@ -120,28 +150,32 @@ class Preprocessor:
         return Features(samples, ids, seconds, truncated)
 
     def _samples(
-        self,
-        audio: str | Path | np.ndarray,
-        rate: int,
-        start: float | None,
-        end: float | None,
-        most: float,
+        self, audio: Any, rate: float, start: float | None, end: float | None, most: float
     ) -> np.ndarray:
-        if isinstance(audio, (str, Path)):
-            name, samples = str(audio), load_audio(audio, start, end, most)
-        else:
-            name = "audio array"
+        require_rate(rate)
+        require_times(start, end)
+        name = name_of(audio)
+        if is_source(audio):
+            samples = load_audio(audio, start, end, most)
+        elif is_array(audio):
             try:
-                part = cut(audio, rate, start, end)
+                part = cut(as_array(audio), rate, start, end)
                 require_at_most(len(part) / rate, most)
                 samples = to_mono_16k(part, rate)
             except AudioError as error:
                 raise AudioError(f"{name}: {error}") from None
+        else:
+            found = f"is {type(audio).__name__}"
+            raise AudioError(f"{name}: {found}, expected a NumPy array, a path, bytes or a binary file")
         least = self.config.min_samples
         if len(samples) < least:
             found = f"{len(samples)} samples at 16 kHz ({len(samples) / SAMPLE_RATE:.4f} s)"
             raise AudioError(f"{name}: {found}, expected at least {least} ({least / SAMPLE_RATE:.4f} s)")
-        return normalize(samples) if self.config.do_normalize else samples
+        if self.config.do_normalize:
+            return normalize(samples)
+        if (peak := np.abs(samples).max()) > _MAX_UNNORMALIZED:
+            raise AudioError(f"{name}: holds a sample of {peak:g}, expected -1 to 1: it is not normalised")
+        return samples
 
     def collate(self, features: Sequence[Features]) -> dict[str, np.ndarray]:
         """Pad utterances to one batch of B, with the arrays of the modalities of ``config`` only.

@@ -83,7 +83,7 @@ def python(code: str, *arguments: object) -> "subprocess.CompletedProcess[str]":
 def test_there_are_modules_to_look_at() -> None:
     assert {package for package, _ in MODULES} == set(LAYERS)
     assert ("numpy", False) in set(imports("runtime/mtab/model.py"))
-    assert ("av", True) in set(imports("runtime/mtab/audio.py"))
+    assert ("av", True) in set(imports("runtime/mtab/audio/containers.py"))
 
 
 @pytest.mark.parametrize(("package", "path"), MODULES, ids=[path for _, path in MODULES])

@@ -4,7 +4,10 @@ import importlib.util
 from dataclasses import replace
 from pathlib import Path
 
-from mtab.audio import NO_SAMPLE, SOUNDFILE_SUFFIXES, open_container, open_soundfile, require_file, span
+from mtab.audio.containers import open_container
+from mtab.audio.samples import NO_SAMPLE, span
+from mtab.audio.soundfiles import is_soundfile, open_soundfile
+from mtab.audio.sources import opened, require_file
 from mtab.data.records import Corpus, Problem, Utterance
 from mtab.errors import AudioError
 
@@ -41,21 +44,23 @@ def clip_seconds(path: Path) -> float | None:
     known to exist. Raises `AudioError` if it is missing, unreadable or empty, or a truncated wav or ogg; the
     message leaves the file's name out.
     """
+    # A pipe could not be read a second time.
     require_file(path)
-    if path.suffix.lower() in SOUNDFILE_SUFFIXES:
-        with open_soundfile(path) as (sound, _, promised):
-            return None if promised is None else promised / sound.samplerate
-    if importlib.util.find_spec("av") is None:
-        return None
-    with open_container(path) as (container, stream):
-        import av
-
-        if stream.duration is not None and stream.time_base is not None:
-            seconds = float(stream.duration * stream.time_base)
-        elif container.duration is not None:
-            seconds = container.duration / av.time_base
-        else:
+    with opened(path) as recording:
+        if is_soundfile(recording):
+            with open_soundfile(recording) as (sound, _, promised):
+                return None if promised is None else promised / sound.samplerate
+        if importlib.util.find_spec("av") is None:
             return None
+        with open_container(recording) as (container, stream):
+            import av
+
+            if stream.duration is not None and stream.time_base is not None:
+                seconds = float(stream.duration * stream.time_base)
+            elif container.duration is not None:
+                seconds = container.duration / av.time_base
+            else:
+                return None
     if not seconds > 0:
         raise AudioError(NO_SAMPLE)
     return seconds

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mtab.data.records import Problem, Utterance
 from mtab.errors import AudioError, TextError
-from mtab.preprocess import Features, Preprocessor
+from mtab.preprocess import Features, Preprocessor, require_supported
 
 
 def read_utterances(
@@ -21,13 +21,9 @@ def read_utterances(
         start, end = utterance.span
         try:
             features = preprocess(utterance.audio, utterance.text, start=start, end=end)
+            require_supported(features, supported)
         except (AudioError, TextError) as error:
             found = str(error).removeprefix(f"{file}: ")
             yield utterance, Problem(file, f"{found}; {utterance.id} left out")
-            continue
-        if features.modalities in supported:
-            yield utterance, features
         else:
-            found = " and ".join(features.modalities) or "neither audio nor text"
-            expected = " or ".join(" and ".join(each) for each in supported)
-            yield utterance, Problem(file, f"{found}, expected {expected}; {utterance.id} left out")
+            yield utterance, features
