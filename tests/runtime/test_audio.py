@@ -509,6 +509,55 @@ def test_integer_arrays_are_scaled() -> None:
         assert to_mono_16k(array, SAMPLE_RATE).tolist() == [-1.0, 0.0, 0.5]
 
 
+SPEECH = np.round(9_000 * tone())
+
+
+@pytest.mark.parametrize(
+    ("array", "scale"),
+    [
+        (SPEECH.astype(np.int16), 2**15),
+        ((SPEECH / 200).astype(np.int16), 2**15),  # a quiet clip
+        (SPEECH.astype(np.int32) << 16, 2**31),
+        (SPEECH.astype(np.int32) // 200 << 16, 2**31),  # as decoders make 32 bits of a quiet one
+        (SPEECH.astype(np.int32) << 8, 2**31),
+        (SPEECH.astype(np.int64) << 48, 2**63),
+        ((SPEECH + 2**15).astype(np.uint16), None),
+        (((SPEECH + 2**15).astype(np.uint32)) << 16, None),
+    ],
+)
+def test_integers_on_the_scale_of_their_dtype(array: np.ndarray, scale: int | None) -> None:
+    expected = SPEECH / 2**15 if scale is None else array / scale
+    np.testing.assert_allclose(to_mono_16k(array, SAMPLE_RATE), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.int64, np.uint32, np.uint64, ">i4"])
+@pytest.mark.parametrize("bits", [8, 16, 24])
+@pytest.mark.parametrize("offset", [False, True])
+def test_integers_on_a_smaller_scale(dtype: Any, bits: int, offset: bool) -> None:
+    """By their dtype they would be silence."""
+    array = np.round(9_000 * tone() * 2.0 ** (bits - 16))
+    array += 2 ** (bits - 1) if offset or np.dtype(dtype).kind == "u" else 0
+    found = f"holds {np.dtype(dtype)} samples from .* to .*, expected int16, floats, or the scale of "
+    with pytest.raises(AudioError, match=found):
+        to_mono_16k(array.astype(dtype), SAMPLE_RATE)
+
+
+def test_silence_is_on_any_scale() -> None:
+    for dtype in (np.int8, np.int16, np.int32, np.int64):
+        assert not to_mono_16k(np.zeros(100, dtype), SAMPLE_RATE).any()
+    for dtype in (np.uint8, np.uint16, np.uint32):
+        middle = np.full(100, np.iinfo(dtype).max // 2 + 1, dtype)
+        assert not to_mono_16k(middle, SAMPLE_RATE).any()
+
+
+def test_the_scale_of_floats_changes_no_answer() -> None:
+    wave = speechlike(16_000)
+    expected = normalize(to_mono_16k(wave, SAMPLE_RATE))
+    for scale in (2**15, 2**31 / 8, 0.1):
+        scaled = (wave * scale).astype(np.float32)
+        np.testing.assert_allclose(normalize(to_mono_16k(scaled, SAMPLE_RATE)), expected, atol=2e-3)
+
+
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, ">f4", ">i2"])
 def test_arrays_of_any_layout(dtype: Any) -> None:
     array = (
