@@ -21,8 +21,8 @@ def from_dict(cls: type[T], value: Any, source: str | Path) -> T:
     these. An integer is taken for a float, but never a bool for a number.
 
     Raises `ConfigError`, naming ``source`` and the field, for a missing, an unknown and a wrong-typed field,
-    and for a number that is not finite. A ``ValueError`` raised by ``__post_init__`` (values that contradict
-    each other) becomes one too.
+    and for a number that is not finite. What ``__post_init__`` raises of values that contradict each other, a
+    ``ValueError`` or `ConfigError`, gets the name too.
     """
     return _convert(cls, value, str(source), "")
 
@@ -96,7 +96,7 @@ def _convert_dataclass(kind: Any, value: Any, source: str, where: str) -> Any:
     converted = {name: _convert(hints[name], item, source, prefix + name) for name, item in value.items()}
     try:
         return kind(**converted)
-    except ValueError as error:
+    except (ValueError, ConfigError) as error:
         raise ConfigError(f"{source}: {where + ': ' if where else ''}{error}") from None
 
 

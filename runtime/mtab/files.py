@@ -3,7 +3,9 @@
 import hashlib
 import json
 import os
+import re
 import shutil
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -57,6 +59,14 @@ def _restore(replaced: Path, target: Path) -> None:
     if replaced.exists() and not target.exists():
         replaced.rename(target)
     shutil.rmtree(replaced, ignore_errors=True)
+
+
+def path_component(name: str) -> str:
+    """``name`` as one plain component of a path, never longer than 40 characters; others may give the same.
+
+    It keeps letters and digits of any script and ``_ + . -``, and ends in no dot.
+    """
+    return re.sub(r"[^\w+.-]+", "_", unicodedata.normalize("NFC", name))[:40].rstrip(".")
 
 
 def refuse_existing(path: Path, overwrite: bool = False) -> None:

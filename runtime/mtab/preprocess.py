@@ -57,12 +57,12 @@ class PreprocessorConfig:
         fixed = {"feature_size": 1, "sampling_rate": SAMPLE_RATE, "padding_value": 0.0}
         for name, value in fixed.items():
             if getattr(self, name) != value:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected {value}")
+                raise ConfigError(f"{name} is {getattr(self, name)}, expected {value}")
         for name, least in (("min_samples", 1), ("max_tokens", 1), ("pad_token_id", 0)):
             if getattr(self, name) < least:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected {least} or more")
+                raise ConfigError(f"{name} is {getattr(self, name)}, expected {least} or more")
         if not self.modalities or len(set(self.modalities)) != len(self.modalities):
-            raise ValueError(
+            raise ConfigError(
                 f"modalities are {list(self.modalities)}, expected audio, text or both, once each"
             )
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtab.data import Corpus, Fold, Utterance, make_folds
+from mtab.data import Corpus, Fold, Utterance, find_fold, fold_warnings, make_folds
 from mtab.errors import DataError
 
 SPLITS = ("train", "dev", "test")
@@ -59,7 +59,9 @@ def usable_folds(corpus: Corpus, scheme: str, seed: int) -> list[Fold]:
 
 
 @given(
-    corpora(), st.sampled_from(["session", "speaker", "speaker-pair", "random:2", "random:7"]), st.integers()
+    corpora(),
+    st.sampled_from(["session", "speaker", "speaker-pair", "speaker:3", "random:2", "random:7"]),
+    st.integers(),
 )
 def test_each_fold_is_a_partition_and_the_tests_are_one_too(corpus: Corpus, scheme: str, seed: int) -> None:
     folds = usable_folds(corpus, scheme, seed)
@@ -97,7 +99,9 @@ def test_the_held_out_are_strangers(corpus: Corpus, seed: int) -> None:
                 assert all(size - sizes[s] < 0.1 * total for s in field(fold.validation, "speaker"))
 
 
-@given(corpora(), st.sampled_from(["session", "speaker", "speaker-pair", "random:3"]), st.integers())
+@given(
+    corpora(), st.sampled_from(["session", "speaker", "speaker-pair", "speaker:2", "random:3"]), st.integers()
+)
 def test_the_same_seed_gives_the_same_folds(corpus: Corpus, scheme: str, seed: int) -> None:
     assert usable_folds(corpus, scheme, seed) == usable_folds(corpus, scheme, seed)
 
@@ -124,6 +128,56 @@ def test_names() -> None:
     assert [fold.name for fold in make_folds(corpus, "speaker")] == ["speaker-03", "speaker-08", "speaker-10"]
     assert [fold.name for fold in make_folds(corpus, "speaker-pair")] == ["speakers-03+08", "speakers-10"]
     assert [fold.name for fold in make_folds(corpus, "random:2")] == ["random-1", "random-2"]
+
+
+def test_groups_of_speakers_are_even_and_strangers() -> None:
+    utterances = [each for i in range(17) for each in speakers(f"{i:02}", each=5 + i)]
+    folds = make_folds(corpus_of(utterances), "speaker:5")
+    assert [fold.name for fold in folds] == [f"speakers-{i}-of-5" for i in range(1, 6)]
+    assert sorted(u.id for fold in folds for u in fold.test) == sorted(u.id for u in utterances)
+    sizes = [len(fold.test) for fold in folds]
+    assert max(sizes) - min(sizes) <= 21  # of 221, no more than the largest speaker
+    for fold in folds:
+        assert field(fold.test, "speaker").isdisjoint(field(fold.train + fold.validation, "speaker"))
+    assert folds == make_folds(corpus_of(utterances), "speaker:5", seed=0)
+
+
+@given(st.lists(st.text(min_size=1), min_size=2, max_size=8, unique=True))
+def test_any_name_gives_one_safe_folder_of_its_own(names: list[str]) -> None:
+    folds = make_folds(corpus_of(speakers(*names, each=2)), "speaker")
+    assert {fold.name for fold in folds} == {f"speaker-{name}" for name in names}
+    for fold in folds:
+        assert Path(fold.folder).name == fold.folder
+        assert fold.folder.startswith("speaker-")
+        assert len(fold.folder.encode()) < 200
+        assert fold.folder.isprintable()
+    assert len({fold.folder.casefold() for fold in folds}) == len(names)
+
+
+def test_folders_keep_plain_names_and_find_fold_takes_real_ones() -> None:
+    corpus = corpus_of(speakers("anna", "../x", "Ben", "ben", "a/b", "ö" * 300, each=2))
+    folders = {fold.name.removeprefix("speaker-"): fold.folder for fold in make_folds(corpus, "speaker")}
+    assert folders["anna"] == "speaker-anna"
+    assert folders["../x"].startswith("speaker-.._x-")
+    assert folders["Ben"].startswith("speaker-Ben-")
+    assert folders["ben"].startswith("speaker-ben-")
+    assert find_fold(corpus, "speaker", "speaker-../x").folder == folders["../x"]
+
+
+def test_warnings_say_who_is_mixed_and_what_is_lacking() -> None:
+    mixed = corpus_of(speakers(*"abcde"))
+    (warning,) = fold_warnings(mixed, "random:5", make_folds(mixed, "random:5"))
+    assert "5 of 5 speakers are in training and test" in warning
+    assert "--folds speaker" in warning
+    assert fold_warnings(mixed, "speaker", make_folds(mixed, "speaker")) == []
+    lone = corpus_of([Utterance(f"{s}", None, "Hi", label, speaker=s) for s, label in ("ax", "by", "cz")])
+    (fold, *_) = folds = make_folds(lone, "speaker")
+    warnings = fold_warnings(lone, "speaker", folds)
+    assert fold.name == "speaker-a"
+    assert any("no training utterance of x in speaker-a" in warning for warning in warnings)
+    few = corpus_of(speakers("a", "b", each=1))
+    warnings = fold_warnings(few, "speaker", make_folds(few, "speaker"))
+    assert any("no validation utterance in speaker-a, speaker-b" in warning for warning in warnings)
 
 
 def test_few_speakers_leave_whole_dialogues_for_validation() -> None:
@@ -164,6 +218,9 @@ def test_official_without_dev_draws_validation() -> None:
         (speakers("a", "b"), "speaker-pair", "one group"),
         (speakers("a", "b"), "random:1", "expected 2"),
         (speakers("a", "b"), "random:21", "expected 2"),
+        (speakers("a", "b"), "speaker:1", "speaker:1 of 2 speakers, expected 2 to that many"),
+        (speakers("a", "b"), "speaker:3", "speaker:3 of 2 speakers"),
+        (speakers("a", "b"), "speaker:x", "unknown folds"),
         (speakers("a", "b"), "random", "unknown folds 'random'"),
         (speakers("a", "b"), "leave-one-out", "unknown folds"),
         ([], "speaker", "no usable utterance"),

@@ -169,7 +169,7 @@ def test_the_file_comes_back(tmp_path: Path, calibration: Calibration) -> None:
 
 @pytest.mark.parametrize("temperature", [0, -1.5, 1e-30, 1e30])
 def test_a_temperature_that_is_none_is_refused(tmp_path: Path, temperature: float) -> None:
-    with pytest.raises(ValueError, match="temperature is"):
+    with pytest.raises(ConfigError, match="temperature is"):
         dataclasses.replace(FITTED, temperature=temperature)
     write_json(tmp_path / CALIBRATION, to_dict(FITTED) | {"temperature": temperature})
     with pytest.raises(ConfigError, match=r"calibration\.json: temperature is .*, expected 0\.25 to 10"):

@@ -8,6 +8,7 @@ import pytest
 
 from mtab.config import from_dict, to_dict
 from mtab.errors import ConfigError
+from mtab.preprocess import PreprocessorConfig
 from mtab_train.config import PRESETS, ModelConfig, TrainConfig
 
 TINY = PRESETS["tiny"].model
@@ -132,6 +133,22 @@ def test_a_missing_field_is_named(field: str) -> None:
 )
 def test_training_configurations_that_are_refused(changes: dict[str, Any], message: str) -> None:
     check_refused(TrainConfig, to_dict(TrainConfig()) | changes, message)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: dataclasses.replace(TINY, labels=("one",)),
+        lambda: TrainConfig(epochs=0),
+        lambda: TrainConfig(learning_rate=float("nan")),
+        lambda: TrainConfig(max_seconds=float("inf")),
+        lambda: TrainConfig(seed=2**32),
+        lambda: PreprocessorConfig(sampling_rate=8000),
+    ],
+)
+def test_a_configuration_made_in_code_raises_the_same_kind(make: Any) -> None:
+    with pytest.raises(ConfigError):
+        make()
 
 
 def check_refused(cls: type, values: Any, message: str) -> None:

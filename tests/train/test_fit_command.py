@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,9 @@ def test_a_finished_run_starts_another(tmp_path: Path, tones: Corpus, tone_run: 
         (("fit", "--dataset", "iemocap", "--modalities", "audio", "--modality-dropout", "0.2"), 2, "both"),
         (("fit", "--dataset", "meld", "--modalities", "text", "--ctc-weight", "1"), 2, "does not listen"),
         (("cv",), 2, "--dataset"),
+        (("fit", "--dataset", "iemocap", "--learning-rate", "nan"), 2, "learning_rate is nan"),
+        (("fit", "--dataset", "iemocap", "--max-seconds", "inf"), 2, "max_seconds is inf"),
+        (("fit", "--dataset", "iemocap", "--seed", str(2**32)), 2, "seed is 4294967296"),
         (("init", "--out", "x", "--audio-model", "y"), 2, "--audio-model"),
         (("init",), 2, "--out"),
     ],
@@ -97,6 +101,53 @@ def test_wrong_use_and_missing_things(
     assert done.exit_code == code, done.output
     assert message in done.output
     assert not list(tmp_path.iterdir())
+
+
+def edit(root: Path, change: Callable[[list[str]], list[str]]) -> tuple[str, ...]:
+    """Change the cells of each row of a corpus of tones."""
+    manifest = root / "manifest.csv"
+    header, *rows = manifest.read_text().splitlines()
+    manifest.write_text("\n".join([header, *(",".join(change(row.split(","))) for row in rows)]))
+    return "--dataset", "manifest", "--data-dir", str(root)
+
+
+@pytest.mark.parametrize("command", ["fit", "cv"])
+def test_one_class_is_one_line(command: str, tmp_path: Path, make_tones) -> None:
+    corpus = edit(make_tones(tmp_path), lambda row: [*row[:2], "high", row[3]])
+    refused = run(command, *corpus, "--out", tmp_path / "run")
+    assert (refused.exit_code, refused.stderr.count("\n")) == (1, 1)
+    assert "one class (high), expected two or more" in refused.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_speakers_of_any_name_stay_below_the_folder(tmp_path: Path, make_tones) -> None:
+    (tmp_path / "in").mkdir()
+    names = ["../x", "a/b", "Ann", "ann", "ö" * 120, "C:\\con"]
+    corpus = edit(make_tones(tmp_path / "in"), lambda row: [*row[:3], names[int(row[3])]])
+    done = run("cv", *corpus, "--folds", "speaker", "--epochs", 1, "--out", tmp_path / "out" / "cv")
+    assert done.exit_code == 0, done.output
+    assert {path.name for path in tmp_path.iterdir()} == {"in", "out"}
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["cv"]
+    folders = [path for path in (tmp_path / "out" / "cv").iterdir() if path.is_dir()]
+    assert len({folder.name.casefold() for folder in folders}) == 6
+    assert {open_run(folder).config.fold for folder in folders} == {f"speaker-{name}" for name in names}
+    assert "speaker-../x" in done.output
+
+
+def test_a_division_with_one_fold_is_no_cross_validation(tmp_path: Path, make_tones) -> None:
+    manifest = make_tones(tmp_path) / "manifest.csv"
+    header, *rows = manifest.read_text().splitlines()
+    rows = [f"{row},{'test' if row.endswith(',0') else 'train'}" for row in rows]
+    manifest.write_text("\n".join([f"{header},split", *rows]))
+    refused = run("cv", "--dataset", "manifest", "--data-dir", tmp_path, "--out", tmp_path / "cv")
+    assert refused.exit_code == 1
+    assert "official is one fold, expected two or more; see mtab-train fit" in refused.stderr
+
+
+def test_random_folds_warn_of_mixed_speakers(tmp_path: Path, tones: Corpus) -> None:
+    done = run("fit", *corpus_of(tones), "--folds", "random:3", "--epochs", 1, "--out", tmp_path / "run")
+    assert done.exit_code == 0, done.output
+    assert "Warning: random:3: 6 of 6 speakers are in training and test" in done.stderr
 
 
 def test_an_unknown_fold_is_named_with_those_there_are(tones: Corpus, tmp_path: Path) -> None:

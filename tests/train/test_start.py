@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -144,6 +145,33 @@ def test_pretrained_encoders_bring_weights_tokenizer_and_preprocessing(
     expected = Tokenizer.from_file(str(Path(checkpoints[1]) / "tokenizer.json")).encode("hello there").ids
     assert ids is not None
     assert ids.tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sampling_rate": 8000}, "preprocessor_config.json has sampling_rate 8000, expected 16000"),
+        ({"feature_size": 80}, "has feature_size 80, expected 1"),
+        ({"do_normalize": "yes"}, "has do_normalize 'yes', expected true or false"),
+        ({"feature_extractor_type": "WhisperFeatureExtractor"}, "is of a WhisperFeatureExtractor"),
+    ],
+)
+def test_a_checkpoint_of_other_waveforms_is_refused(
+    changes: dict,
+    message: str,
+    tmp_path: Path,
+    start: Start,
+    tones: Corpus,
+    checkpoints: tuple[str, str],
+) -> None:
+    audio = tmp_path / "audio"
+    shutil.copytree(checkpoints[0], audio)
+    path = audio / "preprocessor_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    model = with_encoders(start.model, str(audio))
+    with pytest.raises(ConfigError, match=message):
+        begin(tmp_path / "run", dataclasses.replace(start, model=model), tones)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_checkpoint_without_a_tokenizer_is_an_error(

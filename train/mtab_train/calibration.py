@@ -12,6 +12,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
 from mtab.config import load_config
+from mtab.errors import ConfigError
 from mtab_train.metrics import expected_calibration_error
 from mtab_train.run import CALIBRATION
 
@@ -54,7 +55,7 @@ class Calibration:
     def __post_init__(self) -> None:
         least, most = TEMPERATURES
         if not least <= self.temperature <= most:
-            raise ValueError(f"temperature is {self.temperature}, expected {least} to {most}")
+            raise ConfigError(f"temperature is {self.temperature}, expected {least} to {most}")
 
 
 def read_calibration(folder: Path) -> Calibration | None:

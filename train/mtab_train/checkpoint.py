@@ -94,6 +94,11 @@ def load_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer)
     parameters = dict(model.named_parameters())
     for name, value in moments.items():
         parameter, _, key = name.rpartition("/")
+        if parameter not in parameters or (key != "step" and value.shape != parameters[parameter].shape):
+            raise ConfigError(
+                f"{states[-1] / 'optimizer.safetensors'}: tensor {name!r} {list(value.shape)} "
+                "fits no parameter, expected the moments of this run's optimizer"
+            )
         optimizer.state[parameters[parameter]][key] = value.to(
             "cpu" if key == "step" else parameters[parameter].device
         )

@@ -1,12 +1,16 @@
 """What a model and its training are made of: two frozen dataclasses, and the presets `base` and `tiny`."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from mtab.errors import ConfigError
 from mtab.types import Modality
 
 AUDIO_ENCODERS = ("wav2vec2", "hubert", "wavlm")
 TEXT_ENCODERS = ("roberta",)
+LARGEST_SEED = 2**32 - 1
+"""NumPy's own generator takes no larger one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,32 +41,32 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):
-            raise ValueError(f"labels are {list(self.labels)}, expected two or more different ones")
+            raise ConfigError(f"labels are {list(self.labels)}, expected two or more different ones")
         if not self.modalities:
-            raise ValueError("audio_config and text_config are both null, expected at least one encoder")
+            raise ConfigError("audio_config and text_config are both null, expected at least one encoder")
         for name, config, known in (
             ("audio_config", self.audio_config, AUDIO_ENCODERS),
             ("text_config", self.text_config, TEXT_ENCODERS),
         ):
             if config is not None and config.get("model_type") not in known:
                 found = config.get("model_type")
-                raise ValueError(f"{name}.model_type is {found!r}, expected one of {', '.join(known)}")
+                raise ConfigError(f"{name}.model_type is {found!r}, expected one of {', '.join(known)}")
         for name in ("dropout", "modality_dropout"):
             if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected 0 <= {name} < 1")
+                raise ConfigError(f"{name} is {getattr(self, name)}, expected 0 <= {name} < 1")
         if self.modality_dropout and len(self.modalities) < 2:
-            raise ValueError("modality_dropout needs both an audio and a text encoder")
+            raise ConfigError("modality_dropout needs both an audio and a text encoder")
         for name in ("hidden_size", "num_attention_heads", "intermediate_size", "tab_kernel_size"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
+                raise ConfigError(f"{name} is {getattr(self, name)}, expected at least 1")
         heads = self.num_attention_heads
         if self.hidden_size % heads:
-            raise ValueError(
+            raise ConfigError(
                 f"hidden_size is {self.hidden_size}, expected a multiple of {heads} attention heads"
             )
         for name in ("num_self_attention_layers", "num_tab_layers"):
             if getattr(self, name) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 0")
+                raise ConfigError(f"{name} is {getattr(self, name)}, expected at least 0")
 
     @property
     def modalities(self) -> tuple[Modality, ...]:
@@ -115,16 +119,18 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "gradient_accumulation_steps"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
+                raise ConfigError(f"{name} is {getattr(self, name)}, expected at least 1")
         for name in ("learning_rate", "max_grad_norm", "max_seconds"):
             value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise ValueError(f"{name} is {value}, expected more than 0")
+            if value is not None and not 0 < value < math.inf:
+                raise ConfigError(f"{name} is {value}, expected more than 0")
         for name in ("weight_decay", "ctc_weight", "supcon_weight"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 0")
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigError(f"{name} is {getattr(self, name)}, expected at least 0")
+        if not 0 <= self.seed <= LARGEST_SEED:
+            raise ConfigError(f"seed is {self.seed}, expected 0 to {LARGEST_SEED}")
         if not 0 <= self.warmup_ratio < 1:
-            raise ValueError(f"warmup_ratio is {self.warmup_ratio}, expected 0 <= warmup_ratio < 1")
+            raise ConfigError(f"warmup_ratio is {self.warmup_ratio}, expected 0 <= warmup_ratio < 1")
 
 
 @dataclass(frozen=True, slots=True)

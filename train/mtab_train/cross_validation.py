@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from mtab.data import Corpus, make_folds
+from mtab.errors import DataError
 from mtab.files import atomic_folder, read_json, write_json
 from mtab_train.run import RESULTS, RUN, SUMMARY, Run, open_run, write_run
 from mtab_train.start import Start, begin_run, describe_run
@@ -17,8 +18,12 @@ KEYS = ("war", "uar", "weighted_f1")
 def begin_cross_validation(
     folder: Path, start: Start, corpus: Corpus, folds: str, overwrite: bool = False
 ) -> Run:
-    """Make a folder that describes the runs to come below it, one for each fold."""
-    make_folds(corpus, folds, start.train.seed)
+    """Make a folder that describes the runs to come below it, one for each fold.
+
+    Raises `DataError` if there is but one.
+    """
+    if len(make_folds(corpus, folds, start.train.seed)) < 2:
+        raise DataError(f"{corpus.root}: {folds} is one fold, expected two or more; see mtab-train fit")
     with atomic_folder(folder, overwrite) as partial:
         write_run(describe_run(partial, start, corpus, folds, None))
     return open_run(folder)
@@ -36,7 +41,7 @@ def cross_validate(run: Run, corpus: Corpus, **machine: Any) -> dict[str, Any]:
     )
     results = {}
     for fold in make_folds(corpus, config.folds, run.train.seed):
-        folder = run.folder / fold.name
+        folder = run.folder / fold.folder
         if not (folder / RESULTS).is_file():
             if (folder / RUN).is_file():
                 opened = open_run(folder)

@@ -9,7 +9,16 @@ from typing import Any
 import click
 
 from mtab.console import Command, table
-from mtab.data import DATASETS, Corpus, Problem, Utterance, default_scheme, make_folds, read_corpus
+from mtab.data import (
+    DATASETS,
+    Corpus,
+    Problem,
+    Utterance,
+    default_scheme,
+    fold_warnings,
+    make_folds,
+    read_corpus,
+)
 from mtab.data.check import measure
 from mtab.errors import DataError
 
@@ -84,13 +93,14 @@ def _hours(annotated: Iterable[Utterance], seconds: dict[str, float]) -> dict[st
 def _folds(annotated: Corpus, usable: Corpus, wanted: str | None) -> dict[str, Any]:
     corpus, of = (usable, "usable") if usable.utterances else (annotated, "annotated")
     scheme = wanted or default_scheme(corpus)
-    report: dict[str, Any] = {"scheme": scheme, "of": of, "folds": []}
+    report: dict[str, Any] = {"scheme": scheme, "of": of, "folds": [], "warnings": []}
     try:
         folds = make_folds(corpus, scheme)
     except DataError as error:
         if wanted:
             raise
         return report | {"unavailable": str(error)}
+    report["warnings"] = fold_warnings(corpus, scheme, folds)
     for fold in folds:
         parts = {"train": fold.train, "validation": fold.validation, "test": fold.test}
         counts = {part: _counts(utterances, corpus.labels) for part, utterances in parts.items()}
@@ -138,6 +148,9 @@ def print_report(report: dict[str, Any]) -> None:
             for part in ("train", "validation", "test")
         ]
         click.echo(table(rows, ("fold", "part", "utterances", *labels)))
+
+    for warning in folds["warnings"]:
+        click.echo(f"Warning: {warning}", err=True)
 
     _print_listed("problems", report["problems"])
     if report["notices"]:

@@ -58,7 +58,7 @@ def encoder_config(values: dict[str, Any]) -> PretrainedConfig:
     model_type = values.pop("model_type")
     try:
         return AutoConfig.for_model(model_type, **values)
-    except (TypeError, ValueError, StrictDataclassError) as error:
+    except Exception as error:  # the library raises whatever a value happens to break
         raise ConfigError(f"configuration of the {model_type} encoder: {_one_line(error)}") from None
 
 
@@ -78,7 +78,7 @@ def make_backbone(values: dict[str, Any], weights: str | None) -> PreTrainedMode
         return _load(weights, config, options)
     try:
         return AutoModel.from_config(config, **options)
-    except ValueError as error:
+    except Exception as error:  # also ZeroDivisionError, KeyError, RuntimeError
         raise ConfigError(f"configuration of the {config.model_type} encoder: {_one_line(error)}") from None
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,8 @@ from click.core import ParameterSource
 
 from mtab.console import Command, table
 from mtab.data import DATASETS
+from mtab.data.folds import SCHEMES
+from mtab.errors import ConfigError
 from mtab_train.config import PRESETS, ModelConfig, TrainConfig
 
 if TYPE_CHECKING:
@@ -88,7 +90,7 @@ RUN_OPTIONS = (
     click.option(
         "--folds",
         metavar="SCHEME",
-        help="session, speaker, speaker-pair, random:K or official.  [default: the corpus's usual one]",
+        help=f"{SCHEMES}.  [default: the corpus's usual one]",
     ),
     click.option(
         "--init-from",
@@ -188,7 +190,7 @@ def _given(values: dict[str, Any], cls: type) -> dict[str, Any]:
 def _replace(config: Any, changes: dict[str, Any]) -> Any:
     try:
         return dataclasses.replace(config, **changes)
-    except ValueError as error:
+    except ConfigError as error:
         raise click.UsageError(str(error)) from None
 
 
@@ -210,7 +212,7 @@ def fit(**values: Any) -> None:
       mtab-train fit --dataset manifest --data-dir my.csv --init-from runs/iemocap-tiny-session-1
       mtab-train fit --resume runs/iemocap-tiny-session-1
     """
-    from mtab.data import make_folds
+    from mtab.data import find_fold, fold_warnings, make_folds
     from mtab_train.run import default_folder, open_run, run_corpus
     from mtab_train.start import begin_run
     from mtab_train.trainer import Trainer
@@ -221,9 +223,11 @@ def fit(**values: Any) -> None:
         corpus = run_corpus(run)
     else:
         start, corpus, scheme = _new(values)
-        fold = values["fold"] or make_folds(corpus, scheme, start.train.seed)[0].name
-        folder = values["out"] or default_folder(f"{corpus.name}-{start.preset}-{fold}")
-        run = begin_run(folder, start, corpus, scheme, fold, values["overwrite"])
+        seed = start.train.seed
+        fold = find_fold(corpus, scheme, values["fold"] or make_folds(corpus, scheme, seed)[0].name, seed)
+        _warn(fold_warnings(corpus, scheme, [fold]))
+        folder = values["out"] or default_folder(corpus.name, start.preset, fold.folder)
+        run = begin_run(folder, start, corpus, scheme, fold.name, values["overwrite"])
     click.echo(f"{run.config.title}, fold {run.config.fold}, protocol {run.train.protocol}: {folder}")
     with _resumable(f"mtab-train fit --resume {folder}"):
         results = Trainer(run, corpus, **_machine(values)).fit()
@@ -247,7 +251,7 @@ def cv(**values: Any) -> None:
       mtab-train cv --dataset iemocap --preset base
       mtab-train cv --dataset emodb --data-dir EmoDB --folds speaker-pair --preset tiny
     """
-    from mtab.errors import ConfigError
+    from mtab.data import fold_warnings, make_folds
     from mtab_train.cross_validation import begin_cross_validation, cross_validate
     from mtab_train.run import default_folder, open_run, run_corpus
 
@@ -259,9 +263,8 @@ def cv(**values: Any) -> None:
         corpus = run_corpus(run)
     else:
         start, corpus, scheme = _new(values)
-        folder = values["out"] or default_folder(
-            f"{corpus.name}-{start.preset}-{scheme.replace(':', '-')}-cv"
-        )
+        _warn(fold_warnings(corpus, scheme, make_folds(corpus, scheme, start.train.seed)))
+        folder = values["out"] or default_folder(corpus.name, start.preset, scheme.replace(":", "-"), "cv")
         run = begin_cross_validation(folder, start, corpus, scheme, values["overwrite"])
     with _resumable(f"mtab-train cv --resume {folder}"):
         summary = cross_validate(run, corpus, **_machine(values))
@@ -287,6 +290,11 @@ def _new(values: dict[str, Any]) -> "tuple[Start, Corpus, str]":
     start = start_from(values)
     corpus = validate(read_corpus(values["dataset"], values["data_dir"]))
     return start, corpus, values["folds"] or default_scheme(corpus)
+
+
+def _warn(warnings: Iterable[str]) -> None:
+    for warning in warnings:
+        click.echo(f"Warning: {warning}", err=True)
 
 
 def _resumed(values: dict[str, Any]) -> Path:

@@ -14,7 +14,7 @@ from typing import Any
 from mtab.config import load_config, to_dict
 from mtab.data import Corpus, Utterance, corpus_hash, find_fold, read_corpus, validate
 from mtab.errors import ConfigError, DataError
-from mtab.files import write_json
+from mtab.files import path_component, write_json
 from mtab_train.config import ModelConfig, TrainConfig
 
 RUN, CONFIG, TRAIN_CONFIG, WEIGHTS = "run.json", "config.json", "train_config.json", "model.safetensors"
@@ -125,6 +125,7 @@ def newest_run(root: Path = Path("runs")) -> Path:
     return max(ended, key=lambda path: path.stat().st_mtime).parent
 
 
-def default_folder(name: str) -> Path:
-    """``runs/<name>-<date>-<time>``."""
+def default_folder(*parts: str) -> Path:
+    """``runs/<part>-<part>-<date>-<time>``, each part as a plain path component."""
+    name = "-".join(map(path_component, parts))
     return Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"

@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate.utils import set_seed
-from transformers import AutoFeatureExtractor, AutoTokenizer
+from transformers import AutoFeatureExtractor, AutoTokenizer, Wav2Vec2FeatureExtractor
 
 import mtab
+from mtab.audio import SAMPLE_RATE
 from mtab.config import to_dict
 from mtab.data import Corpus, corpus_hash
-from mtab.errors import ConfigError
+from mtab.errors import ConfigError, DataError
 from mtab.files import atomic_folder, write_json
 from mtab.preprocess import CONFIG_FILE, TOKENIZER_FILE, Preprocessor, PreprocessorConfig
 from mtab_train.batch_model import BatchModel
@@ -52,7 +53,15 @@ def begin_run(
 
 
 def describe_run(folder: Path, start: Start, corpus: Corpus, folds: str, fold: str | None) -> Run:
-    """The configurations of a run that is to be; without a ``fold`` those of a cross-validation."""
+    """The configurations of a run that is to be; without a ``fold`` those of a cross-validation.
+
+    Raises `DataError` if the corpus has one class alone.
+    """
+    if len(corpus.labels) < 2:
+        found = ", ".join(corpus.labels) or "none"
+        raise DataError(
+            f"{corpus.source or corpus.root}: one class ({found}), expected two or more to tell apart"
+        )
     config = RunConfig(
         dataset=corpus.name,
         title=corpus.title,
@@ -148,7 +157,7 @@ def _write_tokenizer(run: Run, texts: Iterable[str]) -> int:
         return train_tokenizer(texts, config.text_config["vocab_size"], path)
     try:
         tokenizer = AutoTokenizer.from_pretrained(config.text_model, trust_remote_code=False)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # the library raises whatever a value happens to break
         raise ConfigError(f"{config.text_model}: has no tokenizer that can be read ({error})") from None
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
@@ -164,13 +173,27 @@ def _write_tokenizer(run: Run, texts: Iterable[str]) -> int:
 
 
 def _do_normalize(source: str | None) -> bool:
-    """Whether a checkpoint was trained on waveforms of zero mean and unit variance; all of ours are."""
+    """Whether a checkpoint was trained on waveforms of zero mean and unit variance; all of ours are.
+
+    Raises `ConfigError` if it was trained on anything but mono waveforms at 16 kHz.
+    """
     if source is None:
         return True
     try:
-        return bool(AutoFeatureExtractor.from_pretrained(source, trust_remote_code=False).do_normalize)
-    except (OSError, ValueError, AttributeError) as error:
-        raise ConfigError(f"{source}: has no preprocessor_config.json that can be read ({error})") from None
+        extractor = AutoFeatureExtractor.from_pretrained(source, trust_remote_code=False)
+    except Exception as error:  # the library raises whatever a value happens to break
+        raise ConfigError(f"{source}: has no {CONFIG_FILE} that can be read ({error})") from None
+    if not isinstance(extractor, Wav2Vec2FeatureExtractor):
+        found = type(extractor).__name__
+        raise ConfigError(f"{source}: {CONFIG_FILE} is of a {found}, expected a Wav2Vec2FeatureExtractor")
+    for name, expected in (("sampling_rate", SAMPLE_RATE), ("feature_size", 1), ("padding_value", 0)):
+        if (found := getattr(extractor, name)) != expected:
+            raise ConfigError(f"{source}: {CONFIG_FILE} has {name} {found}, expected {expected}")
+    if not isinstance(extractor.do_normalize, bool):
+        raise ConfigError(
+            f"{source}: {CONFIG_FILE} has do_normalize {extractor.do_normalize!r}, expected true or false"
+        )
+    return extractor.do_normalize
 
 
 def _spread_answers(model: MulTAB, preprocess: Preprocessor, texts: Sequence[str]) -> None:

@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import get_scheduler
 
+from mtab.audio import SAMPLE_RATE
 from mtab.config import to_dict
 from mtab.data import Corpus
-from mtab.errors import DataError, EngineError, MtabError
+from mtab.errors import ConfigError, DataError, EngineError, MtabError
 from mtab.files import atomic_file, write_json, write_text
 from mtab.preprocess import Preprocessor
 from mtab_train import plots
@@ -63,13 +64,16 @@ def make_accelerator(device: str, config: TrainConfig) -> Accelerator:
         raise EngineError(f"device cuda: torch {torch.__version__} sees no GPU, expected one; see --device")
     # What an earlier training in this process chose does not bind this one.
     AcceleratorState._reset_state()
-    return Accelerator(
-        cpu=device == "cpu",
-        mixed_precision=config.mixed_precision,
-        gradient_accumulation_steps=config.gradient_accumulation_steps,
-        # Layer dropout and absent modalities leave parameters without a gradient.
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
-    )
+    try:
+        return Accelerator(
+            cpu=device == "cpu",
+            mixed_precision=config.mixed_precision,
+            gradient_accumulation_steps=config.gradient_accumulation_steps,
+            # Layer dropout and absent modalities leave parameters without a gradient.
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+        )
+    except ValueError as error:
+        raise EngineError(f"mixed precision {config.mixed_precision}: not to be had here ({error})") from None
 
 
 class Trainer:
@@ -114,6 +118,11 @@ class Trainer:
     def _prepare(self, corpus: Corpus) -> Sequence[tuple[Example, ...]]:
         """The examples to train on, to choose an epoch by, and to score."""
         problems, self.clips_cut, examples = list(corpus.problems), 0, []
+        shortest = self.preprocess.config.min_samples / SAMPLE_RATE
+        if self.config.max_seconds is not None and self.config.max_seconds < shortest:
+            raise ConfigError(
+                f"--max-seconds is {self.config.max_seconds:g}, expected at least {shortest:g}, one frame"
+            )
         parts = run_parts(self.run, corpus)
         for name in ("training", "validation", "test"):
             utterances = getattr(parts, name)
@@ -121,7 +130,8 @@ class Trainer:
             prepared = prepare(utterances, self.preprocess, self.run.model, limit, f"reading {name} part")
             if not prepared.examples:
                 raise DataError(
-                    f"{corpus.root}: no {name} utterance of {self.run.config.fold}, expected some"
+                    f"{corpus.root}: no {name} utterance in fold {self.run.config.fold}, expected some; "
+                    "see mtab-train data and --folds"
                 )
             examples.append(prepared.examples)
             problems += prepared.problems
@@ -225,19 +235,22 @@ class Trainer:
                 self.scheduler.step()
                 progress.set_postfix(loss=f"{total / seen:.3f}", WAR=f"{right / seen:.3f}", refresh=False)
                 progress.update()
-        if not np.isfinite(total):
-            raise MtabError(
-                f"{self.run.folder}: the loss of epoch {epoch} is {total}, expected a number; "
-                "try a lower --learning-rate"
-            )
+        self._require_finite(f"the loss of epoch {epoch}", total)
         seconds = round(time.perf_counter() - begun, 3)
         selection, _ = self._evaluate(model, self.validation)
+        self._require_finite(f"the {self._selects_on} loss of epoch {epoch}", selection["loss"])
         return {
             "epoch": epoch,
             "learning_rate": self.scheduler.get_last_lr()[0],
             "train": {"loss": total / seen, "war": right / seen, "seconds": seconds},
             self._selects_on: selection,
         }
+
+    def _require_finite(self, name: str, loss: float) -> None:
+        if not np.isfinite(loss):
+            raise MtabError(
+                f"{self.run.folder}: {name} is {loss}, expected a number; try a lower --learning-rate"
+            )
 
     def _loss(self, output: Output, spelling: Tensor | None, labels: Tensor) -> Tensor:
         loss = self.loss(output.logits, labels)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mtab.data.check import validate
 from mtab.data.emodb import read_emodb
-from mtab.data.folds import default_scheme, find_fold, make_folds
+from mtab.data.folds import default_scheme, find_fold, fold_warnings, make_folds
 from mtab.data.iemocap import read_iemocap
 from mtab.data.layout import find_data_dir
 from mtab.data.manifest import read_manifest
@@ -30,6 +30,7 @@ __all__ = [
     "default_scheme",
     "find_data_dir",
     "find_fold",
+    "fold_warnings",
     "make_folds",
     "read_corpus",
     "read_manifest",

@@ -1,12 +1,15 @@
 """Dividing a corpus into training, validation and test utterances."""
 
+import hashlib
 import random
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 from mtab.data.records import Corpus, Fold, Utterance
 from mtab.errors import DataError
+from mtab.files import path_component
 
-SCHEMES = "session, speaker, speaker-pair, random:K or official"
+SCHEMES = "session, speaker, speaker-pair, speaker:K, random:K or official"
 VALIDATION_SHARE = 0.1
 _MIN_SPEAKERS = 4
 
@@ -32,10 +35,11 @@ def default_scheme(corpus: Corpus) -> str:
 def make_folds(corpus: Corpus, scheme: str | None = None, seed: int = 0) -> list[Fold]:
     """Divide the utterances by ``scheme`` (None: `default_scheme`): each is in one part of a fold.
 
-    Test is one session, speaker, pair of speakers (sorted, two by two), random K-th part (stratified by
-    label), or the corpus's own test split. Validation is the corpus's own dev split, or about 10 % drawn from
-    the training part, the same for the same ``seed`` and fold: whole speakers if there are four or more,
-    else whole dialogues, else utterances stratified by label.
+    Test is one session, speaker, pair of speakers (sorted, two by two), one of K groups of speakers with
+    about as many utterances each, random K-th part (stratified by label), or the corpus's own test split.
+    Validation is the corpus's own dev split, or about 10 % drawn from the training part, the same for the
+    same ``seed`` and fold: whole speakers if there are four or more, else whole dialogues, else utterances
+    stratified by label.
 
     Raises `DataError` for an unknown scheme, or one that these utterances do not allow.
     """
@@ -50,11 +54,59 @@ def make_folds(corpus: Corpus, scheme: str | None = None, seed: int = 0) -> list
             f"{corpus.root}: {scheme} makes one group, expected at least 2: {', '.join(held_out)}"
         )
     folds = []
-    for name, ids in held_out.items():
+    for (name, ids), folder in zip(held_out.items(), _folders(held_out), strict=True):
         rest = [utterance for utterance in corpus.utterances if utterance.id not in ids]
         test = tuple(utterance for utterance in corpus.utterances if utterance.id in ids)
-        folds.append(Fold(name, *_divide(rest, f"{seed} {name}"), test))
+        folds.append(Fold(name, folder, *_divide(rest, f"{seed} {name}"), test))
     return folds
+
+
+def fold_warnings(corpus: Corpus, scheme: str, folds: Sequence[Fold]) -> list[str]:
+    """What to know of the folds' figures: voices in two parts, a part or a class without an utterance.
+
+    The corpus's own division is taken as its authors meant it.
+    """
+    warnings = []
+    mixed = set()
+    for fold in folds:
+        mixed |= _speakers(fold.test) & _speakers((*fold.train, *fold.validation))
+    if mixed and scheme != "official":
+        every = len(_speakers(corpus.utterances))
+        warnings.append(
+            f"{scheme}: {len(mixed)} of {every} speakers are in training and test, so that figures are of "
+            "known voices; --folds speaker or speaker:K keeps them apart"
+        )
+    if empty := [fold.name for fold in folds if not fold.validation]:
+        warnings.append(
+            f"no validation utterance in {_some(empty)}: no epoch can be chosen without the test part"
+        )
+    for label in corpus.labels:
+        if lacking := [fold.name for fold in folds if all(each.label != label for each in fold.train)]:
+            warnings.append(
+                f"no training utterance of {label} in {_some(lacking)}: it cannot be learned there"
+            )
+    return warnings
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more folds" if len(names) > 3 else "")
+
+
+def _speakers(utterances: Iterable[Utterance]) -> set[str]:
+    return {utterance.speaker for utterance in utterances if utterance.speaker is not None}
+
+
+def _folders(names: Iterable[str]) -> list[str]:
+    """Path components; one that had to change, or differs from another in capitals alone, gets a hash."""
+    names = list(names)
+    plain = [path_component(name) for name in names]
+    count = Counter(each.casefold() for each in plain)
+    return [
+        each
+        if each == name and count[each.casefold()] == 1
+        else f"{each}-{hashlib.sha256(name.encode(errors='surrogatepass')).hexdigest()[:8]}"
+        for name, each in zip(names, plain, strict=True)
+    ]
 
 
 def find_fold(corpus: Corpus, scheme: str | None, name: str | None, seed: int = 0) -> Fold:
@@ -74,7 +126,7 @@ def _official(corpus: Corpus, seed: int) -> Fold:
         train, validation = tuple(parts["train"]), tuple(parts["dev"])
     else:
         train, validation = _divide(parts["train"], f"{seed} official")
-    return Fold("official", train, validation, tuple(parts["test"]))
+    return Fold("official", "official", train, validation, tuple(parts["test"]))
 
 
 def _held_out(corpus: Corpus, scheme: str, seed: int) -> dict[str, set[str]]:
@@ -88,6 +140,8 @@ def _held_out(corpus: Corpus, scheme: str, seed: int) -> dict[str, set[str]]:
             )
         ordered = _by_label(corpus.utterances, random.Random(f"{seed} random"))
         return {f"random-{i + 1}": _ids(ordered[i::k]) for i in range(k)}
+    if kind == "speaker" and count.isdecimal():
+        return _speaker_groups(corpus, scheme, int(count))
     if scheme in ("session", "speaker"):
         groups = _groups(_require(corpus, scheme, scheme), scheme)
         return {f"{scheme}-{name}": _ids(groups[name]) for name in sorted(groups)}
@@ -100,6 +154,17 @@ def _held_out(corpus: Corpus, scheme: str, seed: int) -> dict[str, set[str]]:
             for pair in pairs
         }
     raise DataError(f"{corpus.name}: unknown folds {scheme!r}, expected {SCHEMES}")
+
+
+def _speaker_groups(corpus: Corpus, scheme: str, k: int) -> dict[str, set[str]]:
+    """K groups of whole speakers: the one with most utterances goes to the group with fewest, and so on."""
+    speakers = _groups(_require(corpus, "speaker", scheme), "speaker")
+    if not 2 <= k <= len(speakers):
+        raise DataError(f"{corpus.root}: {scheme} of {len(speakers)} speakers, expected 2 to that many")
+    groups: list[set[str]] = [set() for _ in range(k)]
+    for name in sorted(speakers, key=lambda name: (-len(speakers[name]), name)):
+        min(groups, key=len).update(_ids(speakers[name]))
+    return {f"speakers-{i + 1}-of-{k}": ids for i, ids in enumerate(groups)}
 
 
 def _divide(

@@ -92,9 +92,14 @@ class Corpus:
 
 @dataclass(frozen=True, slots=True)
 class Fold:
-    """One division of a corpus. ``validation`` is empty where the protocol selects on the test set."""
+    """One division of a corpus; ``validation`` is empty where there are too few utterances for it.
+
+    ``folder`` is ``name`` made safe for a file system: one plain path component, unlike every other fold's
+    also where capitals do not count.
+    """
 
     name: str
+    folder: str
     train: tuple[Utterance, ...]
     validation: tuple[Utterance, ...]
     test: tuple[Utterance, ...]
