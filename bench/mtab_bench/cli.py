@@ -8,6 +8,7 @@ import click
 from mtab import __version__
 from mtab.console import Group
 from mtab.data import DATASETS
+from mtab.options import corpus_options
 from mtab_bench.commands.batching import batching_command
 from mtab_bench.commands.compare import compare_command
 from mtab_bench.commands.gpu import gpu_command
@@ -16,7 +17,6 @@ from mtab_bench.commands.latency import latency_command
 from mtab_bench.commands.options import (
     bundle_option,
     checkpoint_option,
-    data_dir_option,
     newest_bundle,
     out_option,
     overwrite_option,
@@ -29,9 +29,8 @@ from mtab_bench.commands.training import training
 
 
 @click.group(cls=Group, extra="bench", invoke_without_command=True)
-@click.option("--dataset", type=click.Choice(DATASETS), help="The corpus whose test utterances to run.")
+@corpus_options("Layout of the corpus whose test utterances to run.")
 @bundle_option
-@data_dir_option
 @checkpoint_option
 @threads_option
 @out_option
@@ -44,6 +43,7 @@ def main(
     dataset: str | None,
     bundle: Path | None,
     data_dir: Path | None,
+    columns: dict[str, str] | None,
     checkpoint: Path | None,
     threads: int | None,
     out: Path | None,
@@ -78,7 +78,7 @@ def main(
     record = bundle_record(opened)
     # Before the minutes of measuring, not after them.
     check_section(out, record, "evaluation", overwrite)
-    section = evaluate(opened, dataset, data_dir, checkpoint, threads)
+    section = evaluate(opened, dataset, data_dir, checkpoint, threads, columns)
     report = add_section(out, "evaluation", section, record, overwrite)
     click.echo(json.dumps(section, indent=2) if as_json else to_text(report, "evaluation"))
     click.echo(f"\n{written(out)}", err=as_json)

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,11 @@ class LoadedTestSet:
 
 
 def read_test_set(
-    bundle: Bundle, preprocess: Preprocessor, dataset: str, data_dir: Path | None = None
+    bundle: Bundle,
+    preprocess: Preprocessor,
+    dataset: str,
+    data_dir: Path | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> LoadedTestSet:
     """The test part of the fold that the bundle's manifest names, read and preprocessed as the runtime does.
 
@@ -54,7 +58,8 @@ def read_test_set(
             f"{bundle.folder / MANIFEST}: training lacks {missing[0]!r}, expected {', '.join(TRAINING)}; "
             "export the run again when its training has ended"
         )
-    corpus = validate(read_corpus(dataset, data_dir))
+    columns = training.get("columns") if columns is None else columns
+    corpus = validate(read_corpus(dataset, data_dir, columns))
     labels = bundle.config.labels
     if unknown := sorted(set(corpus.labels) - set(labels)):
         raise DataError(f"{corpus.root}: label {unknown[0]!r}, expected the bundle's: {', '.join(labels)}")

@@ -9,7 +9,7 @@ import click
 
 from mtab import __version__
 from mtab.console import Command, Group, table
-from mtab.data import DATASETS
+from mtab.options import corpus_options
 from mtab_export.inspection import inspect
 
 if TYPE_CHECKING:
@@ -59,12 +59,9 @@ HEADER = (
 )
 @click.option("--opset", type=click.IntRange(18, 22), help="[default: 18; 22 for bf16]")
 @click.option("--device", default="cpu", show_default=True, help="Where graphs are run to be compared.")
-@click.option(
-    "--dataset",
-    type=click.Choice(DATASETS),
-    help="Compare on the utterances of another corpus.  [default: the test part that the run was scored on]",
+@corpus_options(
+    "Layout of another corpus to compare on.  [default: the test part that the run was scored on]"
 )
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Where the corpus lies now.")
 @click.option(
     "--utterances",
     type=click.IntRange(min=1),
@@ -138,6 +135,7 @@ def main(
     device: str,
     dataset: str | None,
     data_dir: Path | None,
+    columns: dict[str, str] | None,
     utterances: int,
     batch_size: int,
     atol: float | None,
@@ -204,7 +202,7 @@ def main(
     run = open_run(checkpoint or newest_run())
     out = out or run.folder / "bundle"
     if target == "onnx":
-        export(run, out, options, dataset, data_dir, calibration_data, overwrite)
+        export(run, out, options, dataset, data_dir, columns, calibration_data, overwrite)
         return
     from mtab.bundle import open_bundle
     from mtab_export.engines import EngineOptions, build_engines, chosen_graphs, write_ort_options
@@ -218,7 +216,7 @@ def main(
         # Before the minutes of exporting, not after them.
         wanted.check()
     if left := without_existing(run, out, options, overwrite):
-        export(run, out, left, dataset, data_dir, calibration_data, overwrite)
+        export(run, out, left, dataset, data_dir, columns, calibration_data, overwrite)
     bundle = open_bundle(out)
     graphs = chosen_graphs(bundle, options.parts, options.precisions)
     make = build_engines if target == "tensorrt" else write_ort_options
@@ -232,16 +230,17 @@ def export(
     options: "Options",
     dataset: str | None,
     data_dir: Path | None,
+    columns: dict[str, str] | None,
     calibration_data: Path | None,
     overwrite: bool,
 ) -> None:
     """Export graphs, print what was measured, and exit with 1 if one is over its budget."""
     from mtab_export.exporter import GateError, export_bundle, utterances_to_calibrate, utterances_to_compare
 
-    corpus, chosen = utterances_to_compare(run, dataset, data_dir)
+    corpus, chosen = utterances_to_compare(run, dataset, data_dir, columns)
     ranges = ()
     if "int8-static" in options.precisions:
-        ranges = utterances_to_calibrate(run, calibration_data, data_dir)
+        ranges = utterances_to_calibrate(run, calibration_data, data_dir, columns)
     click.echo(f"Exporting {run.folder} ({run.config.title}) to {out}")
     try:
         outcomes = export_bundle(run, out, corpus, chosen, options, ranges, overwrite).outcomes
@@ -300,12 +299,7 @@ def measured(verdict: "Verdict") -> tuple[str, ...]:
 
 @click.command(cls=Command)
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option(
-    "--dataset",
-    type=click.Choice(DATASETS),
-    help="Compare on another corpus.  [default: the utterances of the certificates]",
-)
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Where the corpus lies.")
+@corpus_options("Layout of another corpus to compare on.  [default: the utterances of the certificates]")
 @click.option(
     "--checkpoint",
     type=click.Path(path_type=Path),
@@ -314,7 +308,12 @@ def measured(verdict: "Verdict") -> tuple[str, ...]:
 )
 @click.option("--device", default="cpu", show_default=True, help="Where graphs are run to be compared.")
 def verify(
-    bundle: Path, dataset: str | None, data_dir: Path | None, checkpoint: Path | None, device: str
+    bundle: Path,
+    dataset: str | None,
+    data_dir: Path | None,
+    columns: dict[str, str] | None,
+    checkpoint: Path | None,
+    device: str,
 ) -> None:
     """Check a bundle's hashes, and measure its certificates again on this machine.
 
@@ -326,7 +325,7 @@ def verify(
 
     opened = open_bundle(bundle)
     click.echo(f"{bundle}: {len(opened.manifest.files)} files are as they were written")
-    reference, checks = verify_bundle(opened, dataset, data_dir, checkpoint, device)
+    reference, checks = verify_bundle(opened, dataset, data_dir, checkpoint, device, columns)
     click.echo(f"Against {reference}")
     rows, failures = [], []
     for check in checks:

@@ -386,23 +386,29 @@ class _Exporter:
 
 
 def utterances_to_compare(
-    run: Run, dataset: str | None = None, data_dir: Path | None = None
+    run: Run,
+    dataset: str | None = None,
+    data_dir: Path | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> tuple[Corpus, Sequence[Utterance]]:
     """The test part that the run was scored on, or all of another corpus.
 
     Raises `DataError` if the corpus is not there, or is not the one that the run was begun on.
     """
     if dataset is not None:
-        corpus = validate(read_corpus(dataset, data_dir))
+        corpus = validate(read_corpus(dataset, data_dir, columns))
         return corpus, corpus.utterances
     if run.config.dataset is None:
         raise DataError(f"{run.folder}: was never trained, expected --dataset to compare on")
-    corpus = run_corpus(run, data_dir)
+    corpus = run_corpus(run, data_dir, columns)
     return corpus, run_parts(run, corpus).test
 
 
 def utterances_to_calibrate(
-    run: Run, calibration_data: Path | None = None, data_dir: Path | None = None
+    run: Run,
+    calibration_data: Path | None = None,
+    data_dir: Path | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> Sequence[Utterance]:
     """What fixed int8 ranges are taken from: the run's training part, never what a graph is judged on.
 
@@ -412,8 +418,9 @@ def utterances_to_calibrate(
     if run.config.dataset is None:
         raise DataError(f"{run.folder}: was never trained, so that nothing gives ranges to int8 for TensorRT")
     if calibration_data is not None:
-        return validate(read_corpus(run.config.dataset, calibration_data)).utterances
-    return run_parts(run, run_corpus(run, data_dir)).training
+        own = run.config.columns if columns is None else columns
+        return validate(read_corpus(run.config.dataset, calibration_data, own)).utterances
+    return run_parts(run, run_corpus(run, data_dir, columns)).training
 
 
 def without_existing(run: Run, folder: Path, options: Options, overwrite: bool) -> Options | None:
@@ -462,6 +469,7 @@ def _training(run: Run) -> dict[str, Any]:
     return {
         "dataset": config.dataset,
         "title": config.title,
+        "columns": config.columns,
         "synthetic": config.synthetic,
         "preset": config.preset,
         "folds": config.folds,

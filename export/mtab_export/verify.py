@@ -1,7 +1,7 @@
 """A bundle's certificates measured again, on this machine."""
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,7 @@ def verify_bundle(
     data_dir: Path | None = None,
     checkpoint: Path | None = None,
     device: str = "cpu",
+    columns: Mapping[str, str] | None = None,
 ) -> tuple[str, Iterator[Check]]:
     """Hold every graph of an opened bundle against PyTorch again, on the utterances of its certificates.
 
@@ -66,9 +67,12 @@ def verify_bundle(
         run = open_run(folder)
         if data_dir is None and run.config.data_dir is not None and dataset in (None, run.config.dataset):
             data_dir = Path(run.config.data_dir)
+            columns = run.config.columns if columns is None else columns
     if missing is not None and dataset is not None:
         raise EngineError(f"{missing}; expected both to compare on another corpus")
-    corpus = validate(read_corpus(dataset or stored.dataset, data_dir))
+    if dataset is None and columns is None:
+        columns = stored.columns
+    corpus = validate(read_corpus(dataset or stored.dataset, data_dir, columns))
     utterances = corpus.utterances if dataset else referenced_utterances(stored, corpus)
     preprocess = Preprocessor.from_folder(bundle.folder)
     supported = bundle.config.supported_modalities

@@ -8,7 +8,7 @@ import click
 
 from mtab.engines import ENGINES
 from mtab.limits import BATCH_SECONDS, BATCH_SIZE
-from mtab.types import Precision
+from mtab.types import Dataset, Precision
 
 Decorator = Callable[[Any], Any]
 
@@ -22,6 +22,23 @@ def together(*decorators: Decorator) -> Decorator:
         return command
 
     return decorate
+
+
+class _Columns(click.ParamType):
+    """``audio=path,label=emotion`` as a dictionary."""
+
+    name = "columns"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, str]:
+        columns: dict[str, str] = {}
+        for pair in value.split(","):
+            ours, equals, theirs = (part.strip() for part in pair.partition("="))
+            if not ours or not equals:
+                self.fail(f"{pair!r}, expected pairs such as audio=path,label=emotion", param, ctx)
+            if ours in columns:
+                self.fail(f"{ours!r} a second time, expected once", param, ctx)
+            columns[ours] = theirs
+        return columns
 
 
 bundle_argument = click.argument("bundle", type=click.Path(path_type=Path))
@@ -73,3 +90,24 @@ batch_options = together(
     ),
 )
 """What `mtab.Model.stream` takes for its batches."""
+columns_option = click.option(
+    "--columns",
+    type=_Columns(),
+    metavar="NAME=COLUMN,...",
+    help="Names of a manifest's columns where they differ, such as audio=path,label=emotion; a run and a "
+    "bundle remember them.",
+)
+
+
+def corpus_options(help: str = "Layout of the corpus.", required: bool = False) -> Decorator:
+    """What `mtab.data.read_corpus` takes; ``help`` says what the corpus is for."""
+    return together(
+        click.option("--dataset", type=click.Choice(get_args(Dataset)), required=required, help=help),
+        click.option(
+            "--data-dir",
+            type=click.Path(path_type=Path),
+            help="Folder of the corpus, its parent, or the CSV file of a manifest.  "
+            "[default: $MTAB_DATA/DATASET, data/DATASET]",
+        ),
+        columns_option,
+    )

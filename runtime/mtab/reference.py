@@ -1,7 +1,7 @@
 """``reference.json``: PyTorch's answers at export, to hold a graph against where there is no PyTorch."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -17,8 +17,8 @@ REFERENCE = "reference.json"
 class Reference:
     """What PyTorch answered for each of ``utterances`` alone: logits and probabilities by class.
 
-    ``dataset`` is the reader of the corpus, ``corpus`` its title; ``corpus_sha256`` is
-    `mtab.data.corpus_hash` of the utterances.
+    ``dataset`` is the reader of the corpus, ``corpus`` its title, ``columns`` as in `mtab.data.Corpus`;
+    ``corpus_sha256`` is `mtab.data.corpus_hash` of the utterances.
     """
 
     dataset: str
@@ -27,6 +27,7 @@ class Reference:
     utterances: tuple[str, ...]
     logits: tuple[tuple[float, ...], ...]
     probabilities: tuple[tuple[float, ...], ...]
+    columns: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("logits", "probabilities"):
@@ -52,6 +53,7 @@ def make_reference(
         utterances=tuple(utterance.id for utterance in utterances),
         logits=tuple(map(tuple, logits.tolist())),
         probabilities=tuple(map(tuple, probabilities.tolist())),
+        columns=dict(corpus.columns),
     )
 
 

@@ -4,7 +4,7 @@
 >>> tune("bundle", dataset="iemocap").choice                         # doctest: +SKIP
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, get_args
@@ -107,13 +107,15 @@ def tune(
     utterances: int = UTTERANCES,
     min_seconds: float = MIN_SECONDS,
     progress: Callable[[str], object] = lambda _: None,
+    columns: Mapping[str, str] | None = None,
 ) -> Tuning:
     """Time every engine, precision and number of threads that can be had, and store the fastest one.
 
     ``mtab.load`` takes it from then on, for this bundle on this machine. Answers are held against PyTorch's
     in the bundle's ``reference.json``, on at most ``utterances`` of their corpus, a ``dataset`` of
-    `mtab.data.DATASETS` in ``data_dir``. Without one they are held against the bundle's most exact graph, on
-    noise in the rhythm of speech: that shows a broken engine, and not what a precision costs on real speech.
+    `mtab.data.DATASETS` in ``data_dir`` with ``columns`` (None: those of the export). Without one they are
+    held against the bundle's most exact graph, on noise in the rhythm of speech: that shows a broken engine,
+    and not what a precision costs on real speech.
 
     The default is what ``mtab.load`` takes for ``device`` untuned. Each candidate is timed in turns with it,
     an utterance at a time, for ``min_seconds`` each and at least three passes; no more than these two are
@@ -132,7 +134,7 @@ def tune(
     if dataset is None:
         sample = _made_up(opened, preprocess, utterances)
     else:
-        sample = _recorded(opened, preprocess, dataset, data_dir, utterances)
+        sample = _recorded(opened, preprocess, dataset, data_dir, columns, utterances)
     with OtherLoad() as beside:
         trials = _Bench(opened, preprocess, sample, min_seconds).trials(device, progress)
     choice = choose(trials)
@@ -398,7 +400,12 @@ def _answer(engine: Engine, preprocess: Preprocessor) -> Answer:
 
 
 def _recorded(
-    bundle: Bundle, preprocess: Preprocessor, dataset: str, data_dir: Path | None, most: int
+    bundle: Bundle,
+    preprocess: Preprocessor,
+    dataset: str,
+    data_dir: Path | None,
+    columns: Mapping[str, str] | None,
+    most: int,
 ) -> _Sample:
     """Utterances of the export's corpus, of all lengths, with PyTorch's answers."""
     if REFERENCE not in bundle.manifest.files:
@@ -411,7 +418,8 @@ def _recorded(
         raise DataError(
             f"dataset is {dataset}, expected {reference.dataset}: {REFERENCE} is of its utterances"
         )
-    utterances = referenced_utterances(reference, read_corpus(dataset, data_dir))
+    corpus = read_corpus(dataset, data_dir, reference.columns if columns is None else columns)
+    utterances = referenced_utterances(reference, corpus)
     supported = bundle.config.supported_modalities
     read = [features for _, features in read_utterances(utterances, preprocess, supported)]
     found = [(i, each) for i, each in enumerate(read) if isinstance(each, Features)]

@@ -5,6 +5,7 @@ import errno
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -21,11 +22,13 @@ from mtab.engines.onnxruntime import OnnxRuntimeEngine
 from mtab.errors import ConfigError, DataError
 from mtab.files import sha256
 from mtab.preprocess import Preprocessor
+from mtab.reference import load_reference
 from mtab_export import exporter
 from mtab_export.cli import main
 from mtab_export.exporter import Options, export_bundle, utterances_to_compare
+from mtab_export.verify import verify_bundle
 from mtab_train.checkpoint import load_model
-from mtab_train.run import open_run, run_parts
+from mtab_train.run import Run, open_run, run_parts, write_run
 from mtab_train.start import Start, untrained_run
 
 
@@ -255,6 +258,36 @@ def test_the_corpus_must_be_there_and_the_same(
     with pytest.raises(DataError, match="has changed since"):
         utterances_to_compare(moved, data_dir=other)
     assert len(utterances_to_compare(moved, "manifest", other)[1]) == 36
+
+
+def test_names_of_columns_are_remembered_from_the_run_to_the_bundle(
+    own_run: Path, tones: Corpus, tmp_path: Path
+) -> None:
+    """A run on a manifest with names of its own is exported and verified without saying them again."""
+    folder = Path(shutil.copytree(tones.root, tmp_path / "calls"))
+    content = (folder / "manifest.csv").read_text().split("\n", 1)
+    assert content[0] == "audio,text,label,speaker"
+    (folder / "manifest.csv").write_text(f"path,words,emotion,who\n{content[1]}")
+    columns = {"audio": "path", "text": "words", "label": "emotion", "speaker": "who"}
+    begun = open_run(own_run)
+    write_run(replace_config(begun, data_dir=str(folder), columns=columns, title="calls"))
+    done = run("--checkpoint", own_run)
+    assert done.exit_code == 0, done.output
+    assert "Against PyTorch on 6 utterances of calls:" in done.output
+    bundle = open_bundle(own_run / "bundle")
+    assert bundle.manifest.training["columns"] == columns
+    assert load_reference(bundle).columns == columns
+    for dataset, data_dir in ((None, None), (None, folder), ("manifest", None)):
+        reference, checks = verify_bundle(bundle, dataset, data_dir)
+        assert reference == "PyTorch, run here"
+        assert all(check.verdict is None or not check.verdict.failures for check in checks)
+    with pytest.raises(DataError, match="--columns audio=path,text=words,label=emotion"):
+        verify_bundle(bundle, "manifest", folder)
+    assert utterances_to_compare(begun, "manifest", folder, columns)[0].title == "calls"
+
+
+def replace_config(run: Run, **values: Any) -> Run:
+    return dataclasses.replace(run, config=dataclasses.replace(run.config, **values))
 
 
 def test_an_untrained_model_needs_a_corpus_to_compare_on(tmp_path: Path, start: Start, tones: Corpus) -> None:

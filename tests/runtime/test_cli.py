@@ -451,6 +451,16 @@ def test_a_manifest_that_is_not_csv_is_refused_before_the_first_answer(
     assert found.startswith(str(tmp_path / message))
 
 
+def test_a_manifest_with_its_own_names(
+    tone_bundle: Path, drop_bundle: Path, clip: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "m.csv").write_text(f"path,words\n{clip},a tone\n")
+    arguments = ("--manifest", tmp_path / "m.csv", "--columns", "audio=path,text=words")
+    assert answers(tone_bundle, *arguments)[0]["modalities"] == ["audio", "text"]
+    (tmp_path / "m.csv").write_text(f"audio\n{clip}\n")
+    assert answers(drop_bundle, "--manifest", tmp_path / "m.csv")[0]["modalities"] == ["audio"]
+
+
 def test_a_manifest_that_is_not_there(tone_bundle: Path, tmp_path: Path) -> None:
     assert failure(tone_bundle, "--manifest", tmp_path / "m.csv").startswith(
         f"{tmp_path / 'm.csv'}: not found"
@@ -539,6 +549,7 @@ def test_silence_has_an_answer(tone_bundle: Path, tmp_path: Path) -> None:
             "give one of --text, --text-file and --manifest",
         ),
         (("predict", "b", "a", "--manifest", "m"), "give AUDIO or --manifest, not both"),
+        (("predict", "b", "a", "--columns", "audio=path"), "--columns needs --manifest"),
         (
             ("predict", "b", "a", "c", "--text", "t"),
             "--text is one transcript, expected one AUDIO, got 2; see",

@@ -80,6 +80,22 @@ def test_no_clip_at_all_is_reported_from_the_annotations(folder: Path) -> None:
     assert "30 utterances annotated, 0 usable" in output
 
 
+def test_names_of_columns(tmp_path: Path) -> None:
+    (tmp_path / "calls.csv").write_text("path,text,emotion\na.wav,Hi,x\n")
+    arguments = ("--dataset", "manifest", "--data-dir", tmp_path / "calls.csv")
+    code, output = run(*arguments, "--columns", "audio=path, label=emotion")
+    assert code == 0
+    assert output.startswith(f"calls in {tmp_path}\n")
+    for columns, message in (
+        ("audio", "'audio', expected pairs such as"),
+        ("=path", "'=path', expected pairs such as"),
+        ("audio=path,audio=text", "'audio' a second time"),
+    ):
+        code, output = run(*arguments, "--columns", columns)
+        assert code == 2
+        assert message in output
+
+
 def test_failures_are_one_line(folder: Path) -> None:
     for arguments in (
         ("--dataset", "manifest", "--data-dir", folder, "--folds", "session"),

@@ -11,13 +11,13 @@ import torch
 from tokenizers import Tokenizer
 from transformers import RobertaConfig, RobertaModel, Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
-from mtab.data import Corpus
-from mtab.errors import ConfigError, MtabError
+from mtab.data import Corpus, read_corpus, validate
+from mtab.errors import ConfigError, DataError, MtabError
 from mtab.preprocess import Preprocessor
 from mtab_train.checkpoint import load_model, read_tensors
 from mtab_train.config import PRESETS
 from mtab_train.encoders import with_encoders
-from mtab_train.run import open_run
+from mtab_train.run import open_run, run_corpus
 from mtab_train.start import Start, begin_run, untrained_run
 from mtab_train.tokenizer import train_tokenizer
 
@@ -40,6 +40,21 @@ def test_a_run_is_described_and_ready(tmp_path: Path, start: Start, tones: Corpu
     assert preprocess.config.min_samples == 400
     assert preprocess.config.max_tokens == 32
     assert not list(tmp_path.glob(".*"))
+
+
+def test_a_run_remembers_the_names_of_columns(tmp_path: Path, start: Start, tones: Corpus) -> None:
+    folder = Path(shutil.copytree(tones.root, tmp_path / "calls"))
+    manifest = folder / "manifest.csv"
+    manifest.write_text(manifest.read_text().replace("label,speaker", "mood,speaker", 1))
+    corpus = validate(read_corpus("manifest", folder, {"label": "mood"}))
+    run = begin_run(tmp_path / "run", start, corpus, "speaker", "speaker-0")
+    assert open_run(tmp_path / "run").config.columns == {"label": "mood"}
+    assert run_corpus(run) == corpus
+    assert run_corpus(run).title == run.config.title == "calls"
+    manifest.write_text(manifest.read_text().replace("mood", "feeling", 1))
+    with pytest.raises(DataError, match="no column 'mood'"):
+        run_corpus(run)
+    assert run_corpus(run, columns={"label": "feeling"}).utterances == corpus.utterances
 
 
 def test_the_vocabulary_is_as_large_as_the_training_texts_make_it(

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,6 @@ import click
 
 from mtab.console import Command, table
 from mtab.data import (
-    DATASETS,
     Corpus,
     Problem,
     Utterance,
@@ -21,11 +20,17 @@ from mtab.data import (
 )
 from mtab.data.check import measure
 from mtab.errors import DataError
+from mtab.options import corpus_options
 
 _MOST_SHOWN = 20
 
 
-def data_report(dataset: str, data_dir: Path | None = None, folds: str | None = None) -> dict[str, Any]:
+def data_report(
+    dataset: str,
+    data_dir: Path | None = None,
+    folds: str | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
     """Read and check a corpus; what it holds as plain JSON values.
 
     Every count is given of the annotated utterances and of the usable ones, whose clip is there and readable.
@@ -33,7 +38,7 @@ def data_report(dataset: str, data_dir: Path | None = None, folds: str | None = 
     the default scheme does not fit, ``folds.unavailable`` says why.
     Raises `DataError` if nothing is annotated, or if ``folds`` is given and does not fit.
     """
-    annotated = read_corpus(dataset, data_dir)
+    annotated = read_corpus(dataset, data_dir, columns)
     usable, seconds = measure(annotated)
     return {
         "dataset": dataset,
@@ -166,19 +171,16 @@ def _print_listed(name: str, listed: list[dict[str, Any]]) -> None:
 
 
 @click.command(cls=Command)
-@click.option("--dataset", type=click.Choice(DATASETS), required=True, help="The layout to read.")
-@click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path),
-    help="The corpus, its parent or a manifest's CSV file.  [default: $MTAB_DATA/DATASET, data/DATASET]",
-)
+@corpus_options(required=True)
 @click.option(
     "--folds",
     metavar="SCHEME",
     help="session, speaker, speaker-pair, random:K or official.  [default: the corpus's usual one]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON, every problem included.")
-def data(dataset: str, data_dir: Path | None, folds: str | None, as_json: bool) -> None:
+def data(
+    dataset: str, data_dir: Path | None, columns: dict[str, str] | None, folds: str | None, as_json: bool
+) -> None:
     """Check a corpus: utterances per class, fold and split, hours of speech, and every problem found.
 
     Problems (a missing or unreadable clip, a label outside the set, a line that does not parse) are listed
@@ -186,10 +188,11 @@ def data(dataset: str, data_dir: Path | None, folds: str | None, as_json: bool) 
     exit code is 1 only if nothing at all is annotated, or a file is not CSV or not UTF-8.
 
     \b
-    Example:
+    Examples:
       mtab-train data --dataset emodb --data-dir EmoDB --folds speaker-pair
+      mtab-train data --dataset manifest --data-dir mine.csv --columns audio=path,label=emotion
     """
-    report = data_report(dataset, data_dir, folds)
+    report = data_report(dataset, data_dir, folds, columns)
     if as_json:
         click.echo(json.dumps(report, indent=2, ensure_ascii=False))
     else:

@@ -11,9 +11,9 @@ import click
 from click.core import ParameterSource
 
 from mtab.console import Command, table
-from mtab.data import DATASETS
 from mtab.data.folds import SCHEMES
 from mtab.errors import ConfigError
+from mtab.options import corpus_options
 from mtab_train.config import PRESETS, ModelConfig, TrainConfig
 
 if TYPE_CHECKING:
@@ -81,12 +81,7 @@ TRAIN_OPTIONS = (
     click.option("--seed", type=click.IntRange(min=0)),
 )
 RUN_OPTIONS = (
-    click.option("--dataset", type=click.Choice(DATASETS), help="The corpus's layout."),
-    click.option(
-        "--data-dir",
-        type=click.Path(path_type=Path),
-        help="The corpus, its parent or a manifest's CSV.  [default: $MTAB_DATA/DATASET, data/DATASET]",
-    ),
+    corpus_options(),
     click.option(
         "--folds",
         metavar="SCHEME",
@@ -195,9 +190,9 @@ def _replace(config: Any, changes: dict[str, Any]) -> Any:
 
 
 @click.command(cls=Command)
-@options(RUN_OPTIONS[:3])
+@options(RUN_OPTIONS[:2])
 @click.option("--fold", metavar="NAME", help="The fold whose test part is held out.  [default: the first]")
-@options(RUN_OPTIONS[3:], MODEL_OPTIONS, TRAIN_OPTIONS, MACHINE_OPTIONS)
+@options(RUN_OPTIONS[2:], MODEL_OPTIONS, TRAIN_OPTIONS, MACHINE_OPTIONS)
 def fit(**values: Any) -> None:
     """Train a model on one fold, choose an epoch, score the held-out utterances once.
 
@@ -288,7 +283,9 @@ def _new(values: dict[str, Any]) -> "tuple[Start, Corpus, str]":
     if values["dataset"] is None:
         raise click.UsageError("Missing option '--dataset' (or --resume).")
     start = start_from(values)
-    corpus = validate(read_corpus(values["dataset"], values["data_dir"]))
+    corpus = validate(read_corpus(values["dataset"], values["data_dir"], values["columns"]))
+    for notice in corpus.notices:
+        click.echo(f"Notice: {notice}", err=True)
     return start, corpus, values["folds"] or default_scheme(corpus)
 
 

@@ -6,7 +6,8 @@ epoch), ``calibration.json`` (its temperature), ``metrics.jsonl`` (one line an e
 ``predictions.csv`` and pictures; ``checkpoints/`` holds what `--resume` needs.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ class RunConfig:
     """``run.json``: what the model is trained on.
 
     ``corpus_sha256`` is `mtab.data.corpus_hash` of all usable utterances. ``dataset`` is None for a model
-    that was never trained, ``fold`` for a cross-validation.
+    that was never trained, ``fold`` for a cross-validation; ``columns`` are a manifest's own names.
     """
 
     dataset: str | None
@@ -41,6 +42,7 @@ class RunConfig:
     corpus_sha256: str | None
     mtab_version: str
     created: str
+    columns: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +81,21 @@ def write_run(run: Run) -> None:
         write_json(run.folder / name, to_dict(config))
 
 
-def run_corpus(run: Run, data_dir: Path | None = None) -> Corpus:
-    """The corpus that a run was begun on, at ``data_dir`` if it has moved.
+def run_corpus(run: Run, data_dir: Path | None = None, columns: Mapping[str, str] | None = None) -> Corpus:
+    """The corpus that a run was begun on, at ``data_dir`` if it has moved, with ``columns`` if renamed.
 
     Raises `DataError` if it is gone, or is not the same any more.
     """
     config = run.config
     if config.dataset is None or config.data_dir is None:
         raise DataError(f"{run.folder}: was made without a corpus, expected a run of mtab-train fit")
-    corpus = validate(read_corpus(config.dataset, data_dir or Path(config.data_dir)))
+    corpus = validate(
+        read_corpus(
+            config.dataset,
+            data_dir or Path(config.data_dir),
+            config.columns if columns is None else columns,
+        )
+    )
     if corpus_hash(corpus.utterances) != config.corpus_sha256:
         raise DataError(f"{corpus.root}: has changed since {run.folder} was begun, expected the same corpus")
     return corpus

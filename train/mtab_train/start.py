@@ -74,6 +74,7 @@ def describe_run(folder: Path, start: Start, corpus: Corpus, folds: str, fold: s
         corpus_sha256=corpus_hash(corpus.utterances),
         mtab_version=mtab.__version__,
         created=_now(),
+        columns=dict(corpus.columns),
     )
     return Run(folder, config, dataclasses.replace(start.model, labels=corpus.labels), start.train)
 

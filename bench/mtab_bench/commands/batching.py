@@ -5,11 +5,10 @@ from pathlib import Path
 import click
 
 from mtab.console import Command
-from mtab.data import DATASETS
 from mtab.machine import usable_cores
+from mtab.options import corpus_options
 from mtab_bench.commands.options import (
     bundle_option,
-    data_dir_option,
     newest_bundle,
     out_option,
     overwrite_option,
@@ -20,8 +19,7 @@ from mtab_bench.sections.batching import batching
 
 
 @click.command("batching", cls=Command)
-@click.option("--dataset", type=click.Choice(DATASETS), required=True, help="The corpus's layout.")
-@data_dir_option
+@corpus_options(required=True)
 @bundle_option
 @click.option("--utterances", type=click.IntRange(min=32), help="The first so many only.  [default: all]")
 @threads_option
@@ -30,6 +28,7 @@ from mtab_bench.sections.batching import batching
 def batching_command(
     dataset: str,
     data_dir: Path | None,
+    columns: dict[str, str] | None,
     bundle: Path | None,
     utterances: int | None,
     threads: int | None,
@@ -53,7 +52,7 @@ def batching_command(
     bundle = bundle or newest_bundle()
     out = report_folder(out, bundle)
     threads = threads or usable_cores()
-    corpus = read_corpus(dataset, data_dir)
+    corpus = read_corpus(dataset, data_dir, columns)
     model = load(bundle, "cpu", engine="onnxruntime", threads=threads)
     record = bundle_record(model.bundle)
     check_section(out, record, "batching", overwrite)

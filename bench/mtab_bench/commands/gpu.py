@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mtab.console import Command
-from mtab.data import DATASETS
+from mtab.options import corpus_options
 from mtab_bench.commands.options import (
     bundle_option,
     checkpoint_option,
-    data_dir_option,
     newest_bundle,
     out_option,
     overwrite_option,
@@ -24,8 +23,7 @@ if TYPE_CHECKING:
 
 
 @click.command("gpu", cls=Command)
-@click.option("--dataset", type=click.Choice(DATASETS), help="The corpus's layout.  [default: no accuracy]")
-@data_dir_option
+@corpus_options("Layout of the corpus.  [default: no accuracy]")
 @bundle_option
 @checkpoint_option
 @threads_option
@@ -34,6 +32,7 @@ if TYPE_CHECKING:
 def gpu_command(
     dataset: str | None,
     data_dir: Path | None,
+    columns: dict[str, str] | None,
     bundle: Path | None,
     checkpoint: Path | None,
     threads: int | None,
@@ -76,11 +75,13 @@ def gpu_command(
         section: dict[str, Any]
         if name == "evaluation":
             assert dataset is not None
-            section = evaluate(opened, dataset, data_dir, checkpoint, threads)
+            section = evaluate(opened, dataset, data_dir, checkpoint, threads, columns)
         elif name == "speed":
             section = measure_speed(opened, checkpoint, Options(threads=threads or usable_cores()))
         else:
-            section = measure_invariance(opened, dataset, data_dir, checkpoint, threads=threads)
+            section = measure_invariance(
+                opened, dataset, data_dir, checkpoint, threads=threads, columns=columns
+            )
         click.echo(to_text(add_section(out, name, section, record, overwrite), name) + "\n")
     click.echo(written(out))
 

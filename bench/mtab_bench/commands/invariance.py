@@ -5,12 +5,11 @@ from pathlib import Path
 import click
 
 from mtab.console import Command
-from mtab.data import DATASETS
 from mtab.errors import MtabError
+from mtab.options import corpus_options
 from mtab_bench.commands.options import (
     bundle_option,
     checkpoint_option,
-    data_dir_option,
     newest_bundle,
     out_option,
     overwrite_option,
@@ -21,10 +20,7 @@ from mtab_bench.sections.invariance import beyond_budget, measure_invariance
 
 
 @click.command("invariance", cls=Command)
-@click.option(
-    "--dataset", type=click.Choice(DATASETS), help="The corpus's layout.  [default: made-up inputs]"
-)
-@data_dir_option
+@corpus_options("Layout of the corpus.  [default: synthetic inputs]")
 @bundle_option
 @checkpoint_option
 @click.option(
@@ -40,6 +36,7 @@ from mtab_bench.sections.invariance import beyond_budget, measure_invariance
 def invariance_command(
     dataset: str | None,
     data_dir: Path | None,
+    columns: dict[str, str] | None,
     bundle: Path | None,
     checkpoint: Path | None,
     utterances: int,
@@ -69,7 +66,9 @@ def invariance_command(
     opened = open_bundle(bundle)
     record = bundle_record(opened)
     check_section(out, record, "invariance", overwrite)
-    section = measure_invariance(opened, dataset, data_dir, checkpoint, utterances, batch_size, seed, threads)
+    section = measure_invariance(
+        opened, dataset, data_dir, checkpoint, utterances, batch_size, seed, threads, columns
+    )
     click.echo(to_text(add_section(out, "invariance", section, record, overwrite), "invariance"))
     click.echo(f"\n{written(out)}")
     if beyond := beyond_budget(section):

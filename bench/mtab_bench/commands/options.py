@@ -17,11 +17,6 @@ checkpoint_option = click.option(
     metavar="RUN",
     help="The run that the bundle was exported from.  [default: the folder that the bundle lies in]",
 )
-data_dir_option = click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path),
-    help="The corpus, its parent or a manifest's CSV file.  [default: $MTAB_DATA/DATASET, data/DATASET]",
-)
 threads_option = click.option(
     "--threads", type=click.IntRange(min=1), help="Of every engine on the CPU.  [default: one a core]"
 )

@@ -7,9 +7,8 @@ from pathlib import Path
 import click
 
 from mtab.console import Command
-from mtab.data import DATASETS
+from mtab.options import corpus_options
 from mtab_bench.commands.options import (
-    data_dir_option,
     out_option,
     overwrite_option,
     report_folder,
@@ -19,8 +18,7 @@ from mtab_train.config import PRESETS
 
 
 @click.command(cls=Command)
-@click.option("--dataset", type=click.Choice(DATASETS), required=True, help="The corpus's layout.")
-@data_dir_option
+@corpus_options(required=True)
 @click.option("--preset", type=click.Choice(list(PRESETS)), default="tiny", show_default=True)
 @click.option("--batch-size", type=click.IntRange(min=2), default=16, show_default=True)
 @click.option("--utterances", type=click.IntRange(min=20), help="So many only, spread over all.")
@@ -34,6 +32,7 @@ from mtab_train.config import PRESETS
 def training(
     dataset: str,
     data_dir: Path | None,
+    columns: dict[str, str] | None,
     preset: str,
     batch_size: int,
     utterances: int | None,
@@ -65,7 +64,7 @@ def training(
         check_section(out, record, "training", overwrite)
     elif out is not None:
         raise click.UsageError("--out is the report of a bundle, expected --bundle beside it")
-    corpus = validate(read_corpus(dataset, data_dir))
+    corpus = validate(read_corpus(dataset, data_dir, columns))
     if utterances is not None:
         step = max(1, len(corpus.utterances) // utterances)
         corpus = dataclasses.replace(corpus, utterances=corpus.utterances[::step][:utterances])

@@ -1,6 +1,7 @@
 """``mtab-bench --dataset``: a bundle on every engine beside PyTorch, on its corpus's test utterances."""
 
 import math
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ def evaluate(
     data_dir: Path | None = None,
     checkpoint: Path | None = None,
     threads: int | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Measure accuracy, parity and latency of ``bundle`` on the test part of the fold it was trained for.
 
@@ -43,7 +45,7 @@ def evaluate(
     threads = threads or usable_cores()
     reference, model, skipped = reference_model(bundle, checkpoint, threads)
     preprocess = Preprocessor.from_folder(bundle.folder)
-    test = read_test_set(bundle, preprocess, dataset, data_dir)
+    test = read_test_set(bundle, preprocess, dataset, data_dir, columns)
     inputs = [preprocess.collate([features]) for features in test.features]
     labels = bundle.config.labels
     true = np.array([labels.index(utterance.label) for utterance in test.utterances])

@@ -1,7 +1,7 @@
 """``mtab-bench invariance``: whether an answer depends on the batch that it was computed in."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +41,7 @@ def measure_invariance(
     batch_size: int = 8,
     seed: int = 0,
     threads: int | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Ask every engine for the same utterances alone and in batches; the report's section ``invariance``.
 
@@ -58,7 +59,7 @@ def measure_invariance(
         features = made_up(preprocess, bundle.config.supported_modalities, utterances, seed)
         described = _made_up_protocol(bundle, features, seed)
     else:
-        test = read_test_set(bundle, preprocess, dataset, data_dir)
+        test = read_test_set(bundle, preprocess, dataset, data_dir, columns)
         count = len(test.features)
         drawn = np.linspace(0, count - 1, min(count, utterances)).round().astype(int).tolist()
         features = [test.features[i] for i in drawn]

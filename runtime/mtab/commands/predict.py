@@ -12,7 +12,7 @@ import click
 from mtab.console import Command
 from mtab.errors import DataError, MtabError, TextError
 from mtab.limits import MAX_CHARACTERS, MAX_SECONDS, Limits
-from mtab.options import batch_options, bundle_argument, engine_options
+from mtab.options import batch_options, bundle_argument, columns_option, engine_options
 from mtab.types import Precision
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="CSV with the columns audio and text, optionally id, start and end, in place of AUDIO.",
 )
+@columns_option
 @click.option(
     "--format",
     "style",
@@ -81,6 +82,7 @@ def predict(
     text: str | None,
     text_file: Path | None,
     manifest: Path | None,
+    columns: dict[str, str] | None,
     style: str,
     top_k: int | None,
     abstain: float | None,
@@ -117,6 +119,8 @@ def predict(
         raise click.UsageError(
             f"--text is one transcript, expected one AUDIO, got {len(audio)}; see --text-file"
         )
+    if columns is not None and manifest is None:
+        raise click.UsageError("--columns needs --manifest")
     if manifest is None and not audio and text is None:
         raise click.UsageError("give AUDIO, --text or --manifest")
 
@@ -125,7 +129,7 @@ def predict(
     from mtab.output import STYLES, printed, saved_embeddings
 
     if manifest is not None:
-        utterances = _read_manifest(manifest)
+        utterances = _read_manifest(manifest, columns)
     elif text_file is not None:
         utterances = _utterances(audio, _read_texts(text_file, len(audio)))
     else:
@@ -189,10 +193,10 @@ def _read_texts(path: Path, expected: int) -> list[str]:
     return lines
 
 
-def _read_manifest(path: Path) -> "tuple[Utterance, ...]":
+def _read_manifest(path: Path, columns: dict[str, str] | None) -> "tuple[Utterance, ...]":
     from mtab.data import read_manifest
 
-    corpus = read_manifest(path, labelled=False)
+    corpus = read_manifest(path, labelled=False, columns=columns)
     if corpus.problems:
         more = f" (and {len(corpus.problems) - 1} more problems)" if len(corpus.problems) > 1 else ""
         raise DataError(f"{corpus.problems[0]}{more}")

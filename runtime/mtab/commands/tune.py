@@ -7,13 +7,12 @@ from pathlib import Path
 import click
 
 from mtab.console import Command
-from mtab.options import bundle_argument, json_option
+from mtab.options import bundle_argument, corpus_options, json_option
 
 
 @click.command(cls=Command)
 @bundle_argument
-@click.option("--dataset", help="The corpus of the export: iemocap, meld, emodb or manifest.")
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Where the corpus lies.")
+@corpus_options("Layout of the corpus of the export.  [default: synthetic inputs]")
 @click.option(
     "--device", default="auto", show_default=True, help="Only engines on this: cpu, cuda or cuda:N."
 )
@@ -36,6 +35,7 @@ def tune(
     bundle: Path,
     dataset: str | None,
     data_dir: Path | None,
+    columns: dict[str, str] | None,
     device: str,
     utterances: int,
     min_seconds: float,
@@ -51,8 +51,9 @@ def tune(
       mtab tune bundle
       mtab tune bundle --dataset manifest --data-dir recordings --json
     """
-    if data_dir is not None and dataset is None:
-        raise click.UsageError("--data-dir needs --dataset")
+    for name, value in (("--data-dir", data_dir), ("--columns", columns)):
+        if value is not None and dataset is None:
+            raise click.UsageError(f"{name} needs --dataset")
 
     from mtab import tune as tuning
     from mtab.config import to_dict
@@ -63,7 +64,7 @@ def tune(
             click.echo(f"\r\x1b[K{what}", err=True, nl=False)
 
     try:
-        found = tuning.tune(bundle, dataset, data_dir, device, utterances, min_seconds, show)
+        found = tuning.tune(bundle, dataset, data_dir, device, utterances, min_seconds, show, columns)
     finally:
         show("")
     click.echo(

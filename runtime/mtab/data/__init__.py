@@ -8,6 +8,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 from mtab.data.check import validate
 from mtab.data.emodb import read_emodb
@@ -18,6 +19,7 @@ from mtab.data.manifest import read_manifest
 from mtab.data.meld import read_meld
 from mtab.data.records import SYNTHETIC_MARKER, Corpus, Fold, Problem, Utterance, corpus_hash
 from mtab.errors import DataError
+from mtab.types import Dataset
 
 __all__ = [
     "DATASETS",
@@ -38,7 +40,7 @@ __all__ = [
 ]
 
 _READERS = {"iemocap": read_iemocap, "meld": read_meld, "emodb": read_emodb, "manifest": read_manifest}
-DATASETS = tuple(_READERS)
+DATASETS: tuple[Dataset, ...] = get_args(Dataset)
 
 
 def read_corpus(
