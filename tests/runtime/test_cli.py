@@ -414,8 +414,8 @@ def test_a_manifest(tone_bundle: Path, tmp_path: Path, monkeypatch: pytest.Monke
         ("audio,text\n1.wav,a\n1.wav,b\n", "m.csv:3: '1.wav' a second time (first in line 2), expected once"),
         (
             "sound,text\n1.wav,a\n",
-            "m.csv: no column 'audio', expected audio, text; found sound, text; if it is there under another "
-            "name, give --columns audio=sound (--columns audio= for none)",
+            "m.csv: no column 'audio', expected audio, text; found sound, text; give --columns audio=sound, "
+            "or audio= if the corpus has none",
         ),
         ("", "m.csv: no column 'audio', 'text', expected audio, text; found nothing"),
         ("audio,text\n", "m.csv: no utterance, expected a row for each"),

@@ -104,8 +104,8 @@ def test_a_fault_is_named_and_costs_no_other_row(rows: list[str], line: int, mes
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        ("id,text,id", "column 'id' 2 times"),
-        ("id,text, id", "column 'id' 2 times"),
+        ("id,text,id", "column 'id' given 2 times"),
+        ("id,text, id", "column 'id' given 2 times"),
         ("id,text,", "column 3 has no name"),
         (",id,text", "column 1 has no name"),
         ("id,text,,", "column 3 has no name"),

@@ -52,14 +52,15 @@ def choose_columns(
     ignored = [name for name in table.columns if name not in found.values()]
     absent = [name for name in needed if name not in found and columns.get(name) != ""]
     alike = {name: theirs for name in absent if (theirs := _alike(name, ignored)) is not None}
-    one_is_enough = "audio" in found or "text" in found
+    one_is_enough = any(name in found or name in alike for name in ("audio", "text"))
     lacking = [
         name
         for name in needed
         if name not in found and (name in alike or name == "label" or not one_is_enough)
     ]
     if lacking:
-        raise table.missing(lacking, ", ".join(needed), _hint(alike))
+        without = [name for name in alike if name != "label" and ("audio" in found or "text" in found)]
+        raise table.missing(lacking, ", ".join(needed), _hint(alike, without))
     notices = []
     for name in COLUMNS:
         if name not in found and name not in needed and (theirs := _alike(name, ignored, aliases=False)):
@@ -68,13 +69,13 @@ def choose_columns(
     return found, notices
 
 
-def _hint(alike: dict[str, str]) -> str:
+def _hint(alike: dict[str, str], without: list[str]) -> str:
+    """The option to give; ``without`` are modalities that the corpus may do without."""
     if not alike:
         return ""
     mapping = ",".join(f"{name}={theirs}" for name, theirs in alike.items())
-    ways = f"; if it is there under another name, give --columns {mapping}"
-    without = [name for name in alike if name != "label"]
-    return ways + (f" (--columns {without[0]}= for none)" if without else "")
+    none = f", or {without[0]}= if the corpus has none" if without else ""
+    return f"; give --columns {mapping}{none}"
 
 
 def _alike(name: str, candidates: list[str], aliases: bool = True) -> str | None:

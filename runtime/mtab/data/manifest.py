@@ -71,6 +71,10 @@ def read_manifest(path: Path, labelled: bool = True, columns: Mapping[str, str] 
 def _utterance(row: dict[str, str], folder: Path, line: int, labelled: bool) -> Utterance:
     """One row as an utterance; ``ValueError`` says what is wrong with it."""
     audio, text, label = (row.get(column, "") for column in ("audio", "text", "label"))
+    for column, cell in row.items():
+        # A line break most of all, where a quote was closed too late.
+        if column != "text" and any(unicodedata.category(each) == "Cc" for each in cell):
+            raise ValueError(f"{column} {cell[:60]!r}, expected one line without control characters")
     if labelled and not label:
         raise ValueError("no label, expected one")
     if not audio and not text:

@@ -54,7 +54,8 @@ def read_table(file: Path, text: str, required: tuple[str, ...] = ()) -> Table:
 
     A row with another number of cells than the header, a quote that is not closed or stands inside a cell
     without quotes, a NUL byte, or a byte order mark is a problem. White space around cells is left out and
-    counted in a notice. Raises `DataError` if the header cannot be used or lacks a ``required`` column.
+    counted in a notice, as line breaks inside them are. Raises `DataError` if the header cannot be used or
+    lacks a ``required`` column.
     """
     parsed = parse_csv(text)
     line, _, header = next(parsed, (1, 1, [""]))
@@ -69,28 +70,44 @@ def read_table(file: Path, text: str, required: tuple[str, ...] = ()) -> Table:
         raise DataError(f"{file}:{line}: {fault}")
     rows: list[Row] = []
     problems: list[Problem] = []
-    stripped: Counter[str] = Counter(
-        name for name, cell in zip(columns, header, strict=False) if name != cell
-    )
-    first_stripped = line if stripped else None
+    stripped, broken = _Places(), _Places()
+    stripped.add(line, [name for name, cell in zip(columns, header, strict=False) if name != cell])
     for start, last, cells in parsed:
         if fault := cells if isinstance(cells, str) else _row_fault(cells, columns, start, last):
             problems.append(Problem(file, fault, start))
             continue
         row = {name: cell.strip() for name, cell in zip(columns, cells, strict=True)}
-        around = [name for name, cell in zip(columns, cells, strict=True) if row[name] != cell]
-        if around:
-            stripped.update(around)
-            first_stripped = first_stripped or start
+        stripped.add(start, [name for name, cell in zip(columns, cells, strict=True) if row[name] != cell])
+        broken.add(start, [name for name, cell in row.items() if LINE_END.search(cell)])
         rows.append(Row(start, row))
-    notices = []
-    if first_stripped is not None:
-        counts = ", ".join(f"{name} {count}" for name, count in stripped.items())
-        notices.append(Problem(file, f"white space around cells left out: {counts}", first_stripped))
+    notices = [
+        Problem(file, f"{what}: {places}", places.first)
+        for what, places in (
+            ("white space around cells left out", stripped),
+            ("line breaks inside cells, kept", broken),
+        )
+        if places.first is not None
+    ]
     table = Table(file, columns, tuple(rows), tuple(problems), tuple(notices), separator)
     if missing := [name for name in required if name not in columns]:
         raise table.missing(missing, ", ".join(required))
     return table
+
+
+class _Places:
+    """In how many cells of each column something was seen, and the first line."""
+
+    def __init__(self) -> None:
+        self.first: int | None = None
+        self.counts: Counter[str] = Counter()
+
+    def add(self, line: int, columns: list[str]) -> None:
+        if columns:
+            self.counts.update(columns)
+            self.first = self.first or line
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {count}" for name, count in self.counts.items())
 
 
 def parse_csv(text: str) -> Iterator[tuple[int, int, list[str] | str]]:
@@ -178,7 +195,7 @@ def _header_fault(columns: tuple[str, ...]) -> str | None:
     if fault := _character_fault(columns):
         return fault
     if repeated := [name for name, count in Counter(columns).items() if count > 1 and name]:
-        return f"column {repeated[0]!r} {columns.count(repeated[0])} times, expected once"
+        return f"column {repeated[0]!r} given {columns.count(repeated[0])} times, expected once"
     if "" in columns:
         return f"column {columns.index('') + 1} has no name, expected one for each column"
     return None
