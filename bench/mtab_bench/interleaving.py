@@ -1,14 +1,12 @@
 """Engines in turns on the same input: what they answer first, then how long they take."""
 
-import math
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from mtab.errors import MtabError
-from mtab.timing import BLOCK, interleaved
+from mtab.timing import interleaved
 from mtab_bench.backends import REFERENCE
 
 WARMUP = 2
@@ -38,12 +36,13 @@ def first_answers(calls: Calls) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 
 
 def time_interleaved(calls: Calls, min_seconds: float) -> dict[str, np.ndarray]:
-    """The seconds of each run, float64 (passes, runs): at least `MIN_SAMPLES`, and ``min_seconds`` in all."""
-    slowest = max(_warm_up(call) for call in calls.values())
-    # Slow ones take turns more often, so that noise strikes all alike.
-    runs = min(max(math.ceil(min_seconds / MIN_SAMPLES / slowest), 2), BLOCK)
-    ways = [lambda _, call=call: call() for call in calls.values()]
-    return dict(zip(calls, interleaved(ways, runs, MIN_SAMPLES, min_seconds), strict=True))
+    """The seconds of each run, float64 (runs, 1): at least `MIN_SAMPLES`, and ``min_seconds`` in all."""
+    for call in calls.values():
+        for _ in range(WARMUP):
+            call()
+    backends = {key: lambda _, call=call: call() for key, call in calls.items()}
+    timing = interleaved(backends, lambda item: item, 1, MIN_SAMPLES, min_seconds)
+    return {key: timing.samples(key)[:, None] for key in calls}
 
 
 def with_speedups(engines: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -52,12 +51,3 @@ def with_speedups(engines: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any
     for engine in engines.values():
         engine["speedup"] = reference and engine["throughput"]["value"] / reference["throughput"]["value"]
     return engines
-
-
-def _warm_up(call: Callable[[], object]) -> float:
-    """Seconds of the last of some runs."""
-    begun = 0.0
-    for _ in range(WARMUP):
-        begun = time.perf_counter()
-        call()
-    return time.perf_counter() - begun

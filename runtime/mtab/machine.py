@@ -136,12 +136,14 @@ def _versions() -> dict[str, str]:
 class OtherLoad:
     """How busy other processes keep the machine inside a ``with`` block; noise in whatever is timed there.
 
-    ``cores`` is the mean number of cores that they used, None where the system has no ``stat``.
+    ``cores`` is the mean number of cores that they used, None where the system has no ``stat``; ``seconds``
+    is how long the block took.
     """
 
     def __init__(self, stat: Path = Path("/proc/stat")) -> None:
         self._stat = stat
         self.cores: float | None = None
+        self.seconds = 0.0
 
     @property
     def warning(self) -> str | None:
@@ -155,8 +157,9 @@ class OtherLoad:
     def __exit__(self, *_: object) -> None:
         begun, before = self._begun
         after = self._others()
+        self.seconds = time.perf_counter() - begun
         if before is not None and after is not None:
-            self.cores = max(0.0, after - before) / (time.perf_counter() - begun)
+            self.cores = max(0.0, after - before) / self.seconds
 
     def _others(self) -> float | None:
         """Seconds of processor time that all processes but this one have used since boot."""

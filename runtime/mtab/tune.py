@@ -30,7 +30,8 @@ from mtab.parity import Answer, Answers, Parity, answers_alone, answers_in_batch
 from mtab.preprocess import Features, Preprocessor
 from mtab.reference import REFERENCE, load_reference, referenced_utterances
 from mtab.synthetic_inputs import speech, transcript
-from mtab.timing import interleaved
+from mtab.timing import Timing, interleaved
+from mtab.traffic import NewLengths
 from mtab.types import Precision
 
 UTTERANCES = 32
@@ -45,6 +46,7 @@ DEVICES: dict[str, tuple[str, ...]] = {
 """The kinds of devices that each engine is tried on."""
 
 _PASSES = 3
+_DEFAULT, _CANDIDATE = "default", "candidate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ class Trial:
     ``threads`` None is what the engine takes by itself, one a core. ``problem`` says why it was not measured
     or, after ``max_difference``, why its answers do not pass; None if it may be chosen. ``max_difference`` is
     the largest difference of a probability, alone, in padded batches, or between these. ``seconds`` is the
-    median time for an utterance; ``speedup`` is over the default, timed in turns.
+    median time for an utterance; ``speedup`` is over the default, on the same utterances of ever new lengths.
     """
 
     engine: str
@@ -117,7 +119,7 @@ def tune(
     held against the bundle's most exact graph, on noise in the rhythm of speech: that shows a broken engine,
     and not what a precision costs on real speech.
 
-    The default is what ``mtab.load`` takes for ``device`` untuned. Each candidate is timed in turns with it,
+    The default is what ``mtab.load`` takes for ``device`` untuned. Each candidate is timed beside it,
     an utterance at a time, for ``min_seconds`` each and at least three passes; no more than these two are
     in memory. One that costs more than its budget, or is not 3 % faster, is not chosen; the one that would
     be is timed again, and counts as that says. ``progress`` is told what is tried next. Nothing is stored
@@ -172,15 +174,6 @@ def settled(trials: Sequence[Trial], again: Callable[[Choice], Trial]) -> list[T
         trials[number] = again(choice)
         sure.add(choice)
     return trials
-
-
-def speedup(seconds: np.ndarray) -> float:
-    """How many times as fast the second way is as the first, by the ``seconds`` of `interleaved`.
-
-    Of each utterance's passes the median counts, so that one that was disturbed does not.
-    """
-    first, second = np.median(seconds, axis=1).sum(axis=1)
-    return float(first / second)
 
 
 def budget_of(bundle: Bundle, precision: Precision) -> Budget:
@@ -266,7 +259,7 @@ class _Bench:
         self._sample = sample
         self._min_seconds = min_seconds
         self._default_seconds: list[np.ndarray] = []
-        self._inputs = [preprocess.collate([each]) for each in sample.features]
+        self._new = NewLengths(preprocess.config.min_samples)
 
     def trials(self, device: str, progress: Callable[[str], object]) -> list[Trial]:
         """The default's trial, then all others. Raises `EngineError` unless the default passes."""
@@ -286,7 +279,7 @@ class _Bench:
                 # What lacks on one device for the reason that it lacks on another is said once.
                 trials += [each for each in tried if not any(_same_lack(each, other) for other in trials)]
         if not self._default_seconds:
-            self._times([default])
+            self._time({_DEFAULT: default})
         median = float(np.median(np.concatenate(self._default_seconds)))
         first = Trial(name, kind, default.precision, None, None, difference, median, 1.0)
 
@@ -336,11 +329,11 @@ class _Bench:
             difference, problem = self._judge(candidate)
             if problem is not None:
                 return Trial(engine, device, precision, threads, problem, difference)
-            seconds = self._times([default, candidate])
+            timing = self._time({_DEFAULT: default, _CANDIDATE: candidate})
         except EngineError as error:
             return Trial(engine, device, precision, threads, str(error))
-        median = float(np.median(seconds[1]))
-        return Trial(engine, device, precision, threads, None, difference, median, speedup(seconds))
+        faster = timing.speedup(_CANDIDATE, over=_DEFAULT).value
+        return Trial(engine, device, precision, threads, None, difference, timing.median(_CANDIDATE), faster)
 
     def _judge(self, engine: Engine) -> tuple[float, str | None]:
         """The largest difference of a probability, and what of the answers is over budget."""
@@ -353,12 +346,16 @@ class _Bench:
         failures = parity.failures(budget.max_difference, budget.min_agreement, self._sample.names)
         return _largest(parity), "; ".join(failures) or None
 
-    def _times(self, engines: Sequence[Engine]) -> np.ndarray:
-        """What `interleaved` measures of the utterances, each alone; the default is first."""
-        ways = [lambda i, engine=engine: engine.run(self._inputs[i]) for engine in engines]
-        seconds = interleaved(ways, len(self._inputs), _PASSES * len(self._inputs), self._min_seconds)
-        self._default_seconds.append(seconds[0])
-        return seconds
+    def _time(self, engines: Mapping[str, Engine]) -> Timing:
+        """What `interleaved` measures of the utterances, each alone and of a new length."""
+        backends = {name: engine.run for name, engine in engines.items()}
+        count = len(self._sample.features)
+        timing = interleaved(backends, self._draw, count, _PASSES * count, self._min_seconds)
+        self._default_seconds.append(timing.samples(_DEFAULT))
+        return timing
+
+    def _draw(self, item: int) -> dict[str, np.ndarray]:
+        return self._preprocess.collate([self._new.features(self._sample.features[item])])
 
 
 def thread_counts() -> list[int | None]:

@@ -24,7 +24,7 @@ from mtab.data import Corpus
 from mtab.engines import ENGINES
 from mtab.errors import BundleError, DataError, EngineError
 from mtab.graphs import BUDGETS
-from mtab.tune import Trial, Tuning, budget_of, choose, format_report, settled, speedup, thread_counts, tune
+from mtab.tune import Trial, Tuning, budget_of, choose, format_report, settled, thread_counts, tune
 
 DEFAULT = Trial("onnxruntime", "cpu", "fp32", None, None, 1e-7, 0.1, 1.0)
 
@@ -102,14 +102,6 @@ def test_the_winner_is_timed_again_until_it_stands() -> None:
     assert choose(found).precision == "fp16"
     assert settled([DEFAULT, trial(1.0)], again) == [DEFAULT, trial(1.0)]
     assert timed == ["int8", "fp16"]
-
-
-def test_one_disturbed_pass_changes_nothing() -> None:
-    seconds = np.array([[[1.0, 3.0]] * 3, [[0.5, 1.5]] * 3])
-    assert speedup(seconds) == 2
-    seconds[1, 2] = 100
-    seconds[0, 0] = 50
-    assert speedup(seconds) == 2
 
 
 @pytest.mark.parametrize(("cores", "counts"), [(1, [None]), (2, [None, 1]), (6, [None, 3, 1])])

@@ -15,17 +15,18 @@ from mtab.machine import OtherLoad, describe_machine
 from mtab.model import Model, length_of
 from mtab.preprocess import Features
 from mtab.synthetic_inputs import speech
-from mtab.timing import BLOCK, interleaved
+from mtab.timing import interleaved
 
 ARRIVAL = (8, 16)
 """Utterances in the batches that are padded as they arrive."""
+STRETCHES = 10
 
 
 def batching(model: Model, dataset: str, utterances: Sequence[Utterance], threads: int) -> dict[str, Any]:
     """How fast ``model`` answers utterances of real lengths, batched in each way; plain JSON values.
 
     Of an utterance its duration and its transcript count: the sound is noise, for what it says changes no
-    time. A way's batches are cut into `BLOCK` stretches, and the ways take turns on them.
+    time. A way's batches are cut into `STRETCHES`, on which the ways are timed in interleaved blocks.
     """
     features = [_features(model, utterance) for utterance in utterances]
     seconds = [each.seconds or 0.0 for each in features]
@@ -33,7 +34,7 @@ def batching(model: Model, dataset: str, utterances: Sequence[Utterance], thread
         *((f"of {size} as they arrive", size, _as_they_arrive(len(features), size)) for size in ARRIVAL),
         ("of like length", BatchLimits().utterances, _of_like_length(features)),
     ]
-    stretches = [np.array_split(np.array(batches, dtype=object), BLOCK) for _, _, batches in ways]
+    stretches = [np.array_split(np.array(batches, dtype=object), STRETCHES) for _, _, batches in ways]
 
     def run(way: int, stretch: int) -> None:
         for batch in stretches[way][stretch]:
@@ -41,11 +42,15 @@ def batching(model: Model, dataset: str, utterances: Sequence[Utterance], thread
 
     with (
         OtherLoad() as load_beside,
-        tqdm(total=BLOCK, desc="measuring", disable=None, leave=False) as progress,
+        tqdm(total=100, desc="measuring", unit="%", disable=None, leave=False) as bar,
     ):
-        runs = [lambda stretch, way=way: run(way, stretch) for way in range(len(ways))]
-        measured = interleaved(runs, BLOCK, progress=progress.update)
-    totals = measured.sum(axis=(1, 2))
+
+        def show(share: float) -> None:
+            bar.update(int(100 * share) - bar.n)
+
+        runs = {name: lambda stretch, way=way: run(way, stretch) for way, (name, _, _) in enumerate(ways)}
+        timing = interleaved(runs, lambda stretch: stretch, STRETCHES, STRETCHES, progress=show)
+    totals = [STRETCHES * float(timing.samples(name).mean()) for name in runs]
     spoken = sum(seconds)
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -1,6 +1,5 @@
 """``mtab-bench --dataset``: a bundle on every engine beside PyTorch, on its corpus's test utterances."""
 
-import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +13,7 @@ from mtab.errors import EngineError
 from mtab.graphs import BUDGETS, NEAR_TIE
 from mtab.machine import OtherLoad, describe_machine, usable_cores
 from mtab.preprocess import Preprocessor
-from mtab.timing import BLOCK, interleaved
+from mtab.timing import SLOW, Timing, interleaved
 from mtab_bench.backends import REFERENCE, Run, bundle_backends, open_backend
 from mtab_bench.reference import absent_engines, answer_each, entry, reference_model, require_one
 from mtab_bench.sections.accuracy import accuracy, parity
@@ -73,12 +72,14 @@ def evaluate(
             }
     require_one(bundle, engines)
     with OtherLoad() as load_beside:
-        taken = _time(list(runs.values()), inputs)
-    for key, seconds in zip(runs, taken, strict=True):
+        timing = _time(runs, inputs)
+    speech = test.speech_seconds and test.speech_seconds / len(inputs)
+    for key in runs:
+        seconds = timing.samples(key)
         engines[key] |= {
             "latency": latency(seconds),
             "throughput": throughput(seconds),
-            "rtf": real_time_factor(seconds, test.speech_seconds) if test.speech_seconds else None,
+            "rtf": real_time_factor(seconds, speech) if speech else None,
         }
         if key != REFERENCE and REFERENCE in runs:
             rates = (engines[each]["throughput"]["value"] for each in (key, REFERENCE))
@@ -92,13 +93,14 @@ def evaluate(
             "batch_size": 1,
             "threads": threads,
             "warmup": len(inputs),
-            "passes": taken.shape[1],
+            "passes": len(timing.items) // len(inputs),
             "other_load": load_beside.cores,
             "description": (
                 "Each sample is the time from the arrays of one utterance, in memory, to its probabilities: "
-                "a batch of one. After every utterance once for warm-up, the engines take turns on each "
-                f"{BLOCK} utterances, in alternating order; before each turn are a pause, in which the other "
-                "engines' idle threads go to sleep, and an utterance untimed."
+                "a batch of one. After every utterance once for warm-up, the engines answer them in "
+                "interleaved blocks, in alternating order; before its part of a block come a pause, in which "
+                "the other engines' idle threads go to sleep, and an utterance untimed. An engine "
+                f"{SLOW:.0f} times as slow as the fastest one answers fewer of them."
             ),
         },
         "preprocessing": {"latency": latency(test.seconds)},
@@ -118,9 +120,11 @@ def evaluate(
     }
 
 
-def _time(runs: list[Run], inputs: list[dict[str, np.ndarray]]) -> np.ndarray:
-    """`interleaved` on every utterance: seconds (engines, passes, utterances)."""
-    passes = math.ceil(MIN_SAMPLES / len(inputs))
-    with tqdm(total=passes * len(inputs), desc="timing", unit="utt", disable=None, leave=False) as bar:
-        asked = [lambda item, run=run: run(inputs[item]) for run in runs]
-        return interleaved(asked, len(inputs), MIN_SAMPLES, progress=bar.update)
+def _time(runs: dict[str, Run], inputs: list[dict[str, np.ndarray]]) -> Timing:
+    """`interleaved` on every utterance."""
+    with tqdm(total=100, desc="timing", unit="%", disable=None, leave=False) as bar:
+
+        def show(share: float) -> None:
+            bar.update(int(100 * share) - bar.n)
+
+        return interleaved(runs, inputs.__getitem__, len(inputs), MIN_SAMPLES, progress=show)

@@ -15,7 +15,7 @@ from mtab.errors import EngineError, MtabError
 from mtab.graphs import FUSED
 from mtab.loading import open_preprocessor
 from mtab.machine import OtherLoad, describe_machine, usable_cores
-from mtab.timing import BLOCK
+from mtab.timing import SLOW
 from mtab_bench.backends import (
     BASELINE_TITLES,
     OPTIMUM,
@@ -46,9 +46,10 @@ if TYPE_CHECKING:
 
 DESCRIPTION = (
     "Each sample is the time from the padded arrays of a batch, in memory, to its probabilities. After "
-    f"{WARMUP} runs of each engine for warm-up, the engines take turns, in alternating order, with up to "
-    f"{BLOCK} runs at a time; before each turn are a pause, in which the idle threads of the engine before "
-    "go to sleep, and a run untimed. trtexec alone is timed after the others, by itself."
+    f"{WARMUP} runs of each engine for warm-up, the engines are timed in interleaved blocks of some runs, in "
+    "alternating order; before its part of a block come a pause, in which the idle threads of the engine "
+    f"before go to sleep, and a run untimed. An engine {SLOW:.0f} times as slow as the fastest runs less "
+    "often. trtexec alone is timed after the others, by itself."
 )
 _TIMED = ("latency", "throughput", "rtf", "speedup", "energy", "share_of_matrix_rate")
 
