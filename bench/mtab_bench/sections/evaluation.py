@@ -9,7 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from mtab.bundle import Bundle
-from mtab.errors import EngineError
+from mtab.errors import MtabError
 from mtab.graphs import BUDGETS, NEAR_TIE
 from mtab.machine import OtherLoad, describe_machine, usable_cores
 from mtab.preprocess import Preprocessor
@@ -58,7 +58,7 @@ def evaluate(
             run = open_backend(way, model)
             # Every utterance once: the answers, and the warm-up.
             answers[way.key] = answer_each(run, inputs, way.title)
-        except EngineError as error:
+        except MtabError as error:
             engine["skipped"] = str(error)
             continue
         runs[way.key] = run
