@@ -9,13 +9,16 @@ import dataclasses
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 from click.testing import CliRunner
 
+from mtab.certificate import AccuracyChange, Certificate, ScoreChange
 from mtab.data import Corpus, read_corpus, validate
+from mtab.graphs import BUDGETS
 from mtab_train.config import ModelConfig, TrainConfig
 from mtab_train.start import Start, begin_run
 
@@ -90,6 +93,43 @@ def nano() -> ModelConfig:
 @pytest.fixture(scope="session")
 def start(nano: ModelConfig) -> Start:
     return Start(nano, TrainConfig(epochs=3, batch_size=8, learning_rate=3e-3), "nano")
+
+
+@pytest.fixture(scope="session")
+def make_certificate() -> Callable[..., Certificate]:
+    """``make_certificate(**values)``: a graph that passed, but for ``values``."""
+
+    def make(**values: Any) -> Certificate:
+        change = ScoreChange(0.6, 0.595, -0.005, (-0.015, 0.0))
+        passed = Certificate(
+            utterances=200,
+            batch_size=8,
+            max_probability_difference=1.5e-6,
+            mean_probability_difference=1.5e-7,
+            max_batched_difference=2.5e-6,
+            max_invariance_difference=3.5e-7,
+            worst="a",
+            worst_batched="b",
+            worst_invariance="c",
+            max_logits_used=0.1,
+            relative_logits_difference=1e-6,
+            label_agreement=0.995,
+            changed=("a",),
+            near_ties=(),
+            budget=BUDGETS["fp16"],
+            arithmetic="ONNX Runtime on cpu",
+            accuracy=AccuracyChange(change, change),
+            corpus="iemocap",
+            synthetic=False,
+            corpus_sha256="0" * 64,
+            created="2026-01-02T03:04:05+00:00",
+            versions={"mtab": "0.1.0"},
+            cpu="a processor",
+            instruction_sets=("avx2",),
+        )
+        return dataclasses.replace(passed, **values)
+
+    return make
 
 
 @pytest.fixture

@@ -50,20 +50,20 @@ def read_test_set(
     if nothing is left.
     """
     training = bundle.manifest.training
-    if training.get("dataset") != dataset:
-        trained = training.get("dataset") or "nothing"
+    if training.dataset != dataset:
+        trained = training.dataset or "nothing"
         raise BundleError(f"{bundle.folder}: was trained on {trained}, expected {dataset}; see --dataset")
-    if missing := [name for name in TRAINING if training.get(name) is None]:
+    if missing := [name for name in TRAINING if getattr(training, name) is None]:
         raise BundleError(
             f"{bundle.folder / MANIFEST}: training lacks {missing[0]!r}, expected {', '.join(TRAINING)}; "
             "export the run again when its training has ended"
         )
-    columns = training.get("columns") if columns is None else columns
+    columns = training.columns if columns is None else columns
     corpus = validate(read_corpus(dataset, data_dir, columns))
     labels = bundle.config.labels
     if unknown := sorted(set(corpus.labels) - set(labels)):
         raise DataError(f"{corpus.root}: label {unknown[0]!r}, expected the bundle's: {', '.join(labels)}")
-    fold = find_fold(corpus, training["folds"], training["fold"], training["seed"])
+    fold = find_fold(corpus, training.folds, training.fold, training.seed)
     usable, features, seconds, problems = [], [], [], list(corpus.problems)
     shown = tqdm(fold.test, desc="reading", unit="utt", disable=None, leave=False)
     begun = time.perf_counter()
@@ -95,10 +95,10 @@ def protocol(bundle: Bundle, test: LoadedTestSet, drawn: Sequence[int] | None = 
         "title": test.corpus.title,
         "synthetic": test.corpus.synthetic,
         "corpus_sha256": corpus_hash(test.utterances),
-        "folds": training["folds"],
-        "fold": training["fold"],
-        "protocol": training["protocol"],
-        "seed": training["seed"],
+        "folds": training.folds,
+        "fold": training.fold,
+        "protocol": training.protocol,
+        "seed": training.seed,
         "classes": list(bundle.config.labels),
         "utterances": len(drawn),
         "utterances_per_class": {label: found[label] for label in bundle.config.labels},

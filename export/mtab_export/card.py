@@ -1,13 +1,14 @@
 """The model card: a bundle's manifest in words, with the front matter that the Hugging Face Hub reads."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
 from mtab.bundle import BundleConfig, Manifest
+from mtab.certificate import AccuracyChange
 from mtab.console import markdown_table
 from mtab.graphs import FUSED
+from mtab.provenance import Training
 
 CARD = "README.md"
 
@@ -80,19 +81,20 @@ def model_card(manifest: Manifest, config: BundleConfig) -> str:
 def _front_matter(manifest: Manifest, config: BundleConfig) -> ModelCardData:
     training, speech = manifest.training, _speech(manifest.training)
     task = "audio-classification" if "audio" in config.modalities else "text-classification"
+    dataset = "synthetic" if training.synthetic else training.dataset
     results = [
         EvalResult(
             task_type=task,
-            dataset_type="synthetic" if training["synthetic"] else training["dataset"],
-            dataset_name=training["title"],
+            dataset_type=dataset,
+            dataset_name=training.title,
             dataset_split="test",
-            dataset_args={key: training[key] for key in ("folds", "fold", "seed")},
+            dataset_args={"folds": training.folds, "fold": training.fold, "seed": training.seed},
             metric_type=metric,
-            metric_name=f"{name} ({training['protocol']} protocol)",
-            metric_value=training["test"][key],
+            metric_name=f"{name} ({training.protocol} protocol)",
+            metric_value=getattr(training.test, key),
         )
         for key, (metric, name) in _METRICS.items()
-        if training["test"]
+        if training.test is not None and dataset is not None
     ]
     tags = ["emotion-recognition", "mul-tab", "onnx", *config.modalities]
     if len(config.modalities) > 1:
@@ -104,25 +106,25 @@ def _front_matter(manifest: Manifest, config: BundleConfig) -> ModelCardData:
         pipeline_tag=task,
         language=speech.language if speech else None,
         tags=tags,
-        datasets=[training["dataset"]] if speech in _PUBLISHED.values() else None,
+        datasets=[dataset] if dataset is not None and speech in _PUBLISHED.values() else None,
         metrics=[result.metric_type for result in results] or None,
         model_name=_name(training) if results else None,
         eval_results=results or None,
     )
 
 
-def _name(training: dict[str, Any]) -> str:
-    return f"Mul-TAB {training['preset']}"
+def _name(training: Training) -> str:
+    return f"Mul-TAB {training.preset}"
 
 
-def _speech(training: dict[str, Any]) -> _Speech | None:
+def _speech(training: Training) -> _Speech | None:
     """None for a model that was never trained."""
-    if training["dataset"] is None:
+    if training.dataset is None:
         return None
-    return _SYNTHETIC if training["synthetic"] else _PUBLISHED.get(training["dataset"], _OWN)
+    return _SYNTHETIC if training.synthetic else _PUBLISHED.get(training.dataset, _OWN)
 
 
-def _summary(training: dict[str, Any], config: BundleConfig) -> str:
+def _summary(training: Training, config: BundleConfig) -> str:
     supported = " or ".join(" and ".join(each) for each in config.supported_modalities)
     summary = f"""\
 Emotion recognition: says which of {len(config.labels)} classes an utterance is most like, from {supported}.
@@ -131,9 +133,9 @@ Classes: {", ".join(config.labels)}.
 
 A model of the architecture [Mul-TAB](https://doi.org/10.3390/app14083276) (Appl. Sci. 2024, 14(8), 3276),
 exported by mtab to ONNX."""
-    if training["dataset"] is None:
+    if training.dataset is None:
         summary += "\n\n**Never trained: random weights.** It shows size and speed; its answers mean nothing."
-    if training["synthetic"]:
+    if training.synthetic:
         summary += "\n\n**Trained on synthetic speech.** No figure here says anything about real emotion."
     return summary
 
@@ -164,18 +166,18 @@ print(result.label, result.probabilities)
 ```"""
 
 
-def _training(training: dict[str, Any]) -> str:
+def _training(training: Training) -> str:
     speech = _speech(training)
     if speech is None:
         return "None: its weights are random."
     rows = [
-        ("data", training["title"]),
+        ("data", training.title),
         ("speakers", speech.speakers),
-        ("folds", training["folds"]),
-        ("test part", training["fold"]),
-        ("protocol", f"{training['protocol']}: {_PROTOCOLS[training['protocol']]}"),
-        ("epoch", training["selected_epoch"]),
-        ("seed", training["seed"]),
+        ("folds", training.folds),
+        ("test part", training.fold),
+        ("protocol", f"{training.protocol}: {_PROTOCOLS[training.protocol]}"),
+        ("epoch", training.selected_epoch),
+        ("seed", training.seed),
     ]
     return f"""\
 {markdown_table([row for row in rows if row[1] is not None], ("what", "value"))}
@@ -183,18 +185,18 @@ def _training(training: dict[str, Any]) -> str:
 No license is recorded: it depends on those of the corpus and of the pretrained encoders, if any."""
 
 
-def _test(training: dict[str, Any]) -> str:
-    test = training["test"]
+def _test(training: Training) -> str:
+    test = training.test
     if test is None:
-        return "None: " + ("random weights." if training["dataset"] is None else "the run has none.")
-    present = [recall for recall in test["recall"].values() if recall is not None]
-    figures = [(name, f"{test[key]:.3f}") for key, (_, name) in _METRICS.items()]
+        return "None: " + ("random weights." if training.dataset is None else "the run has none.")
+    present = [recall for recall in test.recall.values() if recall is not None]
+    figures = [(name, f"{getattr(test, key):.3f}") for key, (_, name) in _METRICS.items()]
     recalls = [
         (label, "-" if recall is None else f"{recall:.3f}", sum(row))
-        for (label, recall), row in zip(test["recall"].items(), test["confusion_matrix"], strict=True)
+        for (label, recall), row in zip(test.recall.items(), test.confusion_matrix, strict=True)
     ]
     return f"""\
-On {test["utterances"]} utterances of the test part, {training["protocol"]} protocol, in PyTorch.
+On {test.utterances} utterances of the test part, {training.protocol} protocol, in PyTorch.
 WAR is overall accuracy, UAR the mean recall of the classes (chance: {1 / len(present):.3f}).
 
 {markdown_table(figures, ("metric", "value"))}
@@ -211,11 +213,13 @@ def _graphs(manifest: Manifest) -> str:
             precision,
             file or "-",
             _megabytes(manifest, file, f"{file}.data") if file else "-",
-            *(f"{held[f'max_{what}_difference']:.1e}" for what in ("probability", "batched", "invariance")),
-            f"{held['label_agreement']:.2%}",
-            _change(held["accuracy"]),
-            held["utterances"],
-            held["corpus"],
+            f"{held.max_probability_difference:.1e}",
+            f"{held.max_batched_difference:.1e}",
+            f"{held.max_invariance_difference:.1e}",
+            f"{held.label_agreement:.2%}",
+            _change(held.accuracy),
+            held.utterances,
+            held.corpus,
         )
         for part, precision, file, held in judged
     ]
@@ -230,7 +234,7 @@ def _graphs(manifest: Manifest) -> str:
         "labels kept",
         "WAR change",
     )
-    arithmetic = {precision: held["arithmetic"] for _, precision, _, held in judged}
+    arithmetic = {precision: held.arithmetic for _, precision, _, held in judged}
     computed = "\n".join(f"- {precision}: {how}" for precision, how in arithmetic.items())
     return f"""\
 Each graph was compared with PyTorch on utterances of the corpus named, and is here because it kept to its
@@ -262,17 +266,17 @@ def _engines(manifest: Manifest) -> str:
     return markdown_table(rows, ("file", "graph", "flavor", "compute capability", "MB", "state"))
 
 
-def _limits(training: dict[str, Any], config: BundleConfig) -> str:
+def _limits(training: Training, config: BundleConfig) -> str:
     limits = [
         "It names the class that an utterance is most like, as people labelled such utterances. "
         "What somebody feels is another matter.",
         "The probabilities share out 1 among these classes: one always comes first, also for noise and for "
         "an emotion that is not among them. They say nothing of an emotion's strength.",
     ]
-    if error := (training["test"] or {}).get("ece"):
+    if training.test is not None and (error := training.test.ece):
         limits.append(
-            f"Expected calibration error of the probabilities on the test part: {error['after']:.3f} "
-            f"({error['before']:.3f} before temperature scaling). Elsewhere it may be much more."
+            f"Expected calibration error of the probabilities on the test part: {error.after:.3f} "
+            f"({error.before:.3f} before temperature scaling). Elsewhere it may be much more."
         )
     else:
         limits.append("The probabilities are not calibrated: 0.9 does not mean right in nine of ten cases.")
@@ -307,9 +311,9 @@ def _megabytes(manifest: Manifest, *names: str) -> str:
     return f"{sum(manifest.files[name].size for name in names if name in manifest.files) / 1e6:.1f}"
 
 
-def _change(accuracy: dict[str, Any] | None) -> str:
+def _change(accuracy: AccuracyChange | None) -> str:
     """How far WAR moved; nobody knows on a corpus with other labels than the model's."""
     if accuracy is None:
         return "-"
-    low, high = accuracy["war"]["interval"]
-    return f"{accuracy['war']['change']:+.3f} ({low:+.3f} to {high:+.3f})"
+    low, high = accuracy.war.interval
+    return f"{accuracy.war.change:+.3f} ({low:+.3f} to {high:+.3f})"

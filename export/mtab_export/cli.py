@@ -256,7 +256,7 @@ def export(
 def show(outcomes: "Sequence[Outcome]") -> None:
     """Print what was measured of every graph, and where the error of a refused one comes from."""
     first = outcomes[0].verdict.certificate
-    click.echo(f"Against PyTorch on {first['utterances']} utterances of {first['corpus']}:")
+    click.echo(f"Against PyTorch on {first.utterances} utterances of {first.corpus}:")
     rows = []
     for outcome in outcomes:
         place = f"{outcome.size / 1e6:.1f}", f"{outcome.seconds:.0f}"
@@ -285,14 +285,15 @@ def show(outcomes: "Sequence[Outcome]") -> None:
 def measured(verdict: "Verdict") -> tuple[str, ...]:
     """The columns of a table that say what was measured."""
     certificate = verdict.certificate
-    keys = "max_probability_difference", "max_batched_difference", "max_invariance_difference"
-    accuracy = certificate["accuracy"]
-    ties = f", near-ties: {count}" if (count := len(certificate["near_ties"])) else ""
+    accuracy = certificate.accuracy
+    ties = f", near-ties: {count}" if (count := len(certificate.near_ties)) else ""
     return (
-        *(f"{certificate[key]:.1e}" for key in keys),
-        f"{certificate['relative_logits_difference']:.1e}",
-        f"{certificate['label_agreement']:.2%}",
-        "-" if accuracy is None else f"{accuracy['war']['change']:+.3f}",
+        f"{certificate.max_probability_difference:.1e}",
+        f"{certificate.max_batched_difference:.1e}",
+        f"{certificate.max_invariance_difference:.1e}",
+        f"{certificate.relative_logits_difference:.1e}",
+        f"{certificate.label_agreement:.2%}",
+        "-" if accuracy is None else f"{accuracy.war.change:+.3f}",
         "over budget" if verdict.failures else f"passed{ties}",
     )
 

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import mtab
 from mtab.bundle import (
@@ -24,7 +23,8 @@ from mtab.bundle import (
     file_entries,
     open_bundle,
 )
-from mtab.config import to_dict
+from mtab.certificate import Certificate
+from mtab.config import from_dict, to_dict
 from mtab.data import Corpus, Utterance, read_corpus, validate
 from mtab.errors import BundleError, ConfigError, DataError
 from mtab.files import atomic_folder, read_json, refuse_existing, sha256, write_json
@@ -32,6 +32,7 @@ from mtab.graphs import BUDGETS, FUSED, Budget, GraphSpec, graph_file, split_of
 from mtab.machine import describe_machine, instruction_sets, saturates_int8
 from mtab.parity import Answer, answers_alone, answers_in_batches, compare
 from mtab.preprocess import CONFIG_FILE, TOKENIZER_FILE, Features, Preprocessor
+from mtab.provenance import Scores, Training
 from mtab.reference import REFERENCE, make_reference
 from mtab.types import Precision
 from mtab_export.bisect import Culprit, Trial, bisect, cure
@@ -252,10 +253,10 @@ class _Exporter:
         self.reduce_range = saturates if options.reduce_range is None else options.reduce_range
         self.reference = answers_alone(chain.answer({}), sample.features)
 
-    def export(self) -> tuple[tuple[Outcome, ...], dict[str, dict[str, Any]]]:
+    def export(self) -> tuple[tuple[Outcome, ...], dict[Precision, Certificate]]:
         """Every graph that was asked for, and the certificates of the parts in sequence, by precision."""
         outcomes: list[Outcome] = []
-        sequences: dict[str, dict[str, Any]] = {}
+        sequences: dict[Precision, Certificate] = {}
         model = self.chain.model
         for precision in self.options.precisions:
             if self.options.parts != "split":
@@ -292,7 +293,9 @@ class _Exporter:
                 engine = self._engine(spec, precision, path)
                 verdict = self._judge(precision, {spec.name: engine})
         size = sum(file.stat().st_size for file in _files(path))
-        verdict.certificate["export_seconds"] = seconds
+        verdict = dataclasses.replace(
+            verdict, certificate=dataclasses.replace(verdict.certificate, export_seconds=seconds)
+        )
         outcome = Outcome(spec.name, precision, size, seconds, verdict, nodes, culprits)
         if outcome.passed:
             for file in _files(path):
@@ -343,8 +346,8 @@ class _Exporter:
     def _trial(self, spec: GraphSpec, precision: Precision, source: Path, verdict: Verdict) -> Trial:
         """A graph over budget, to be taken apart on the utterances that it answered worst."""
         certificate, names = verdict.certificate, self.sample.names
-        worst = [certificate[key] for key in ("worst", "worst_batched", "worst_invariance")]
-        chosen = [names.index(name) for name in dict.fromkeys([*worst, *certificate["changed"][:1]])]
+        worst = [certificate.worst, certificate.worst_batched, certificate.worst_invariance]
+        chosen = [names.index(name) for name in dict.fromkeys([*worst, *certificate.changed[:1]])]
         features = [self.sample.features[i] for i in chosen]
         expected = {name: rows[chosen] for name, rows in self.reference.items()}
 
@@ -461,22 +464,21 @@ def _files(graph: Path) -> tuple[Path, Path]:
     return graph, graph.with_name(f"{graph.name}.data")
 
 
-def _training(run: Run) -> dict[str, Any]:
+def _training(run: Run) -> Training:
     """What a report must say beside any figure of this model."""
-    config = run.config
-    calibration = read_calibration(run.folder)
-    results = read_json(run.folder / RESULTS) if (run.folder / RESULTS).is_file() else {}
-    return {
-        "dataset": config.dataset,
-        "title": config.title,
-        "columns": config.columns,
-        "synthetic": config.synthetic,
-        "preset": config.preset,
-        "folds": config.folds,
-        "fold": config.fold,
-        "protocol": run.train.protocol,
-        "seed": run.train.seed,
-        "selected_epoch": results.get("selected_epoch"),
-        "test": results.get("test"),
-        "calibration": None if calibration is None else to_dict(calibration),
-    }
+    path = run.folder / RESULTS
+    results = read_json(path) if path.is_file() else {}
+    return Training(
+        title=run.config.title,
+        synthetic=run.config.synthetic,
+        preset=run.config.preset,
+        protocol=run.train.protocol,
+        seed=run.train.seed,
+        dataset=run.config.dataset,
+        columns=run.config.columns,
+        folds=run.config.folds,
+        fold=run.config.fold,
+        selected_epoch=results.get("selected_epoch"),
+        test=from_dict(Scores, results["test"], path) if "test" in results else None,
+        calibration=read_calibration(run.folder),
+    )

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from tqdm import tqdm
 
-from mtab.config import to_dict
+from mtab.certificate import AccuracyChange, Certificate, ScoreChange
 from mtab.data import Corpus, Utterance, corpus_hash
 from mtab.data.reading import read_utterances
 from mtab.engines.onnxruntime import OnnxRuntimeEngine
@@ -77,7 +77,7 @@ def read_sample(
 class Verdict:
     """What was measured, as the manifest keeps it, and what of it is over budget, a line each."""
 
-    certificate: dict[str, Any]
+    certificate: Certificate
     failures: tuple[str, ...]
 
 
@@ -105,27 +105,37 @@ def judge(
         alone = answers_alone(shown, sample.features)
         batched = answers_in_batches(shown, sample.features, batch_size)
     parity = compare(reference, alone, batched, batch_size, min(budget.max_difference, NEAR_TIE))
-    certificate: dict[str, Any] = to_dict(parity)
-    for key in ("worst", "worst_batched", "worst_invariance"):
-        certificate[key] = sample.names[certificate[key]]
-    for key in ("changed", "near_ties"):
-        certificate[key] = [sample.names[i] for i in certificate[key]]
-    true = [utterance.label for utterance in sample.utterances]
+    names, true = sample.names, [utterance.label for utterance in sample.utterances]
     machine = describe_machine()
-    certificate |= {
-        "budget": to_dict(budget),
-        "arithmetic": computed,
-        "accuracy": accuracy_change(true, reference["probabilities"], alone["probabilities"], labels)
+    sets = machine["instruction_sets"]
+    certificate = Certificate(
+        utterances=parity.utterances,
+        batch_size=parity.batch_size,
+        max_probability_difference=parity.max_probability_difference,
+        mean_probability_difference=parity.mean_probability_difference,
+        max_batched_difference=parity.max_batched_difference,
+        max_invariance_difference=parity.max_invariance_difference,
+        worst=names[parity.worst],
+        worst_batched=names[parity.worst_batched],
+        worst_invariance=names[parity.worst_invariance],
+        max_logits_used=parity.max_logits_used,
+        relative_logits_difference=parity.relative_logits_difference,
+        label_agreement=parity.label_agreement,
+        changed=tuple(names[i] for i in parity.changed),
+        near_ties=tuple(names[i] for i in parity.near_ties),
+        budget=budget,
+        arithmetic=computed,
+        accuracy=accuracy_change(true, reference["probabilities"], alone["probabilities"], labels)
         if set(true) <= set(labels)
         else None,
-        "corpus": sample.corpus.title,
-        "synthetic": sample.corpus.synthetic,
-        "corpus_sha256": corpus_hash(sample.utterances),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": machine["versions"],
-        "cpu": machine["cpu"],
-        "instruction_sets": machine["instruction_sets"],
-    }
+        corpus=sample.corpus.title,
+        synthetic=sample.corpus.synthetic,
+        corpus_sha256=corpus_hash(sample.utterances),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        versions=machine["versions"],
+        cpu=machine["cpu"],
+        instruction_sets=None if sets is None else tuple(sets),
+    )
     failures = parity.failures(budget.max_difference, budget.min_agreement, sample.names)
     return Verdict(certificate, tuple(failures))
 
@@ -160,7 +170,7 @@ def open_graph(path: Path, spec: GraphSpec, precision: str, device: str, scratch
 
 def accuracy_change(
     true: Sequence[str], before: np.ndarray, after: np.ndarray, labels: Sequence[str]
-) -> dict[str, Any]:
+) -> AccuracyChange:
     """WAR and UAR by PyTorch's probabilities (N, C) and by a graph's, and how far they moved.
 
     Each ``change`` comes with the 95 % interval of a bootstrap that draws utterances, the same for both: what
@@ -183,12 +193,10 @@ def accuracy_change(
         recalls = [(members * hit).sum(axis=2) / sizes for hit in hits]
     # A class that a draw has no utterance of takes no part in its mean.
     uar = np.nanmean(recalls[1] - recalls[0], axis=0)
-    return {
-        key: {
-            "pytorch": found["pytorch"][key],
-            "graph": found["graph"][key],
-            "change": found["graph"][key] - found["pytorch"][key],
-            "interval": np.percentile(changes, [2.5, 97.5]).tolist(),
-        }
-        for key, changes in (("war", war), ("uar", uar))
-    }
+
+    def change(score: str, changes: np.ndarray) -> ScoreChange:
+        pytorch, graph = found["pytorch"][score], found["graph"][score]
+        low, high = np.percentile(changes, [2.5, 97.5]).tolist()
+        return ScoreChange(pytorch, graph, graph - pytorch, (low, high))
+
+    return AccuracyChange(change("war", war), change("uar", uar))

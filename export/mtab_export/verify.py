@@ -6,26 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mtab.bundle import MANIFEST, Bundle
-from mtab.config import from_dict
+from mtab.bundle import Bundle
 from mtab.data import read_corpus, validate
 from mtab.engines import run_in_sequence
 from mtab.errors import EngineError
-from mtab.graphs import FUSED, Budget, split_of
+from mtab.graphs import FUSED, split_of
 from mtab.parity import Answers, answers_alone
 from mtab.preprocess import Features, Preprocessor
 from mtab.reference import load_reference, referenced_utterances
 from mtab_export.gate import Sample, Verdict, arithmetic, judge, open_graph, read_sample
 from mtab_export.pytorch import pytorch_model
 from mtab_train.run import open_run
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What a certificate's figures were held against, and how they were measured."""
-
-    budget: Budget
-    batch_size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +84,6 @@ def _checks(bundle: Bundle, sample: Sample, reference: Answers, device: str) -> 
             if len(graphs) < len(specs):
                 continue
             certificate = graphs[0].certificate
-            values = {key: certificate.get(key) for key in ("budget", "batch_size")}
-            terms = from_dict(Terms, values, f"{bundle.folder / MANIFEST}: certificate of {graphs[0].file}")
             with tempfile.TemporaryDirectory() as scratch:
                 try:
                     engines = [
@@ -115,5 +104,7 @@ def _checks(bundle: Bundle, sample: Sample, reference: Answers, device: str) -> 
                     return run_in_sequence(engines, sample.preprocess.collate(features))
 
                 labels, computed = bundle.config.labels, arithmetic(precision, device)
-                verdict = judge(answer, reference, sample, labels, terms.budget, terms.batch_size, computed)
+                verdict = judge(
+                    answer, reference, sample, labels, certificate.budget, certificate.batch_size, computed
+                )
                 yield Check(part, precision, verdict)

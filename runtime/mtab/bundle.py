@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
+from mtab.certificate import Certificate
 from mtab.config import from_dict, load_config
 from mtab.errors import BundleError
 from mtab.files import read_json, sha256
 from mtab.hash_cache import HashCache
+from mtab.provenance import Training
 from mtab.types import Modality, Part, Precision
 
 FORMAT_VERSION = 2
@@ -86,14 +88,14 @@ class GraphEntry:
 
     ``fp32_nodes`` are the patterns of node names that were kept in float32 beside the usual islands;
     ``reduce_range`` says that int8 weights keep to 7 bits, so that no x86 processor's arithmetic saturates
-    (None: no int8 weights). ``certificate`` is what `mtab_export.gate` measured.
+    (None: no int8 weights).
     """
 
     part: Part
     precision: Precision
     file: str
     opset: int
-    certificate: dict[str, Any]
+    certificate: Certificate
     fp32_nodes: tuple[str, ...] = ()
     reduce_range: bool | None = None
 
@@ -130,9 +132,8 @@ class Checkpoint:
 class Manifest:
     """``manifest.json``: every file with its hash, every graph with its proof, and where they come from.
 
-    ``training`` is the run that made the checkpoint, as its run.json and results.json say; ``sequences`` are
-    the certificates, by precision, of the split parts run one after another; ``versions`` and ``machine``
-    are those of the last export.
+    ``training`` is the run that made the checkpoint; ``sequences`` are the certificates, by precision, of the
+    split parts run one after another; ``versions`` and ``machine`` are those of the last export.
     """
 
     format_version: int
@@ -140,11 +141,11 @@ class Manifest:
     checkpoint: Checkpoint
     files: dict[str, FileEntry]
     graphs: tuple[GraphEntry, ...]
-    training: dict[str, Any]
+    training: Training
     versions: dict[str, str]
     machine: dict[str, Any] = field(default_factory=dict)
     engines: tuple[EngineEntry, ...] = ()
-    sequences: dict[str, dict[str, Any]] = field(default_factory=dict)
+    sequences: dict[Precision, Certificate] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.format_version != FORMAT_VERSION:

@@ -11,16 +11,6 @@ from mtab.graphs import FUSED, TensorSpec
 from mtab.loading import load, resolve
 from mtab.types import Precision
 
-_PROVEN = (
-    ("utterances", "utterances"),
-    ("max_difference", "max_probability_difference"),
-    ("max_batched_difference", "max_batched_difference"),
-    ("max_invariance_difference", "max_invariance_difference"),
-    ("label_agreement", "label_agreement"),
-    ("corpus", "corpus"),
-)
-"""What is told of a certificate, and its name there."""
-
 
 def describe(
     bundle: Path | str,
@@ -38,6 +28,7 @@ def describe(
         bundle, wanted.device, engine=wanted.engine, precision=wanted.precision, threads=wanted.threads
     )
     opened, manifest = model.bundle, model.bundle.manifest
+    training = to_dict(manifest.training)
     spec = FUSED.of(opened.config.modalities, opened.config.sizes)
     return {
         "bundle": str(opened.folder),
@@ -60,8 +51,8 @@ def describe(
         "engines": [{**to_dict(each), "size": opened.size(each.file)} for each in manifest.engines],
         "size": sum(entry.size for entry in manifest.files.values()),
         "checkpoint": to_dict(manifest.checkpoint),
-        "calibration": manifest.training.get("calibration"),
-        "training": {key: value for key, value in manifest.training.items() if key != "calibration"},
+        "calibration": training.pop("calibration"),
+        "training": training,
     }
 
 
@@ -71,7 +62,7 @@ def format_report(found: Mapping[str, Any]) -> str:
     runs = f"{engine['name']} on {engine['device']} in {engine['precision']}"
     if engine["device"] == "cpu":
         runs += f", threads: {engine['threads'] or 'one a core'}"
-    test = training.get("test") or {}
+    test = training["test"] or {}
     facts = [
         ("bundle", f"{found['bundle']}, {_mb(found['size'])}, exported {found['created']}"),
         ("runs on", runs + (", as mtab tune chose" if engine["tuned"] else "")),
@@ -94,8 +85,8 @@ def format_report(found: Mapping[str, Any]) -> str:
             each["precision"],
             _mb(each["size"]),
             each["opset"],
-            _number(each["certificate"]["max_difference"], ".1e"),
-            _number(each["certificate"]["utterances"], "d"),
+            f"{each['certificate']['max_difference']:.1e}",
+            each["certificate"]["utterances"],
         )
         for each in found["graphs"]
     ]
@@ -119,22 +110,29 @@ def _tensor(spec: TensorSpec) -> dict[str, Any]:
 
 
 def _graph(bundle: Bundle, entry: GraphEntry) -> dict[str, Any]:
+    proven = entry.certificate
     return {
         "part": entry.part,
         "precision": entry.precision,
         "file": entry.file,
         "size": bundle.size(entry.file),
         "opset": entry.opset,
-        "certificate": {name: entry.certificate.get(key) for name, key in _PROVEN},
+        "certificate": {
+            "utterances": proven.utterances,
+            "max_difference": proven.max_probability_difference,
+            "max_batched_difference": proven.max_batched_difference,
+            "max_invariance_difference": proven.max_invariance_difference,
+            "label_agreement": proven.label_agreement,
+            "corpus": proven.corpus,
+        },
     }
 
 
 def _protocol(training: Mapping[str, Any]) -> str:
-    if training.get("dataset") is None:
+    if training["dataset"] is None:
         return "nothing: its weights are random"
-    corpus = training.get("title") or training["dataset"]
-    where = f"{corpus}, fold {training.get('fold')}, protocol {training.get('protocol')}"
-    return where + (" (synthetic speech)" if training.get("synthetic") else "")
+    where = f"{training['title']}, fold {training['fold']}, protocol {training['protocol']}"
+    return where + (" (synthetic speech)" if training["synthetic"] else "")
 
 
 def _calibration(temperature: float, calibration: Mapping[str, Any] | None) -> str:
@@ -146,10 +144,6 @@ def _calibration(temperature: float, calibration: Mapping[str, Any] | None) -> s
         if (scores := calibration.get(part)) is not None
     ]
     return "; ".join([f"temperature {temperature:.3g}", *measured])
-
-
-def _number(value: Any, form: str) -> str:
-    return format(value, form) if isinstance(value, (int, float)) else "-"
 
 
 def _mb(size: int) -> str:

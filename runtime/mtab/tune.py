@@ -11,9 +11,8 @@ from typing import NamedTuple, get_args
 
 import numpy as np
 
-from mtab.bundle import MANIFEST, Bundle, open_bundle
+from mtab.bundle import Bundle, open_bundle
 from mtab.choice import Choice, require_cache, store_choice
-from mtab.config import from_dict
 from mtab.console import table
 from mtab.cuda import find_cuda
 from mtab.data import read_corpus
@@ -179,10 +178,7 @@ def settled(trials: Sequence[Trial], again: Callable[[Choice], Trial]) -> list[T
 def budget_of(bundle: Bundle, precision: Precision) -> Budget:
     """What a precision may cost: as the export granted it to the bundle's graph of it, else as usual."""
     graph = bundle.manifest.graph(FUSED.name, precision)
-    if graph is None or "budget" not in graph.certificate:
-        return BUDGETS[precision]
-    source = f"{bundle.folder / MANIFEST}: certificate of {graph.file}"
-    return from_dict(Budget, graph.certificate["budget"], source)
+    return BUDGETS[precision] if graph is None else graph.certificate.budget
 
 
 def format_report(tuning: Tuning) -> str:

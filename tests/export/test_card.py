@@ -1,5 +1,6 @@
 import dataclasses
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -7,10 +8,27 @@ import yaml
 from huggingface_hub import ModelCard
 
 from mtab.bundle import BundleConfig, Checkpoint, EngineEntry, FileEntry, GraphEntry, Manifest
+from mtab.certificate import Certificate
+from mtab.config import from_dict
+from mtab.provenance import BeforeAfter, Scores, Training
 from mtab_export.card import model_card
 from mtab_train.metrics import scores
 
+MakeManifest = Callable[..., Manifest]
+
 LABELS = ("anger", "neutral", "sad|low")
+TRAINING = Training(
+    title="iemocap",
+    synthetic=False,
+    preset="base",
+    protocol="honest",
+    seed=7,
+    dataset="iemocap",
+    folds="session",
+    fold="session-2",
+    selected_epoch=31,
+    test=from_dict(Scores, scores([0, 0, 0, 0, 1], [0, 0, 0, 1, 1], LABELS), "scores"),
+)
 NEVER_TRAINED = {
     "dataset": None,
     "title": "untrained, random weights",
@@ -21,60 +39,40 @@ NEVER_TRAINED = {
 }
 
 
-def certificate(**values: Any) -> dict[str, Any]:
-    return {
-        "max_probability_difference": 1.5e-6,
-        "max_batched_difference": 2.5e-6,
-        "max_invariance_difference": 3.5e-7,
-        "label_agreement": 0.995,
-        "utterances": 200,
-        "corpus": "iemocap",
-        "arithmetic": "ONNX Runtime on cpu",
-        "accuracy": {"war": {"change": -0.005, "interval": [-0.015, 0.0]}},
-        **values,
-    }
-
-
-def make_manifest(**training: Any) -> Manifest:
-    sizes = {
-        "config.json": 7,
-        "model.onnx": 200_000,
-        "model.onnx.data": 9_800_000,
-        "cme_fp16.onnx": 100_000,
-        "cme_fp16.onnx.data": 1_900_000,
-        "engines/model.engine": 5_000_000,
-    }
-    rounded = "float32, every tensor rounded to fp16, ONNX Runtime on cpu"
-    return Manifest(
-        format_version=2,
-        created="2026-01-02T03:04:05+00:00",
-        checkpoint=Checkpoint("c" * 64, 1.0),
-        files={name: FileEntry("0" * 64, size) for name, size in sizes.items()},
-        graphs=(
-            GraphEntry("fused", "fp32", "model.onnx", 18, certificate()),
-            GraphEntry("cme", "fp16", "cme_fp16.onnx", 18, certificate(accuracy=None, arithmetic=rounded)),
-        ),
-        training={
-            "dataset": "iemocap",
-            "title": "iemocap",
-            "synthetic": False,
-            "preset": "base",
-            "folds": "session",
-            "fold": "session-2",
-            "protocol": "honest",
-            "seed": 7,
-            "selected_epoch": 31,
-            "test": scores([0, 0, 0, 0, 1], [0, 0, 0, 1, 1], LABELS),
-            **training,
-        },
-        versions={"mtab": "0.1.0", "onnx": "1.23.2"},
-        sequences={"fp32": certificate(max_probability_difference=4.5e-6)},
-        engines=(
-            EngineEntry(
-                "engines/model.engine", "model.onnx", "rtx", "1.7", "89", {}, "k", 18.0, verified=False
+@pytest.fixture
+def make_manifest(make_certificate: Callable[..., Certificate]) -> MakeManifest:
+    def make(**training: Any) -> Manifest:
+        sizes = {
+            "config.json": 7,
+            "model.onnx": 200_000,
+            "model.onnx.data": 9_800_000,
+            "cme_fp16.onnx": 100_000,
+            "cme_fp16.onnx.data": 1_900_000,
+            "engines/model.engine": 5_000_000,
+        }
+        rounded = "float32, every tensor rounded to fp16, ONNX Runtime on cpu"
+        return Manifest(
+            format_version=2,
+            created="2026-01-02T03:04:05+00:00",
+            checkpoint=Checkpoint("c" * 64, 1.0),
+            files={name: FileEntry("0" * 64, size) for name, size in sizes.items()},
+            graphs=(
+                GraphEntry("fused", "fp32", "model.onnx", 18, make_certificate()),
+                GraphEntry(
+                    "cme", "fp16", "cme_fp16.onnx", 18, make_certificate(accuracy=None, arithmetic=rounded)
+                ),
             ),
-        ),
-    )
+            training=dataclasses.replace(TRAINING, **training),
+            versions={"mtab": "0.1.0", "onnx": "1.23.2"},
+            sequences={"fp32": make_certificate(max_probability_difference=4.5e-6)},
+            engines=(
+                EngineEntry(
+                    "engines/model.engine", "model.onnx", "rtx", "1.7", "89", {}, "k", 18.0, verified=False
+                ),
+            ),
+        )
+
+    return make
 
 
 def make_config(*modalities: Any) -> BundleConfig:
@@ -96,7 +94,7 @@ def rows(card: str, heading: str) -> list[list[str]]:
     return [[re.sub(r"\\(\W|_)", r"\1", cell) for cell in line] for line in shown]
 
 
-def test_the_hub_reads_the_front_matter() -> None:
+def test_the_hub_reads_the_front_matter(make_manifest: MakeManifest) -> None:
     card = front_matter(model_card(make_manifest(), make_config()))
     data = card.to_dict()
     assert data["library_name"] == "mtab"
@@ -115,7 +113,9 @@ def test_the_hub_reads_the_front_matter() -> None:
     assert results["accuracy"].dataset_args == {"folds": "session", "fold": "session-2", "seed": 7}
 
 
-def test_the_front_matter_is_yaml_whatever_the_corpus_is_called() -> None:
+def test_the_front_matter_is_yaml_whatever_the_corpus_is_called(
+    make_manifest: MakeManifest,
+) -> None:
     title = 'mine: "a" #1\n--- | b'
     card = model_card(make_manifest(dataset="manifest", title=title), make_config())
     front, _ = card.removeprefix("---\n").split("\n---\n\n# ", 1)
@@ -127,7 +127,7 @@ def test_the_front_matter_is_yaml_whatever_the_corpus_is_called() -> None:
     assert "datasets" not in data
 
 
-def test_what_was_trained_and_tested_on_is_said() -> None:
+def test_what_was_trained_and_tested_on_is_said(make_manifest: MakeManifest) -> None:
     card = model_card(make_manifest(), make_config())
     training = dict(rows(card, "Training"))
     assert training["test part"] == "session-2"
@@ -150,7 +150,9 @@ def test_what_was_trained_and_tested_on_is_said() -> None:
     assert "flatter" in model_card(make_manifest(protocol="paper"), make_config())
 
 
-def test_synthetic_speech_is_never_taken_for_the_corpus_of_its_layout() -> None:
+def test_synthetic_speech_is_never_taken_for_the_corpus_of_its_layout(
+    make_manifest: MakeManifest,
+) -> None:
     title = "iemocap layout, synthetic speech"
     card = model_card(make_manifest(title=title, synthetic=True), make_config())
     data = front_matter(card).to_dict()
@@ -159,21 +161,21 @@ def test_synthetic_speech_is_never_taken_for_the_corpus_of_its_layout() -> None:
     assert "**Trained on synthetic speech.**" in card
 
 
-def test_a_model_that_was_never_trained_has_no_figures() -> None:
+def test_a_model_that_was_never_trained_has_no_figures(make_manifest: MakeManifest) -> None:
     card = model_card(make_manifest(**NEVER_TRAINED), make_config())
     assert "**Never trained: random weights.**" in card
     assert "## Test figures\n\nNone: random weights.\n" in card
     assert not {"language", "datasets", "metrics", "model-index"} & set(front_matter(card).to_dict())
 
 
-def test_a_run_without_results_is_not_called_untrained() -> None:
+def test_a_run_without_results_is_not_called_untrained(make_manifest: MakeManifest) -> None:
     card = model_card(make_manifest(test=None, selected_epoch=None), make_config())
     assert "## Test figures\n\nNone: the run has none.\n" in card
     assert "random weights" not in card
     assert "epoch" not in dict(rows(card, "Training"))
 
 
-def test_every_graph_stands_with_its_proof() -> None:
+def test_every_graph_stands_with_its_proof(make_manifest: MakeManifest) -> None:
     _, _, fused, cme, sequence = rows(model_card(make_manifest(), make_config()), "Graphs")
     figures = ["1.5e-06", "2.5e-06", "3.5e-07", "99.50%"]
     assert fused == [
@@ -191,7 +193,7 @@ def test_every_graph_stands_with_its_proof() -> None:
     assert "- fp16: float32, every tensor rounded to fp16" in model_card(make_manifest(), make_config())
 
 
-def test_an_engine_that_did_not_run_is_not_called_verified() -> None:
+def test_an_engine_that_did_not_run_is_not_called_verified(make_manifest: MakeManifest) -> None:
     manifest = make_manifest()
     built = rows(model_card(manifest, make_config()), "TensorRT engines")[2]
     assert built == ["engines/model.engine", "model.onnx", "rtx 1.7", "89", "5.0", "built, not run"]
@@ -211,7 +213,9 @@ def test_an_engine_that_did_not_run_is_not_called_verified() -> None:
         (("audio", "text"), "audio-classification", '$ mtab predict BUNDLE clip.wav --text "What a joy!"\n'),
     ],
 )
-def test_use_is_that_of_its_modalities(modalities: tuple[str, ...], task: str, command: str) -> None:
+def test_use_is_that_of_its_modalities(
+    modalities: tuple[str, ...], task: str, command: str, make_manifest: MakeManifest
+) -> None:
     card = model_card(make_manifest(), make_config(*modalities))
     assert front_matter(card).pipeline_tag == task
     assert command in card
@@ -219,22 +223,23 @@ def test_use_is_that_of_its_modalities(modalities: tuple[str, ...], task: str, c
     assert ("transcript" in card) == ("text" in modalities)
 
 
-def test_a_bundle_of_parts_says_that_load_does_not_take_it() -> None:
+def test_a_bundle_of_parts_says_that_load_does_not_take_it(make_manifest: MakeManifest) -> None:
     manifest = make_manifest()
     card = model_card(dataclasses.replace(manifest, graphs=manifest.graphs[1:]), make_config())
     assert "$ mtab predict" not in card
     assert "needs the fused graph" in card
 
 
-def test_calibration_is_said_where_it_was_measured() -> None:
+def test_calibration_is_said_where_it_was_measured(make_manifest: MakeManifest) -> None:
     assert "are not calibrated" in model_card(make_manifest(), make_config())
-    test = make_manifest().training["test"] | {"ece": {"before": 0.125, "after": 0.03125}}
+    assert TRAINING.test is not None
+    test = dataclasses.replace(TRAINING.test, ece=BeforeAfter(0.125, 0.03125))
     card = model_card(make_manifest(test=test), make_config())
     assert "are not calibrated" not in card
     assert "0.031 (0.125 before temperature scaling)" in card
 
 
-def test_the_law_is_named() -> None:
+def test_the_law_is_named(make_manifest: MakeManifest) -> None:
     card = model_card(make_manifest(), make_config())
     for article in ("2024/1689", "Art. 3(39)", "Art. 5(1)(f)", "Annex III, point 1(c)", "Art. 50(3)"):
         assert article in card

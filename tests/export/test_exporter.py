@@ -16,12 +16,15 @@ from click.testing import CliRunner, Result
 from safetensors.torch import load_file, save_file
 
 from mtab.bundle import GraphEntry, Manifest, open_bundle
+from mtab.config import from_dict
 from mtab.data import Corpus, corpus_hash
 from mtab.engines import run_in_sequence
 from mtab.engines.onnxruntime import OnnxRuntimeEngine
 from mtab.errors import ConfigError, DataError
 from mtab.files import sha256
+from mtab.graphs import Budget
 from mtab.preprocess import Preprocessor
+from mtab.provenance import Scores
 from mtab.reference import load_reference
 from mtab_export import exporter
 from mtab_export.cli import main
@@ -60,16 +63,17 @@ def test_the_bundle_says_what_it_is_and_where_it_comes_from(
     assert bundle.manifest.checkpoint.sha256 == sha256(tone_run / "model.safetensors")
     training = bundle.manifest.training
     results = json.loads((tone_run / "results.json").read_text())
-    assert training["test"] == results["test"]
-    assert (training["folds"], training["fold"], training["protocol"]) == ("speaker", "speaker-0", "honest")
+    assert training.test == from_dict(Scores, results["test"], "results")
+    assert (training.folds, training.fold, training.protocol) == ("speaker", "speaker-0", "honest")
     certificate = fp32(bundle.manifest).certificate
     test = run_parts(open_run(tone_run), tones).test
-    assert certificate["utterances"] == len(test) == 6
-    assert certificate["corpus_sha256"] == corpus_hash(test)
-    assert 0 < certificate["max_batched_difference"] < 1e-5
-    assert certificate["worst"] in {utterance.id for utterance in test}
-    assert certificate["budget"] == {"max_difference": 1e-5, "min_agreement": 1.0}
-    assert certificate["accuracy"]["war"]["pytorch"] == results["test"]["war"]
+    assert certificate.utterances == len(test) == 6
+    assert certificate.corpus_sha256 == corpus_hash(test)
+    assert 0 < certificate.max_batched_difference < 1e-5
+    assert certificate.worst in {utterance.id for utterance in test}
+    assert certificate.budget == Budget(1e-5, 1.0)
+    assert certificate.accuracy is not None
+    assert certificate.accuracy.war.pytorch == results["test"]["war"]
 
     model = onnx.load(tone_bundle / "model.onnx", load_external_data=False)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
@@ -92,7 +96,7 @@ def test_the_measured_parity_is_the_graphs(tone_bundle: Path, tone_run: Path, to
             ).probabilities
         differences.append(np.abs(np.asarray(found) - expected.numpy()).max())
     certificate = fp32(open_bundle(tone_bundle).manifest).certificate
-    assert certificate["max_probability_difference"] == pytest.approx(max(differences), abs=1e-6)
+    assert certificate.max_probability_difference == pytest.approx(max(differences), abs=1e-6)
 
 
 def test_what_it_prints(own_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +122,7 @@ def test_a_bundle_of_the_same_checkpoint_is_added_to(own_run: Path, tone_bundle:
     assert [graph.part for graph in after.graphs] == [
         *("fused", "audio_encoder", "text_encoder", "cme", "tab_head")
     ]
-    assert after.sequences["fp32"]["utterances"] == 4
+    assert after.sequences["fp32"].utterances == 4
     # The same arithmetic, cut in four.
     preprocess, utterance = Preprocessor.from_folder(bundle), "it is high"
     arrays = preprocess.collate([preprocess(np.sin(np.arange(4_000) / 5), utterance)])
@@ -223,7 +227,7 @@ def test_what_overflows_in_fp16_is_refused_taken_apart_and_cured(own_run: Path) 
     graph = open_bundle(bundle).manifest.graph("fused", "fp16")
     assert graph is not None
     assert any(pattern.startswith(layer) for pattern in graph.fp32_nodes)
-    assert graph.certificate["max_probability_difference"] < 2e-3
+    assert graph.certificate.max_probability_difference < 2e-3
     again = run("--checkpoint", own_run, "--fp16", *(f"--fp32-nodes={p}" for p in graph.fp32_nodes))
     assert again.exit_code == 0, again.output
 
@@ -299,8 +303,8 @@ def test_an_untrained_model_needs_a_corpus_to_compare_on(tmp_path: Path, start: 
     manifest = export_bundle(
         opened, tmp_path / "bundle", tones, tones.utterances, Options(utterances=5)
     ).manifest
-    assert fp32(manifest).certificate["utterances"] == 5
-    assert "random weights" in manifest.training["title"]
+    assert fp32(manifest).certificate.utterances == 5
+    assert "random weights" in manifest.training.title
 
 
 def test_no_usable_utterance(own_run: Path, tones: Corpus) -> None:

@@ -49,12 +49,13 @@ def test_a_batch_that_changes_an_answer_is_found(sample: Sample) -> None:
 
     verdict = judge(answer, reference, sample, LABELS, BUDGET, 4, "by hand")
     certificate = verdict.certificate
-    assert certificate["max_probability_difference"] == 0
-    assert certificate["max_batched_difference"] == pytest.approx(0.01)
-    assert certificate["max_invariance_difference"] == pytest.approx(0.01)
-    assert certificate["label_agreement"] == 1
-    assert certificate["accuracy"]["war"]["change"] == 0
-    assert (certificate["arithmetic"], certificate["corpus"]) == ("by hand", sample.corpus.root.name)
+    assert certificate.max_probability_difference == 0
+    assert certificate.max_batched_difference == pytest.approx(0.01)
+    assert certificate.max_invariance_difference == pytest.approx(0.01)
+    assert certificate.label_agreement == 1
+    assert certificate.accuracy is not None
+    assert certificate.accuracy.war.change == 0
+    assert (certificate.arithmetic, certificate.corpus) == ("by hand", sample.corpus.root.name)
     assert len(verdict.failures) == 2
     assert all("in batches" in failure or "batched" in failure for failure in verdict.failures)
 
@@ -66,7 +67,7 @@ def test_a_corpus_of_other_labels_has_no_accuracy(sample: Sample) -> None:
         return answers(np.full((len(features), 2), 0.5))
 
     verdict = judge(answer, reference, sample, ("joy", "anger"), BUDGET, 4, "by hand")
-    assert verdict.certificate["accuracy"] is None
+    assert verdict.certificate.accuracy is None
     assert verdict.failures == ()
 
 
@@ -77,19 +78,19 @@ def test_accuracy_change_by_hand() -> None:
     before = np.array([right, right, right, wrong, right])
     after = np.array([right, right, wrong, wrong, wrong])
     change = accuracy_change(true, before, after, ["a", "b"])
-    assert change["war"]["pytorch"] == pytest.approx(3 / 5)
-    assert change["war"]["graph"] == pytest.approx(3 / 5)
-    assert change["uar"]["pytorch"] == pytest.approx((3 / 4 + 0) / 2)
-    assert change["uar"]["graph"] == pytest.approx((2 / 4 + 1) / 2)
-    assert change["uar"]["change"] == pytest.approx(3 / 8)
-    low, high = change["war"]["interval"]
+    assert change.war.pytorch == pytest.approx(3 / 5)
+    assert change.war.graph == pytest.approx(3 / 5)
+    assert change.uar.pytorch == pytest.approx((3 / 4 + 0) / 2)
+    assert change.uar.graph == pytest.approx((2 / 4 + 1) / 2)
+    assert change.uar.change == pytest.approx(3 / 8)
+    low, high = change.war.interval
     assert low < 0 < high
 
 
 def test_no_change_has_no_interval() -> None:
     rows = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
     change = accuracy_change(["a", "b", "b"], rows, rows, ["a", "b"])
-    assert change["war"]["interval"] == change["uar"]["interval"] == [0, 0]
+    assert change.war.interval == change.uar.interval == (0, 0)
 
 
 def test_a_cpu_would_hide_an_overflow() -> None:

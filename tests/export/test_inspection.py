@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from mtab.bundle import BundleConfig, Checkpoint, GraphEntry, Manifest, file_entries, open_bundle
+from mtab.certificate import Certificate
 from mtab.config import to_dict
 from mtab.errors import EngineError
 from mtab.files import write_json
 from mtab.preprocess import CONFIG_FILE, TOKENIZER_FILE, PreprocessorConfig
+from mtab.provenance import Training
 from mtab_export.inspection import MODEL, Share, Use, format_facts, inspect, inspect_graph
 from mtab_export.precision import lower
 from mtab_train.checkpoint import load_model
@@ -252,10 +255,16 @@ def test_the_model_costs_what_pytorch_counts(tone_run: Path, tone_bundle: Path) 
 
 MODALITIES = ("text",)
 LABELS = ("high", "low")
+TRAINING = Training("tones", synthetic=False, preset="nano", protocol="honest", seed=0)
 
 
 @pytest.fixture
-def parts(tmp_path: Path) -> Path:
+def certificate(make_certificate: Callable[..., Certificate]) -> Certificate:
+    return make_certificate()
+
+
+@pytest.fixture
+def parts(tmp_path: Path, certificate: Certificate) -> Path:
     """A bundle of text alone in two parts, the second also in a precision that no CPU computes."""
     folder = tmp_path / "parts"
     folder.mkdir()
@@ -282,16 +291,16 @@ def parts(tmp_path: Path) -> Path:
     )
     write_manifest(
         folder,
-        GraphEntry("text_encoder", "fp32", "text_encoder.onnx", 18, {}),
-        GraphEntry("cme", "fp32", "cme.onnx", 18, {}),
-        GraphEntry("cme", "bf16", "cme_bf16.onnx", 18, {}),
+        GraphEntry("text_encoder", "fp32", "text_encoder.onnx", 18, certificate),
+        GraphEntry("cme", "fp32", "cme.onnx", 18, certificate),
+        GraphEntry("cme", "bf16", "cme_bf16.onnx", 18, certificate),
     )
     return folder
 
 
 def write_manifest(folder: Path, *graphs: GraphEntry) -> None:
     manifest = Manifest(
-        2, "2026-01-01T00:00:00+00:00", Checkpoint("0", 1.0), file_entries(folder), graphs, {}, {}
+        2, "2026-01-01T00:00:00+00:00", Checkpoint("0", 1.0), file_entries(folder), graphs, TRAINING, {}
     )
     write_json(folder / "manifest.json", to_dict(manifest))
 
@@ -333,10 +342,10 @@ def test_graphs_are_chosen_by_part_and_precision(parts: Path) -> None:
     assert "cme bf16" in refused.stderr
 
 
-def test_a_part_without_the_parts_before_it_is_not_run(parts: Path) -> None:
+def test_a_part_without_the_parts_before_it_is_not_run(parts: Path, certificate: Certificate) -> None:
     for name in ("text_encoder.onnx", "text_encoder.onnx.data"):
         (parts / name).unlink()
-    write_manifest(parts, GraphEntry("cme", "fp32", "cme.onnx", 18, {}))
+    write_manifest(parts, GraphEntry("cme", "fp32", "cme.onnx", 18, certificate))
     [described] = json.loads(run(parts, "--json").stdout)
     assert described["not_run"] == "there is no text_hidden_states to run it with"
 

@@ -38,7 +38,7 @@ def test_with_pytorch(own_run: Path) -> None:
     assert "Against PyTorch, run here" in done.output
     graph = open_bundle(own_run / "bundle").manifest.graph("fused", "fp32")
     assert graph is not None
-    measured = f"{graph.certificate['max_probability_difference']:.1e}"
+    measured = f"{graph.certificate.max_probability_difference:.1e}"
     assert row(done.output) == ["fused", "fp32", measured, *row(done.output)[3:-1], "passed"]
 
 

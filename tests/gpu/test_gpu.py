@@ -239,7 +239,7 @@ def test_an_export_is_judged_on_cuda(tone_run: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(main, [str(argument) for argument in [*arguments, "--dtype", "fp32", "--fp16"]])
     assert done.exit_code == 0, done.output
     for graph in open_bundle(tmp_path / "bundle").manifest.graphs:
-        assert graph.certificate["arithmetic"] == "ONNX Runtime on cuda"
+        assert graph.certificate.arithmetic == "ONNX Runtime on cuda"
 
 
 # TensorRT engines

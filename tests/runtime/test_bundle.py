@@ -53,7 +53,7 @@ def test_it_describes_itself(tone_bundle: Path, tone_run: Path, tones: Corpus) -
     assert graph is not None
     assert graph.file == "model.onnx"
     assert bundle.manifest.graph("fused", "fp16") is None
-    assert bundle.manifest.training["title"] == tones.root.name
+    assert bundle.manifest.training.title == tones.root.name
     assert bundle.manifest.versions["mtab"] == mtab.__version__
 
 

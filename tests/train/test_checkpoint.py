@@ -11,7 +11,7 @@ from torch import nn
 from mtab.config import to_dict
 from mtab.errors import ConfigError
 from mtab.files import write_json
-from mtab_train.calibration import BeforeAfter, Calibration, CalibrationScores
+from mtab.provenance import BeforeAfter, Calibration, CalibrationScores
 from mtab_train.checkpoint import load_model, load_state, load_weights, save_state, save_weights
 from mtab_train.run import CALIBRATION
 from mtab_train.start import Start, untrained_run

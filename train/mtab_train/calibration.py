@@ -4,7 +4,6 @@ Guo et al., "On Calibration of Modern Neural Networks", ICML 2017: probabilities
 softmax(logits / temperature), which changes how sure an answer is and never which class it is.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,50 +11,9 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
 from mtab.config import load_config
-from mtab.errors import ConfigError
+from mtab.provenance import TEMPERATURES, BeforeAfter, Calibration, CalibrationScores
 from mtab_train.metrics import expected_calibration_error
 from mtab_train.run import CALIBRATION
-
-TEMPERATURES = (0.25, 10.0)
-"""The least and the most that is fitted: no validation set, however small, makes every probability 0 or 1,
-or all of them equal."""
-
-
-@dataclass(frozen=True, slots=True)
-class BeforeAfter:
-    """A figure at temperature 1, and at the calibration's."""
-
-    before: float
-    after: float
-
-
-@dataclass(frozen=True, slots=True)
-class CalibrationScores:
-    """What the temperature does to some utterances' probabilities: mean negative log-likelihood in nats, and
-    expected calibration error in 0..1."""
-
-    utterances: int
-    nll: BeforeAfter
-    ece: BeforeAfter
-
-
-@dataclass(frozen=True, slots=True)
-class Calibration:
-    """``calibration.json``: the temperature of a run's model.
-
-    ``validation`` are the utterances that it was fitted on; where there are none the temperature is 1, and
-    ``reason`` says why. ``test`` are utterances that had no part in it.
-    """
-
-    temperature: float
-    validation: CalibrationScores | None
-    test: CalibrationScores
-    reason: str | None = None
-
-    def __post_init__(self) -> None:
-        least, most = TEMPERATURES
-        if not least <= self.temperature <= most:
-            raise ConfigError(f"temperature is {self.temperature}, expected {least} to {most}")
 
 
 def read_calibration(folder: Path) -> Calibration | None:

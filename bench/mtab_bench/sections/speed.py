@@ -95,7 +95,7 @@ def measure_speed(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": describe_machine(),
         "reference": REFERENCE,
-        "random_weights": bundle.manifest.training.get("dataset") is None,
+        "random_weights": bundle.manifest.training.dataset is None,
         "parameters": bench.parameters,
         "timing": {
             "threads": options.threads,

@@ -1,0 +1,61 @@
+"""What an export proved of a graph, as ``manifest.json`` keeps it; `mtab_export.gate` measures it."""
+
+from dataclasses import dataclass
+
+from mtab.graphs import Budget
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreChange:
+    """A score in 0..1 by PyTorch and by the graph, how far it moved, and the 95 % interval of that."""
+
+    pytorch: float
+    graph: float
+    change: float
+    interval: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class AccuracyChange:
+    """What a graph costs in weighted (WAR) and unweighted average recall (UAR)."""
+
+    war: ScoreChange
+    uar: ScoreChange
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """A graph's answers held against PyTorch's, and what they were allowed to cost.
+
+    The figures are those of `mtab.parity.Parity`, utterances by their names. ``arithmetic`` is what computed
+    the answers. ``accuracy`` is None where the utterances have other labels than the model's. ``corpus`` is
+    the title of what was measured on, ``corpus_sha256`` the `mtab.data.corpus_hash` of its utterances.
+    ``versions``, ``cpu`` and ``instruction_sets`` are those of the machine, as `mtab.machine` describes it;
+    ``export_seconds`` is what writing the graph took, None for several in sequence.
+    """
+
+    utterances: int
+    batch_size: int
+    max_probability_difference: float
+    mean_probability_difference: float
+    max_batched_difference: float
+    max_invariance_difference: float
+    worst: str
+    worst_batched: str
+    worst_invariance: str
+    max_logits_used: float
+    relative_logits_difference: float
+    label_agreement: float
+    changed: tuple[str, ...]
+    near_ties: tuple[str, ...]
+    budget: Budget
+    arithmetic: str
+    accuracy: AccuracyChange | None
+    corpus: str
+    synthetic: bool
+    corpus_sha256: str
+    created: str
+    versions: dict[str, str]
+    cpu: str
+    instruction_sets: tuple[str, ...] | None
+    export_seconds: float | None = None
