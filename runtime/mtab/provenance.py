@@ -72,7 +72,8 @@ class Training:
     """The run that made a checkpoint, as its run.json and results.json say.
 
     ``dataset`` is the reader of the corpus, None for a model that was never trained; ``title`` is what the
-    corpus is called, ``columns`` as in `mtab.data.Corpus`. ``test`` are the scores of the test part, None where it was not scored.
+    corpus is called, ``columns`` as in `mtab.data.Corpus`. ``test`` are the scores of the test part, None
+    where it was not scored.
     """
 
     title: str
