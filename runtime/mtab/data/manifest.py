@@ -17,6 +17,8 @@ _NUMBERS = ("start", "end", "valence", "arousal", "dominance")
 # Stricter than float(), which takes 1_000 and the digits of every script.
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
 
 def read_manifest(path: Path, labelled: bool = True, columns: Mapping[str, str] | None = None) -> Corpus:
     """Read a CSV file, or ``manifest.csv`` in a folder, with the columns audio, text and label.
@@ -73,7 +75,7 @@ def _utterance(row: dict[str, str], folder: Path, line: int, labelled: bool) -> 
     audio, text, label = (row.get(column, "") for column in ("audio", "text", "label"))
     for column, cell in row.items():
         # A line break most of all, where a quote was closed too late.
-        if column != "text" and any(unicodedata.category(each) == "Cc" for each in cell):
+        if column != "text" and _CONTROL.search(cell):
             raise ValueError(f"{column} {cell[:60]!r}, expected one line without control characters")
     if labelled and not label:
         raise ValueError("no label, expected one")
