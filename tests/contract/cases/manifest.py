@@ -59,7 +59,7 @@ CASES = (
         "A column given twice",
         manifest("audio,text,text\na.wav,a,b\n"),
         DataError,
-        "<FILE>:1: column 'text' 2 times, expected once",
+        "<FILE>:1: column 'text' given 2 times, expected once",
     ),
     Case(
         "A column is missing",

@@ -11,6 +11,12 @@ def fit(place: Place, manifest: object, *options: object) -> list[object]:
     return ["mtab-train", "fit", "--dataset", "manifest", "--data-dir", manifest, "--out", out, *options]
 
 
+def of_one_class(place: Place) -> list[object]:
+    clips = [place.file(f"{i}.wav", place.clip.read_bytes()).name for i in range(6)]
+    rows = [f"{name},so it is,high,{i}" for i, name in enumerate(clips)]
+    return fit(place, place.file("m.csv", "\n".join(["audio,text,label,speaker", *rows]) + "\n"))
+
+
 def with_broken_configuration(place: Place) -> list[object]:
     run = place.copy_of(place.run)
     (run / "config.json").write_text(json.dumps({"labels": 3}))
@@ -18,6 +24,12 @@ def with_broken_configuration(place: Place) -> list[object]:
 
 
 CASES = (
+    Case(
+        "A corpus of one class",
+        of_one_class,
+        DataError,
+        "<FILE>: one class (high), expected two or more to tell apart",
+    ),
     Case(
         "A corpus that is not there",
         lambda place: fit(place, place.folder / "none"),
