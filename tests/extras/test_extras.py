@@ -15,7 +15,7 @@ Call = Callable[..., "subprocess.CompletedProcess[str]"]
 
 HINT = re.compile(r"^Error: .*?needs (\w+), which is not installed: pip install 'mtab\[(\w+)\]'$")
 PACKAGES = {"sklearn": "scikit-learn"}
-ENVIRONMENTS = ((), ("cpu",), ("cpu", "train"), ("cpu", "export"), ("cpu", "bench"), ("cpu", "video"))
+ENVIRONMENTS = ((), ("cpu",), ("cpu", "train"), ("cpu", "export"), ("cpu", "bench"))
 
 
 @dataclass(frozen=True)
