@@ -13,7 +13,7 @@ from mtab.console import Group
 @click.group(cls=Group)
 @click.version_option(__version__, prog_name="mtab")
 def main() -> None:
-    """Speech-and-text emotion recognition from a bundle, without torch.
+    """Recognise emotions in speech and text with a bundle, without PyTorch.
 
     \b
     Example:

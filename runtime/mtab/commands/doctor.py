@@ -12,10 +12,10 @@ from mtab.options import json_option
 @json_option
 @click.pass_context
 def doctor(context: click.Context, as_json: bool) -> None:
-    """What this machine can run, and for each gap the command that fills it.
+    """Check what this machine can run, with a fix for each gap.
 
-    Everything is tried: ONNX Runtime runs a graph, libraries are loaded, the GPU is asked. The exit code is 0
-    if a bundle can be run here, on the CPU at least, and 1 if not.
+    Everything is tried: ONNX Runtime runs a graph, libraries are loaded, and the GPU is asked. The exit
+    code is 0 if a bundle can be run here, on the CPU at least, and 1 if not.
 
     \b
     Examples:

@@ -16,9 +16,9 @@ from mtab.types import Precision
 @engine_options
 @json_option
 def info(bundle: Path, engine: str, device: str, precision: str, threads: int | None, as_json: bool) -> None:
-    """What BUNDLE is, and what mtab would run it on here.
+    """Show what BUNDLE holds, and what runs it on this machine.
 
-    The engine is opened as it would be for answers, so that what is shown is what can be had.
+    The engine is opened as it is for answers, so that what is shown is what you get.
 
     \b
     Examples:

@@ -22,16 +22,17 @@ if TYPE_CHECKING:
 @click.command(cls=Command)
 @bundle_argument
 @click.argument("audio", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--text", help="The transcript of the one AUDIO given, or the utterance itself without AUDIO.")
+@click.option("--text", help="Transcript of the one AUDIO file; without AUDIO, the text to judge.")
 @click.option(
     "--text-file",
     type=click.Path(path_type=Path),
-    help="UTF-8, a transcript a line in the order of AUDIO; blank where there is none.",
+    help="UTF-8 file with one transcript a line, in the order of AUDIO; a blank line is no transcript.",
 )
 @click.option(
     "--manifest",
     type=click.Path(path_type=Path),
-    help="CSV with the columns audio and text, optionally id, start and end, in place of AUDIO.",
+    help="CSV file to read in place of AUDIO, with the columns audio and text, and optionally id, start "
+    "and end.",
 )
 @columns_option
 @click.option(
@@ -40,25 +41,29 @@ if TYPE_CHECKING:
     type=click.Choice(["table", "json", "jsonl", "csv"]),
     default="table",
     show_default=True,
-    help="To read, or with every digit; jsonl is an object a line.",
+    help="Format of the answers. A table is rounded; jsonl is one JSON object a line.",
 )
-@click.option("--top-k", type=click.IntRange(min=1), help="Only the K likeliest classes.  [default: all]")
+@click.option(
+    "--top-k",
+    type=click.IntRange(min=1),
+    help="Number of classes to print, the likeliest first.  [default: all]",
+)
 @click.option(
     "--abstain",
     type=click.FloatRange(0, 1),
-    help='Say "unknown" where no class has this probability.  [default: never]',
+    help='Probability below which the answer is "unknown".  [default: never]',
 )
 @click.option(
     "--embeddings",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Save what the classifier sees to an npy file, a row for each row printed.",
+    help="NumPy file to write the embeddings to, one row for each answer.",
 )
 @click.option(
     "--on-error",
     type=click.Choice(["fail", "skip"]),
     default="fail",
     show_default=True,
-    help="At an utterance that cannot be answered end there, or print the reason and go on.",
+    help="What to do at an utterance that cannot be answered: end there, or print the reason and go on.",
 )
 @engine_options
 @batch_options
@@ -67,14 +72,14 @@ if TYPE_CHECKING:
     type=click.FloatRange(0, min_open=True),
     default=MAX_SECONDS,
     show_default=True,
-    help="A longer clip is an error.",
+    help="Longest clip that is accepted, in seconds; a longer one is an error.",
 )
 @click.option(
     "--max-characters",
     type=click.IntRange(min=1),
     default=MAX_CHARACTERS,
     show_default=True,
-    help="A longer transcript is an error.",
+    help="Longest transcript that is accepted, in characters; a longer one is an error.",
 )
 def predict(
     bundle: Path,
@@ -97,13 +102,14 @@ def predict(
     max_seconds: float,
     max_characters: int,
 ) -> None:
-    """The emotion of each AUDIO file, with its transcript.
+    """Predict the emotion of each AUDIO file and its transcript.
 
-    wav, flac, ogg and mp3 of any rate and channels; mp4 and other containers with mtab[video]. A clip is
-    never cut; a transcript longer than the text encoder takes is, and the result says so.
+    Reads wav, flac, ogg and mp3 of any sample rate and number of channels; mp4 and other containers need
+    mtab[video]. A clip is never cut. A transcript is cut to what the text encoder takes, and the result
+    says so.
 
-    Answers are printed as they come: an interruption or an error keeps those before it. With --on-error skip
-    the exit code is 0 if at least one utterance has an answer.
+    Answers are printed as they come, so that an interruption or an error keeps those before it. With
+    --on-error skip the exit code is 0 if at least one utterance has an answer.
 
     \b
     Examples:

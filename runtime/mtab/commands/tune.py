@@ -14,21 +14,24 @@ from mtab.options import bundle_argument, corpus_options, json_option
 @bundle_argument
 @corpus_options("Layout of the corpus of the export.  [default: synthetic inputs]")
 @click.option(
-    "--device", default="auto", show_default=True, help="Only engines on this: cpu, cuda or cuda:N."
+    "--device",
+    default="auto",
+    show_default=True,
+    help="Device whose engines are tried: cpu, cuda or cuda:N. auto is all of them.",
 )
 @click.option(
     "--utterances",
     type=click.IntRange(min=1),
     default=32,
     show_default=True,
-    help="How many to judge and to time on, at most.",
+    help="Largest number of utterances to judge and to time on.",
 )
 @click.option(
     "--min-seconds",
     type=click.FloatRange(min=0),
     default=2.0,
     show_default=True,
-    help="Of computing to time for each candidate, at least; and three passes.",
+    help="Shortest time to measure each candidate for, in seconds; it makes three passes at least.",
 )
 @json_option
 def tune(
@@ -41,10 +44,11 @@ def tune(
     min_seconds: float,
     as_json: bool,
 ) -> None:
-    """Find the fastest way to run BUNDLE on this machine that keeps its accuracy, and let mtab use it.
+    """Choose the fastest accurate engine for BUNDLE on this machine.
 
     Every engine, precision and number of threads is judged and timed beside the default. The choice is kept
-    in the user's cache, for this bundle on this machine; after Ctrl-C it is what it was before.
+    in the user's cache for this bundle on this machine, and mtab uses it from then on. Ctrl-C leaves the
+    choice as it was.
 
     \b
     Examples:
