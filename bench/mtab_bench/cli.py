@@ -8,7 +8,7 @@ import click
 from mtab import __version__
 from mtab.console import Group
 from mtab.data import DATASETS
-from mtab.options import corpus_options
+from mtab.options import corpus_options, threads_option
 from mtab_bench.commands.batching import batching_command
 from mtab_bench.commands.compare import compare_command
 from mtab_bench.commands.gpu import gpu_command
@@ -21,7 +21,6 @@ from mtab_bench.commands.options import (
     out_option,
     overwrite_option,
     report_folder,
-    threads_option,
 )
 from mtab_bench.commands.report import report_command
 from mtab_bench.commands.soak import soak_command
@@ -29,13 +28,13 @@ from mtab_bench.commands.training import training
 
 
 @click.group(cls=Group, extra="bench", invoke_without_command=True)
-@corpus_options("Layout of the corpus whose test utterances to run.")
+@corpus_options("Layout of the corpus whose test set is measured.")
 @bundle_option
 @checkpoint_option
 @threads_option
 @out_option
 @overwrite_option
-@click.option("--json", "as_json", is_flag=True, help="Print what was measured as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the section as JSON.")
 @click.version_option(__version__, prog_name="mtab-bench")
 @click.pass_context
 def main(

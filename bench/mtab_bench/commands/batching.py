@@ -6,14 +6,13 @@ import click
 
 from mtab.console import Command
 from mtab.machine import usable_cores
-from mtab.options import corpus_options
+from mtab.options import corpus_options, threads_option
 from mtab_bench.commands.options import (
     bundle_option,
     newest_bundle,
     out_option,
     overwrite_option,
     report_folder,
-    threads_option,
 )
 from mtab_bench.sections.batching import batching
 
@@ -21,7 +20,11 @@ from mtab_bench.sections.batching import batching
 @click.command("batching", cls=Command)
 @corpus_options(required=True)
 @bundle_option
-@click.option("--utterances", type=click.IntRange(min=32), help="The first so many only.  [default: all]")
+@click.option(
+    "--utterances",
+    type=click.IntRange(min=32),
+    help="Number of utterances to take, from the first on.  [default: all]",
+)
 @threads_option
 @out_option
 @overwrite_option
@@ -35,10 +38,10 @@ def batching_command(
     out: Path | None,
     overwrite: bool,
 ) -> None:
-    """How much the grouping by length gains on the durations of a corpus, beside padded batches.
+    """Measure what batches of similar lengths gain over padded ones.
 
-    Utterances have the durations and transcripts of the annotations, in their order, and noise for sound; no
-    clip is opened. ONNX Runtime on the CPU, the most exact graph.
+    Utterances have the durations and transcripts of the corpus, in its order, and noise for sound; no clip
+    is opened. The most exact graph runs in ONNX Runtime on the CPU.
 
     \b
     Example:

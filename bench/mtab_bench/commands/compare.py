@@ -44,18 +44,18 @@ def to_text(found: Comparison) -> str:
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     default=0.05,
     show_default=True,
-    help="How likely any false alarm may be.",
+    help="Highest probability of any false alarm.",
 )
 @click.option(
     "--threshold",
     type=click.FloatRange(min=0),
     default=0.02,
     show_default=True,
-    help="The share by which a median latency must change to count.",
+    help="Smallest relative change of a median latency that counts.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print every comparison as JSON.")
 def compare_command(first: Path, second: Path, alpha: float, threshold: float, as_json: bool) -> None:
-    """What changed from one report to another, by more than chance.
+    """Compare two reports: what changed by more than chance.
 
     Accuracy by McNemar's exact test on the same utterances, latency by Mann and Whitney's U test on the
     samples where the machines are the same and were idle otherwise; p-values are adjusted for all

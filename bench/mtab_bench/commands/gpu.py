@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mtab.console import Command
-from mtab.options import corpus_options
+from mtab.options import corpus_options, threads_option
 from mtab_bench.commands.options import (
     bundle_option,
     checkpoint_option,
@@ -15,7 +15,6 @@ from mtab_bench.commands.options import (
     out_option,
     overwrite_option,
     report_folder,
-    threads_option,
 )
 
 if TYPE_CHECKING:
@@ -39,10 +38,11 @@ def gpu_command(
     out: Path | None,
     overwrite: bool,
 ) -> None:
-    """Everything at once on a GPU: engines for it, accuracy, speed and invariance, in one report.
+    """Measure everything on a GPU: accuracy, speed and invariance.
 
     Builds the engines that the bundle lacks for this GPU, then measures like "mtab-bench --dataset",
-    "mtab-bench latency" and "mtab-bench invariance". Without a GPU it says what it skips and exits with 1.
+    "mtab-bench latency" and "mtab-bench invariance". Without a GPU it says
+    what it skips, and the exit code is 1.
 
     \b
     Example:

@@ -6,7 +6,7 @@ import click
 
 from mtab.console import Command
 from mtab.errors import MtabError
-from mtab.options import corpus_options
+from mtab.options import corpus_options, threads_option
 from mtab_bench.commands.options import (
     bundle_option,
     checkpoint_option,
@@ -14,7 +14,6 @@ from mtab_bench.commands.options import (
     out_option,
     overwrite_option,
     report_folder,
-    threads_option,
 )
 from mtab_bench.sections.invariance import beyond_budget, measure_invariance
 
@@ -24,11 +23,21 @@ from mtab_bench.sections.invariance import beyond_budget, measure_invariance
 @bundle_option
 @checkpoint_option
 @click.option(
-    "--utterances", type=click.IntRange(min=2), default=32, show_default=True, help="How many to ask for."
+    "--utterances",
+    type=click.IntRange(min=2),
+    default=32,
+    show_default=True,
+    help="Number of utterances to compare.",
 )
-@click.option("--batch-size", type=click.IntRange(min=2), default=8, show_default=True)
 @click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of batches and made-up inputs."
+    "--batch-size", type=click.IntRange(min=2), default=8, show_default=True, help="Size of the batches."
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Seed of the batches and of synthetic inputs.",
 )
 @threads_option
 @out_option
@@ -46,9 +55,9 @@ def invariance_command(
     out: Path | None,
     overwrite: bool,
 ) -> None:
-    """Is the answer the same in any batch?
+    """Check that answers do not depend on the batch.
 
-    Asks every engine and precision for the same utterances alone, in random batches, in other orders and
+    Asks every engine and precision for the same utterances unbatched, in random batches, in other orders and
     with more padding. The exit code is 1 if a probability moves by more than the budget of its precision.
     Beside them stands the published implementation of the audio encoder, on the same weights.
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from mtab.console import Command
+from mtab.options import threads_option
 from mtab_bench.commands.options import (
     bundle_option,
     checkpoint_option,
@@ -13,7 +14,6 @@ from mtab_bench.commands.options import (
     out_option,
     overwrite_option,
     report_folder,
-    threads_option,
 )
 
 
@@ -27,7 +27,7 @@ from mtab_bench.commands.options import (
     multiple=True,
     default=(1, 8),
     show_default=True,
-    help="Utterances at once; may be given again.",
+    help="Number of utterances in a batch; may be given again.",
 )
 @click.option(
     "--seconds",
@@ -35,7 +35,7 @@ from mtab_bench.commands.options import (
     multiple=True,
     default=(4.5,),
     show_default=True,
-    help="Of speech in each utterance; may be given again.",
+    help="Seconds of speech in each utterance; may be given again.",
 )
 @threads_option
 @click.option(
@@ -43,28 +43,28 @@ from mtab_bench.commands.options import (
     type=click.FloatRange(0),
     default=5.0,
     show_default=True,
-    help="That each engine works on each case while the clock runs.",
+    help="Shortest time to measure each engine on each case, in seconds.",
 )
 @click.option(
     "--engine",
     "engines",
     metavar="KEY",
     multiple=True,
-    help="Only this one beside PyTorch, such as onnxruntime-int8; may be given again.",
+    help="Engine to time beside PyTorch, such as onnxruntime-int8; may be given again.  [default: all]",
 )
-@click.option("--no-parts", is_flag=True, help="The whole model alone, not its parts.")
+@click.option("--no-parts", is_flag=True, help="Time the whole model only, not its parts.")
 @click.option(
     "--optimum",
     type=click.Path(path_type=Path),
     metavar="PYTHON",
-    help="A Python with optimum-onnx, to time the encoders as it exports them.",
+    help="Python with optimum-onnx, to time the encoders as optimum exports them.",
 )
 @click.option(
     "--starts",
     type=click.IntRange(min=0),
     default=3,
     show_default=True,
-    help="New processes for each engine, to its first answer, after one that fills the caches; 0: none.",
+    help="Number of starts to time for each engine, each in a new process; 0 times none.",
 )
 @out_option
 @overwrite_option
@@ -84,7 +84,7 @@ def latency_command(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """How fast is it here, and what would one use otherwise?
+    """Measure latency and throughput beside PyTorch and other baselines.
 
     Times the whole model and its parts on every engine that is here, beside PyTorch (eager, bf16, compiled)
     and ONNX Runtime on a plain export, all in turns; and the start of each in a new process. Adds the section

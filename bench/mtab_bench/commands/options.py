@@ -9,16 +9,13 @@ from mtab_bench.report import bundle_name
 bundle_option = click.option(
     "--bundle",
     type=click.Path(path_type=Path),
-    help="What mtab-export wrote.  [default: the newest in runs/]",
+    help="Bundle to measure.  [default: the newest below runs/]",
 )
 checkpoint_option = click.option(
     "--checkpoint",
     type=click.Path(path_type=Path),
     metavar="RUN",
-    help="The run that the bundle was exported from.  [default: the folder that the bundle lies in]",
-)
-threads_option = click.option(
-    "--threads", type=click.IntRange(min=1), help="Of every engine on the CPU.  [default: one a core]"
+    help="Run that the bundle was exported from.  [default: the folder that the bundle lies in]",
 )
 out_option = click.option(
     "--out",
@@ -26,7 +23,7 @@ out_option = click.option(
     help="Folder of the report.  [default: reports/<the run's name>]",
 )
 overwrite_option = click.option(
-    "--overwrite", is_flag=True, help="Replace what the report says of this already."
+    "--overwrite", is_flag=True, help="Replace the section if the report has it already."
 )
 
 

@@ -11,7 +11,7 @@ from mtab_bench.report import HTML, MARKDOWN, render_report
 @click.command("report", cls=Command)
 @click.argument("folder", type=click.Path(path_type=Path))
 def report_command(folder: Path) -> None:
-    """Write the page and the Markdown of a report again, from its report.json.
+    """Write the HTML and the Markdown of a report again from its report.json.
 
     \b
     Example:

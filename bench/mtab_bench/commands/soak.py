@@ -12,14 +12,26 @@ from mtab_bench.sections.soak import GROWTH, SETTLED, soak
 
 @click.command("soak", cls=Command)
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--requests", type=click.IntRange(min=1), default=20_000, show_default=True)
 @click.option(
-    "--threads", type=click.IntRange(min=1), default=16, show_default=True, help="That ask at once."
+    "--requests",
+    type=click.IntRange(min=1),
+    default=20_000,
+    show_default=True,
+    help="Number of requests to send.",
 )
-@click.option("--device", default="auto", show_default=True, help="As for mtab predict.")
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    default=16,
+    show_default=True,
+    help="Number of threads that send requests at once.",
+)
+@click.option(
+    "--device", default="auto", show_default=True, help="Device of the engine, as for mtab predict."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def soak_command(bundle: Path, requests: int, threads: int, device: str, as_json: bool) -> None:
-    """Ask a bundle for many answers from many threads at once.
+    """Send a bundle many requests from many threads at once.
 
     Every answer is held against that of a single thread, to the last bit; resident memory after the first
     1,000 requests may grow by 2 %. The exit code is 1 if either fails.

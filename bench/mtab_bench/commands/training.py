@@ -19,12 +19,36 @@ from mtab_train.config import PRESETS
 
 @click.command(cls=Command)
 @corpus_options(required=True)
-@click.option("--preset", type=click.Choice(list(PRESETS)), default="tiny", show_default=True)
-@click.option("--batch-size", type=click.IntRange(min=2), default=16, show_default=True)
-@click.option("--utterances", type=click.IntRange(min=20), help="So many only, spread over all.")
-@click.option("--epochs", type=click.IntRange(min=1), default=3, show_default=True)
 @click.option(
-    "--bundle", type=click.Path(path_type=Path), help="Add it to this bundle's report.  [default: print only]"
+    "--preset",
+    type=click.Choice(list(PRESETS)),
+    default="tiny",
+    show_default=True,
+    help="Size of the model.",
+)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=2),
+    default=16,
+    show_default=True,
+    help="Size of the larger batches.",
+)
+@click.option(
+    "--utterances",
+    type=click.IntRange(min=20),
+    help="Number of utterances to train on, spread over the corpus.  [default: all]",
+)
+@click.option(
+    "--epochs",
+    type=click.IntRange(min=1),
+    default=3,
+    show_default=True,
+    help="Number of epochs to time for each variant.",
+)
+@click.option(
+    "--bundle",
+    type=click.Path(path_type=Path),
+    help="Bundle whose report gets the section.  [default: print only]",
 )
 @out_option
 @overwrite_option
@@ -42,7 +66,9 @@ def training(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Time an epoch: padded batches of 2, larger ones, bucketed ones, with frozen layers cached, in bf16.
+    """Time an epoch of training with each way of batching.
+
+    Batches of 2, larger ones, bucketed ones, with cached outputs of frozen layers, and in bf16.
 
     The same model, utterances and seed each way, on the CPU, an epoch of each in turn so that noise strikes
     all alike. bf16 where the processor has it.
