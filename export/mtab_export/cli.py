@@ -9,7 +9,7 @@ import click
 
 from mtab import __version__
 from mtab.console import Command, Group, table
-from mtab.options import corpus_options
+from mtab.options import bundle_argument, corpus_options
 from mtab_export.inspection import inspect
 
 if TYPE_CHECKING:
@@ -31,15 +31,16 @@ HEADER = (
     "--checkpoint",
     type=click.Path(path_type=Path),
     metavar="RUN",
-    help="The run folder to export.  [default: the run below runs/ that ended last]",
+    help="Run folder to export.  [default: the run below runs/ that ended last]",
 )
-@click.option("--out", type=click.Path(path_type=Path), help="The bundle to write.  [default: RUN/bundle]")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the bundle.  [default: RUN/bundle]")
 @click.option(
     "--parts",
     type=click.Choice(["fused", "split", "all"]),
     default="fused",
     show_default=True,
-    help="One graph; or audio_encoder, text_encoder, cme and tab_head; or all five.",
+    help="Graphs to export: fused is the whole model in one; split is audio_encoder, text_encoder, cme and "
+    "tab_head; all is both.",
 )
 @click.option(
     "--dtype",
@@ -48,17 +49,22 @@ HEADER = (
     multiple=True,
     help="Precision of the graphs; may be given again.  [default: fp32]",
 )
-@click.option("--fp16", is_flag=True, help="As --dtype fp16.")
-@click.option("--int8", is_flag=True, help="As --dtype int8.")
+@click.option("--fp16", is_flag=True, help="Same as --dtype fp16.")
+@click.option("--int8", is_flag=True, help="Same as --dtype int8.")
 @click.option(
     "--target",
     type=click.Choice(["onnx", "tensorrt", "ort-trt"]),
     default="onnx",
     show_default=True,
-    help="Graphs alone; and TensorRT engines of them; and options for ONNX Runtime's TensorRT providers.",
+    help="What to make: ONNX graphs; also TensorRT engines of them; or also options for ONNX Runtime's "
+    "TensorRT providers.",
 )
-@click.option("--opset", type=click.IntRange(18, 22), help="[default: 18; 22 for bf16]")
-@click.option("--device", default="cpu", show_default=True, help="Where graphs are run to be compared.")
+@click.option(
+    "--opset", type=click.IntRange(18, 22), help="ONNX opset of the graphs.  [default: 18; 22 for bf16]"
+)
+@click.option(
+    "--device", default="cpu", show_default=True, help="Device on which graphs are compared with PyTorch."
+)
 @corpus_options(
     "Layout of another corpus to compare on.  [default: the test part that the run was scored on]"
 )
@@ -67,38 +73,47 @@ HEADER = (
     type=click.IntRange(min=1),
     default=200,
     show_default=True,
-    help="How many to compare on, alone and in mixed batches.",
+    help="Number of utterances to compare on, unbatched and in mixed batches.",
 )
 @click.option(
-    "--batch-size", type=click.IntRange(min=2), default=8, show_default=True, help="Of those batches."
+    "--batch-size",
+    type=click.IntRange(min=2),
+    default=8,
+    show_default=True,
+    help="Batch size of the comparisons.",
 )
 @click.option(
     "--atol",
     type=click.FloatRange(0, min_open=True),
-    help="Largest difference of a probability.  [default: fp32 1e-5, fp16 2e-3, bf16 and int8 2e-2]",
+    help="Largest difference of a probability that is accepted.  [default: fp32 1e-5, fp16 2e-3, bf16 and int8 2e-2]",
 )
 @click.option(
     "--min-agreement",
     type=click.FloatRange(0, 1),
-    help="Least share of labels kept.  [default: fp32 1, fp16 0.995, bf16 and int8 0.99]",
+    help="Smallest share of labels that have to stay the same.  [default: fp32 1, fp16 0.995, bf16 and int8 0.99]",
 )
 @click.option(
     "--fp32-nodes",
     metavar="PATTERN",
     multiple=True,
-    help="Leave nodes with such a name in float32: '*.encoder.layers.3.*'; may be given again.",
+    help="Nodes to keep in float32, by a pattern of their names such as '*.encoder.layers.3.*'; may be given "
+    "again.",
 )
-@click.option("--auto-islands", is_flag=True, help="Find such nodes, until a graph is within its budget.")
+@click.option(
+    "--auto-islands",
+    is_flag=True,
+    help="Find the nodes to keep in float32 until a graph is within its budget.",
+)
 @click.option(
     "--reduce-range/--no-reduce-range",
     default=None,
-    help="int8 weights of 7 bits, which no x86 processor saturates on.  [default: as this one needs]",
+    help="Whether int8 weights have 7 bits, on which no x86 processor saturates.  [default: as this one needs]",
 )
 @click.option(
     "--calibration-data",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="The corpus, of the run's layout, that int8 for TensorRT takes its ranges from.  "
+    help="Corpus of the run's layout from which int8 for TensorRT takes its ranges.  "
     "[default: what the run was trained on]",
 )
 @click.option(
@@ -106,20 +121,40 @@ HEADER = (
     type=click.Choice(["rtx", "trt"]),
     default="rtx",
     show_default=True,
-    help="TensorRT-RTX, which needs no GPU to build; or plain TensorRT, for this machine's own GPU.",
+    help="TensorRT to build with: rtx is TensorRT-RTX and needs no GPU; trt builds for this machine's GPU.",
 )
 @click.option(
     "--sm",
     metavar="LIST",
     help="Compute capabilities to build engines for, such as 86,89,120.  [default: this machine's GPU]",
 )
-@click.option("--min-shapes", "--minShapes", metavar="SHAPES", help="input_values:1x400,audio_lengths:1,...")
-@click.option("--opt-shapes", "--optShapes", metavar="SHAPES", help="[default: one of 4 s, 16 tokens]")
-@click.option("--max-shapes", "--maxShapes", metavar="SHAPES", help="[default: 8 of 30 s, 128 tokens]")
-@click.option("--workspace", type=click.IntRange(min=1), metavar="MIB", help="[default: no limit]")
-@click.option("--refit", is_flag=True, help="Engines whose weights can be replaced.  Needs a GPU.")
-@click.option("--strip-weights", is_flag=True, help="Engines without weights.  Needs a GPU.")
-@click.option("--overwrite", is_flag=True, help="Replace the bundle, rather than add to it.")
+@click.option(
+    "--min-shapes",
+    "--minShapes",
+    metavar="SHAPES",
+    help="Smallest shapes of an engine, such as input_values:1x400,audio_lengths:1.",
+)
+@click.option(
+    "--opt-shapes",
+    "--optShapes",
+    metavar="SHAPES",
+    help="Shapes that an engine is tuned for.  [default: one of 4 s, 16 tokens]",
+)
+@click.option(
+    "--max-shapes",
+    "--maxShapes",
+    metavar="SHAPES",
+    help="Largest shapes of an engine.  [default: 8 of 30 s, 128 tokens]",
+)
+@click.option(
+    "--workspace",
+    type=click.IntRange(min=1),
+    metavar="MIB",
+    help="Memory that TensorRT may use to build.  [default: no limit]",
+)
+@click.option("--refit", is_flag=True, help="Build engines whose weights can be replaced. It needs a GPU.")
+@click.option("--strip-weights", is_flag=True, help="Build engines without weights. It needs a GPU.")
+@click.option("--overwrite", is_flag=True, help="Replace the bundle; without it, graphs are added.")
 @click.version_option(__version__, prog_name="mtab-export")
 @click.pass_context
 def main(
@@ -299,15 +334,17 @@ def measured(verdict: "Verdict") -> tuple[str, ...]:
 
 
 @click.command(cls=Command)
-@click.argument("bundle", type=click.Path(path_type=Path))
+@bundle_argument
 @corpus_options("Layout of another corpus to compare on.  [default: the utterances of the certificates]")
 @click.option(
     "--checkpoint",
     type=click.Path(path_type=Path),
     metavar="RUN",
-    help="The run that was exported.  [default: the folder that the bundle lies in]",
+    help="Run that was exported.  [default: the folder that the bundle lies in]",
 )
-@click.option("--device", default="cpu", show_default=True, help="Where graphs are run to be compared.")
+@click.option(
+    "--device", default="cpu", show_default=True, help="Device on which graphs are compared with PyTorch."
+)
 def verify(
     bundle: Path,
     dataset: str | None,

@@ -18,6 +18,7 @@ from mtab.config import to_dict
 from mtab.console import Command, table
 from mtab.errors import BundleError, EngineError
 from mtab.graphs import CME, GRAPHS, TAB_HEAD, split_of
+from mtab.options import bundle_argument, json_option
 from mtab.types import Precision
 
 if TYPE_CHECKING:
@@ -328,33 +329,42 @@ def _counted(operators: Sequence[tuple[str, int]], most: int = 6) -> str:
 
 
 @click.command(cls=Command)
-@click.argument("bundle", type=click.Path(path_type=Path))
+@bundle_argument
 @click.option(
-    "--part", "parts", type=click.Choice(list(GRAPHS)), multiple=True, help="Only this; again for more."
+    "--part",
+    "parts",
+    type=click.Choice(list(GRAPHS)),
+    multiple=True,
+    help="Part to show; may be given again.  [default: all]",
 )
 @click.option(
     "--precision",
     "precisions",
     type=click.Choice(get_args(Precision)),
     multiple=True,
-    help="Only this; again for more.",
+    help="Precision to show; may be given again.  [default: all]",
 )
 @click.option(
     "--seconds",
     type=click.FloatRange(min=0, min_open=True),
     default=4.5,
     show_default=True,
-    help="Of speech to count FLOPs for.",
+    help="Seconds of speech that FLOPs are counted for.",
 )
 @click.option(
     "--tokens",
     type=click.IntRange(min=1),
     default=24,
     show_default=True,
-    help="Of text, special ones included.",
+    help="Number of tokens that FLOPs are counted for, special ones included.",
 )
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N; used or refused.")
-@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@click.option(
+    "--device",
+    default="cpu",
+    show_default=True,
+    help="Device to run on: cpu, cuda or cuda:N; a device that is not there is an error.",
+)
+@json_option
 def inspect(
     bundle: Path,
     parts: tuple[str, ...],
