@@ -85,12 +85,14 @@ HEADER = (
 @click.option(
     "--atol",
     type=click.FloatRange(0, min_open=True),
-    help="Largest difference of a probability that is accepted.  [default: fp32 1e-5, fp16 2e-3, bf16 and int8 2e-2]",
+    help="Largest difference of a probability that is accepted.  "
+    "[default: fp32 1e-5, fp16 2e-3, bf16 and int8 2e-2]",
 )
 @click.option(
     "--min-agreement",
     type=click.FloatRange(0, 1),
-    help="Smallest share of labels that have to stay the same.  [default: fp32 1, fp16 0.995, bf16 and int8 0.99]",
+    help="Smallest share of labels that have to stay the same.  "
+    "[default: fp32 1, fp16 0.995, bf16 and int8 0.99]",
 )
 @click.option(
     "--fp32-nodes",
@@ -107,7 +109,8 @@ HEADER = (
 @click.option(
     "--reduce-range/--no-reduce-range",
     default=None,
-    help="Whether int8 weights have 7 bits, on which no x86 processor saturates.  [default: as this one needs]",
+    help="Whether int8 weights have 7 bits, on which no x86 processor saturates.  "
+    "[default: as this one needs]",
 )
 @click.option(
     "--calibration-data",

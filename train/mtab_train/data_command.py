@@ -19,6 +19,7 @@ from mtab.data import (
     read_corpus,
 )
 from mtab.data.check import measure
+from mtab.data.folds import SCHEMES
 from mtab.errors import DataError
 from mtab.options import corpus_options
 
@@ -175,7 +176,7 @@ def _print_listed(name: str, listed: list[dict[str, Any]]) -> None:
 @click.option(
     "--folds",
     metavar="SCHEME",
-    help="session, speaker, speaker-pair, random:K or official.  [default: the corpus's usual one]",
+    help=f"Scheme of the folds: {SCHEMES}.  [default: the corpus's usual one]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON, every problem included.")
 def data(

@@ -2,7 +2,7 @@
 
 import dataclasses
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from click.core import ParameterSource
 from mtab.console import Command, table
 from mtab.data.folds import SCHEMES
 from mtab.errors import ConfigError
-from mtab.options import corpus_options
+from mtab.options import corpus_options, together
 from mtab_train.config import PRESETS, ModelConfig, TrainConfig
 
 if TYPE_CHECKING:
@@ -21,28 +21,50 @@ if TYPE_CHECKING:
     from mtab_train.start import Start
 
 MODEL_OPTIONS = (
-    click.option("--preset", type=click.Choice(list(PRESETS)), default="tiny", show_default=True),
-    click.option("--audio-model", metavar="ID", help="Audio encoder with its weights: hub id or folder."),
-    click.option("--text-model", metavar="ID", help="Text encoder with its weights: hub id or folder."),
+    click.option(
+        "--preset",
+        type=click.Choice(list(PRESETS)),
+        default="tiny",
+        show_default=True,
+        help="Size of the model: base is the paper's, tiny trains in minutes.",
+    ),
+    click.option(
+        "--audio-model",
+        metavar="ID",
+        help="Pretrained audio encoder: an id of the Hugging Face Hub, or a folder.",
+    ),
+    click.option(
+        "--text-model",
+        metavar="ID",
+        help="Pretrained text encoder: an id of the Hugging Face Hub, or a folder.",
+    ),
     click.option(
         "--audio-training",
         type=click.Choice(["frozen", "conv-frozen", "full"]),
-        help="What of the audio encoder is trained.",
+        help="Part of the audio encoder that is trained.",
     ),
     click.option(
-        "--text-training", type=click.Choice(["frozen", "full"]), help="What of the text encoder is trained."
+        "--text-training",
+        type=click.Choice(["frozen", "full"]),
+        help="Part of the text encoder that is trained.",
     ),
     click.option(
         "--modalities",
         type=click.Choice(["audio+text", "audio", "text"]),
         default="audio+text",
         show_default=True,
-        help="One alone is an ablation.",
+        help="Modalities that the model takes; one alone is an ablation.",
     ),
-    click.option("--without-tab", is_flag=True, help="Ablation: no temporal-aware block."),
-    click.option("--without-mha", is_flag=True, help="Ablation: no self-attention of each modality."),
-    click.option("--fusion-align", type=click.Choice(["interpolate", "pool"]), help="How streams meet."),
-    click.option("--dropout", type=click.FloatRange(0, 1, max_open=True)),
+    click.option("--without-tab", is_flag=True, help="Leave out the temporal-aware block, as an ablation."),
+    click.option(
+        "--without-mha", is_flag=True, help="Leave out the self-attention of each modality, as an ablation."
+    ),
+    click.option(
+        "--fusion-align",
+        type=click.Choice(["interpolate", "pool"]),
+        help="How the two streams are brought to one length.",
+    ),
+    click.option("--dropout", type=click.FloatRange(0, 1, max_open=True), help="Dropout probability."),
     click.option(
         "--modality-dropout",
         type=click.FloatRange(0, 1, max_open=True),
@@ -50,51 +72,75 @@ MODEL_OPTIONS = (
     ),
 )
 TRAIN_OPTIONS = (
-    click.option("--epochs", type=click.IntRange(min=1)),
-    click.option("--batch-size", type=click.IntRange(min=1)),
-    click.option("--learning-rate", type=click.FloatRange(0, min_open=True)),
-    click.option("--weight-decay", type=click.FloatRange(0)),
-    click.option("--lr-scheduler-type", type=click.Choice(["constant_with_warmup", "linear", "cosine"])),
-    click.option("--warmup-ratio", type=click.FloatRange(0, 1, max_open=True)),
-    click.option("--max-grad-norm", type=click.FloatRange(0, min_open=True)),
-    click.option("--gradient-accumulation-steps", type=click.IntRange(min=1)),
-    click.option("--class-weights", type=click.Choice(["none", "balanced"])),
+    click.option("--epochs", type=click.IntRange(min=1), help="Number of epochs."),
+    click.option("--batch-size", type=click.IntRange(min=1), help="Utterances in a batch."),
+    click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="Peak learning rate."),
+    click.option("--weight-decay", type=click.FloatRange(0), help="Weight decay of AdamW."),
     click.option(
-        "--ctc-weight", type=click.FloatRange(0), help="MMER's loss of spelling the transcript (there 0.1)."
+        "--lr-scheduler-type",
+        type=click.Choice(["constant_with_warmup", "linear", "cosine"]),
+        help="Schedule of the learning rate.",
     ),
     click.option(
-        "--supcon-weight", type=click.FloatRange(0), help="MMER's supervised contrastive loss (there 0.1)."
+        "--warmup-ratio", type=click.FloatRange(0, 1, max_open=True), help="Share of the steps that warm up."
+    ),
+    click.option(
+        "--max-grad-norm", type=click.FloatRange(0, min_open=True), help="Norm that gradients are clipped to."
+    ),
+    click.option(
+        "--gradient-accumulation-steps",
+        type=click.IntRange(min=1),
+        help="Batches in each step of the optimizer.",
+    ),
+    click.option(
+        "--class-weights", type=click.Choice(["none", "balanced"]), help="Weights of the classes in the loss."
+    ),
+    click.option(
+        "--ctc-weight",
+        type=click.FloatRange(0),
+        help="Weight of MMER's CTC loss on the transcript (0.1 in MMER).",
+    ),
+    click.option(
+        "--supcon-weight",
+        type=click.FloatRange(0),
+        help="Weight of MMER's supervised contrastive loss (0.1 in MMER).",
     ),
     click.option(
         "--max-seconds",
         type=click.FloatRange(0, min_open=True),
-        help="Cut longer training clips, and say so.",
+        help="Length that training clips are cut to, in seconds; the run says how many were.",
     ),
-    click.option("--bucketing/--no-bucketing", default=None, help="Batches of utterances of like length."),
+    click.option(
+        "--bucketing/--no-bucketing", default=None, help="Whether batches hold utterances of similar length."
+    ),
     click.option(
         "--protocol",
         type=click.Choice(["honest", "paper"]),
-        help="Choose the epoch on a validation split of the training sessions (honest, default), or on the "
-        "test utterances as the paper does.",
+        help="Utterances that choose the epoch: a validation split of the training sessions (honest, the "
+        "default), or the test set, as in the paper.",
     ),
-    click.option("--mixed-precision", type=click.Choice(["no", "fp16", "bf16"])),
-    click.option("--seed", type=click.IntRange(min=0)),
+    click.option(
+        "--mixed-precision", type=click.Choice(["no", "fp16", "bf16"]), help="Precision of the computation."
+    ),
+    click.option("--seed", type=click.IntRange(min=0), help="Seed of weights, batches and dropout."),
 )
 RUN_OPTIONS = (
     corpus_options(),
     click.option(
         "--folds",
         metavar="SCHEME",
-        help=f"{SCHEMES}.  [default: the corpus's usual one]",
+        help=f"Scheme of the folds: {SCHEMES}.  [default: the corpus's usual one]",
     ),
     click.option(
         "--init-from",
         type=click.Path(path_type=Path),
         metavar="RUN",
-        help="Start from another run's model, weights and training; the labels may differ.",
+        help="Run whose model, weights and training settings to start from; the labels may differ.",
     ),
     click.option(
-        "--out", type=click.Path(path_type=Path), help="The run folder.  [default: a new one below runs/]"
+        "--out",
+        type=click.Path(path_type=Path),
+        help="Run folder to write.  [default: a new one below runs/]",
     ),
     click.option("--overwrite", is_flag=True, help="Replace the run folder if it exists."),
     click.option(
@@ -110,22 +156,15 @@ MACHINE_OPTIONS = (
         type=click.Choice(["auto", "cpu", "cuda"]),
         default="auto",
         show_default=True,
-        help="Several GPUs: start with accelerate launch -m mtab_train.cli.",
+        help="Device to train on. For several GPUs, start with accelerate launch -m mtab_train.cli.",
     ),
-    click.option("--workers", type=click.IntRange(min=0), default=0, help="Processes that decode audio."),
-    click.option("--cache/--no-cache", default=True, help="Keep frozen encoders' outputs on disk."),
+    click.option(
+        "--workers", type=click.IntRange(min=0), default=0, help="Number of processes that decode audio."
+    ),
+    click.option(
+        "--cache/--no-cache", default=True, help="Whether the outputs of frozen encoders are kept on disk."
+    ),
 )
-
-
-def options(*groups: tuple[Callable[[Any], Any], ...]) -> Callable[[Any], Any]:
-    """Several groups of click options, in order."""
-
-    def decorate(function: Any) -> Any:
-        for option in reversed([option for group in groups for option in group]):
-            function = option(function)
-        return function
-
-    return decorate
 
 
 def model_from(values: dict[str, Any], random_weights: bool = False) -> ModelConfig:
@@ -190,9 +229,9 @@ def _replace(config: Any, changes: dict[str, Any]) -> Any:
 
 
 @click.command(cls=Command)
-@options(RUN_OPTIONS[:2])
-@click.option("--fold", metavar="NAME", help="The fold whose test part is held out.  [default: the first]")
-@options(RUN_OPTIONS[2:], MODEL_OPTIONS, TRAIN_OPTIONS, MACHINE_OPTIONS)
+@together(*RUN_OPTIONS[:2])
+@click.option("--fold", metavar="NAME", help="Fold whose test set is held out.  [default: the first]")
+@together(*RUN_OPTIONS[2:], *MODEL_OPTIONS, *TRAIN_OPTIONS, *MACHINE_OPTIONS)
 def fit(**values: Any) -> None:
     """Train a model on one fold, choose an epoch, score the held-out utterances once.
 
@@ -234,7 +273,7 @@ def fit(**values: Any) -> None:
 
 
 @click.command(cls=Command)
-@options(RUN_OPTIONS, MODEL_OPTIONS, TRAIN_OPTIONS, MACHINE_OPTIONS)
+@together(*RUN_OPTIONS, *MODEL_OPTIONS, *TRAIN_OPTIONS, *MACHINE_OPTIONS)
 def cv(**values: Any) -> None:
     """Cross-validate: train on every fold in turn; mean and standard deviation over folds.
 

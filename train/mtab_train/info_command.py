@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from mtab.console import Command, table
+from mtab.options import json_option
 from mtab_train.config import PRESETS
 
 _KINDS = ("total", "trained", "frozen")
@@ -48,8 +49,10 @@ def print_report(report: dict[str, Any]) -> None:
 
 
 @click.command(cls=Command)
-@click.option("--preset", type=click.Choice(list(PRESETS)), required=True, help="The model to count.")
-@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@click.option(
+    "--preset", type=click.Choice(list(PRESETS)), required=True, help="Preset whose parameters to count."
+)
+@json_option
 def info(preset: str, as_json: bool) -> None:
     """Count a preset's parameters: by part, trained and frozen, and as the paper counts them.
 

@@ -7,14 +7,15 @@ from typing import Any
 import click
 
 from mtab.console import Command
+from mtab.options import together
 from mtab_train.config import PRESETS
-from mtab_train.fit_command import MODEL_OPTIONS, model_from, options
+from mtab_train.fit_command import MODEL_OPTIONS, model_from
 
 
 @click.command(cls=Command)
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The run folder to write.")
-@options(MODEL_OPTIONS)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Run folder to write.")
+@together(*MODEL_OPTIONS)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the weights.")
 @click.option("--overwrite", is_flag=True, help="Replace the run folder if it exists.")
 def init(out: Path, seed: int, overwrite: bool, **values: Any) -> None:
     """Write a model with random weights, for timing and for trying an export.

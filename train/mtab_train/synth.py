@@ -325,10 +325,20 @@ def synthesize(out: Path, layout: str, utterances: int, seed: int, overwrite: bo
 
 
 @click.command(cls=Command)
-@click.option("--layout", type=click.Choice(list(LAYOUTS)), required=True, help="The corpus to look like.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The folder to write.")
-@click.option("--utterances", type=click.IntRange(min=MIN_UTTERANCES), default=1000, show_default=True)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--layout", type=click.Choice(list(LAYOUTS)), required=True, help="Corpus whose layout to write."
+)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
+@click.option(
+    "--utterances",
+    type=click.IntRange(min=MIN_UTTERANCES),
+    default=1000,
+    show_default=True,
+    help="Number of utterances to speak.",
+)
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of sentences and voices."
+)
 @click.option("--overwrite", is_flag=True, help="Replace the folder if it exists.")
 def synth(layout: str, out: Path, utterances: int, seed: int, overwrite: bool) -> None:
     """Speak a synthetic corpus with espeak-ng, in the layout of a real one.
