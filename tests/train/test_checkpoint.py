@@ -12,7 +12,14 @@ from mtab.config import to_dict
 from mtab.errors import ConfigError
 from mtab.files import write_json
 from mtab.provenance import BeforeAfter, Calibration, CalibrationScores
-from mtab_train.checkpoint import load_model, load_state, load_weights, save_state, save_weights
+from mtab_train.checkpoint import (
+    TrainerState,
+    load_model,
+    load_state,
+    load_weights,
+    save_state,
+    save_weights,
+)
 from mtab_train.run import CALIBRATION
 from mtab_train.start import Start, untrained_run
 
@@ -93,10 +100,11 @@ def test_a_damaged_file_is_named_and_runs_nothing(
 
 def test_an_optimizer_goes_on_as_if_never_stopped(tmp_path: Path) -> None:
     model, optimizer = trained()
-    save_state(tmp_path, 3, model, optimizer, {"note": "x"})
+    state = TrainerState(({"epoch": 1},), {"epoch": 1}, 2.5, {"last_epoch": 3}, None, (2,))
+    save_state(tmp_path, 3, model, optimizer, state)
     fresh = module(9)
     again = torch.optim.AdamW(fresh.parameters(), lr=0.1)
-    assert load_state(tmp_path, fresh, again) == {"note": "x"}
+    assert load_state(tmp_path, fresh, again) == state
     batch = torch.randn(5, 3)
     for one, stepper in ((model, optimizer), (fresh, again)):
         one(batch).square().mean().backward()
@@ -108,10 +116,10 @@ def test_an_optimizer_goes_on_as_if_never_stopped(tmp_path: Path) -> None:
 def test_the_newest_state_counts_and_older_ones_go(tmp_path: Path) -> None:
     model, optimizer = trained()
     for epoch in (9, 10):
-        save_state(tmp_path, epoch, model, optimizer, {"epoch": epoch})
+        save_state(tmp_path, epoch, model, optimizer, TrainerState(seconds=float(epoch)))
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["epoch-0010"]
     # What a kill leaves behind does not count.
     (tmp_path / "checkpoints" / ".epoch-0011.partial").mkdir()
-    assert load_state(tmp_path, model, optimizer) == {"epoch": 10}
+    assert load_state(tmp_path, model, optimizer).seconds == 10
     with pytest.raises(ConfigError, match="holds no training state"):
         load_state(tmp_path / "elsewhere", model, optimizer)

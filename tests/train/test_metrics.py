@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.calibration import calibration_curve
 
-from mtab_train.metrics import expected_calibration_error, scores
+from mtab_train.metrics import chance_of, expected_calibration_error, scores
 
 
 def test_the_papers_equations() -> None:
@@ -32,6 +32,33 @@ def test_a_class_without_utterances_has_no_recall_and_does_not_count() -> None:
     assert found["uar"] == pytest.approx(0.75)
     assert found["confusion_matrix"] == [[1, 0, 0], [0, 1, 1], [0, 0, 0]]
     assert math.isfinite(found["weighted_f1"])
+
+
+def test_chance_is_the_commonest_class_and_one_in_the_classes() -> None:
+    chance = chance_of([[50, 10, 0], [20, 20, 0], [0, 0, 0]])
+    assert (chance.war, chance.uar) == (0.6, 0.5)
+    assert 0.68 < chance.war_limit < 0.71
+    assert 0.5 < chance.uar_limit < 0.62
+    assert chance.explains(0.6, 0.5)
+    assert not chance.explains(0.75, 0.5)
+    assert not chance.explains(0.5, 0.7)
+
+
+def test_luck_stays_within_its_limits() -> None:
+    """Guesses by the class shares of 19 in 20 draws are explained, and few of a model that knows a little."""
+    random = np.random.default_rng(0)
+    true = np.repeat([0, 1, 2, 3], [40, 30, 20, 10])
+    explained = {"guessing": 0, "knowing": 0}
+    for _ in range(200):
+        guess = random.integers(4, size=100)
+        known = np.where(random.random(100) < 0.5, true, guess)
+        for name, predicted in (("guessing", guess), ("knowing", known)):
+            matrix = np.zeros((4, 4), dtype=int)
+            np.add.at(matrix, (true, predicted), 1)
+            war, uar = np.trace(matrix) / 100, np.mean(np.diag(matrix) / matrix.sum(axis=1))
+            explained[name] += chance_of(matrix.tolist()).explains(war, uar)
+    assert explained["guessing"] >= 185
+    assert explained["knowing"] <= 5
 
 
 def test_calibration_error_by_hand() -> None:

@@ -112,9 +112,9 @@ def test_the_chosen_epoch_is_the_best_on_validation_and_test_is_scored_once(
     evaluated: list[int] = []
     real = Trainer._evaluate
 
-    def watch(self: Trainer, model: nn.Module, examples: Sequence[Example]):
+    def watch(self: Trainer, model: nn.Module, examples: Sequence[Example], name: str):
         evaluated.append(id(examples))
-        return real(self, model, examples)
+        return real(self, model, examples, name)
 
     monkeypatch.setattr(Trainer, "_evaluate", watch)
     results = trainer.fit()

@@ -1,6 +1,7 @@
 """Weights and training state on disk: safetensors and JSON, never a pickle."""
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from mtab.config import load_config, to_dict
 from mtab.errors import ConfigError
-from mtab.files import atomic_file, atomic_folder, read_json, write_json
+from mtab.files import atomic_file, atomic_folder, write_json
 from mtab_train.calibration import read_calibration
 from mtab_train.model import MulTAB
 from mtab_train.run import Run, open_run
@@ -63,8 +65,30 @@ def load_model(run: Run | Path | str) -> MulTAB:
     return model.eval()
 
 
+@dataclass(frozen=True, slots=True)
+class TrainerState:
+    """``trainer_state.json``: what a training has come to at the end of an epoch.
+
+    ``history`` are the rows of ``metrics.jsonl``, ``best`` the row of the chosen epoch; ``scheduler`` and
+    ``scaler`` are None before the first step. ``ends`` are the epochs after which it had ended, and was
+    continued with a schedule of its own.
+    """
+
+    history: tuple[dict[str, Any], ...] = ()
+    best: dict[str, Any] | None = None
+    seconds: float = 0.0
+    scheduler: dict[str, Any] | None = None
+    scaler: dict[str, Any] | None = None
+    ends: tuple[int, ...] = ()
+
+    @property
+    def begun_after(self) -> int:
+        """The epoch after which the present schedule begins."""
+        return self.ends[-1] if self.ends else 0
+
+
 def save_state(
-    folder: Path, epoch: int, model: nn.Module, optimizer: torch.optim.Optimizer | None, state: dict[str, Any]
+    folder: Path, epoch: int, model: nn.Module, optimizer: torch.optim.Optimizer | None, state: TrainerState
 ) -> None:
     """Everything that the epochs after ``epoch`` depend on; older states go once this one is whole.
 
@@ -79,13 +103,16 @@ def save_state(
     with atomic_folder(_state_folder(folder, epoch), overwrite=True) as partial:
         save_weights(model, partial / "model.safetensors")
         _save(moments, partial / "optimizer.safetensors")
-        write_json(partial / "trainer_state.json", state)
+        write_json(partial / "trainer_state.json", to_dict(state))
     for older in _states(folder)[:-1]:
         shutil.rmtree(older)
 
 
-def load_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Restore the newest state into ``model`` and ``optimizer``. Raises `ConfigError` if there is none."""
+def load_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> TrainerState:
+    """Restore the newest state into ``model`` and ``optimizer``.
+
+    Raises `ConfigError` if there is none, or it is not of such a model.
+    """
     states = _states(folder)
     if not states:
         raise ConfigError(f"{folder}: holds no training state, expected checkpoints/epoch-*")
@@ -102,7 +129,7 @@ def load_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer)
         optimizer.state[parameters[parameter]][key] = value.to(
             "cpu" if key == "step" else parameters[parameter].device
         )
-    return read_json(states[-1] / "trainer_state.json")
+    return load_config(TrainerState, states[-1] / "trainer_state.json")
 
 
 def _state_folder(folder: Path, epoch: int) -> Path:

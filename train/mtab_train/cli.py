@@ -4,8 +4,10 @@ import click
 
 from mtab import __version__
 from mtab.console import Group
+from mtab_train.cv_command import cv
 from mtab_train.data_command import data
-from mtab_train.fit_command import cv, fit
+from mtab_train.eval_command import evaluate
+from mtab_train.fit_command import fit
 from mtab_train.info_command import info
 from mtab_train.init_command import init
 from mtab_train.synth import synth
@@ -25,7 +27,7 @@ def main() -> None:
     """
 
 
-for command in (synth, data, info, fit, cv, init):
+for command in (synth, data, info, fit, cv, evaluate, init):
     main.add_command(command)
 
 if __name__ == "__main__":

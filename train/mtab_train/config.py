@@ -97,6 +97,7 @@ class TrainConfig:
 
     ``ctc_weight`` and ``supcon_weight`` weigh MMER's auxiliary losses (0.1 each there), which the paper
     leaves out. A training clip longer than ``max_seconds`` is cut, counted and said; ``None`` never cuts.
+    Training ends early where no epoch was better than the best one for ``patience`` epochs; ``None`` never.
     """
 
     epochs: int = 100
@@ -115,6 +116,7 @@ class TrainConfig:
     protocol: Literal["honest", "paper"] = "honest"
     mixed_precision: Literal["no", "fp16", "bf16"] = "no"
     seed: int = 0
+    patience: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "gradient_accumulation_steps"):
@@ -127,6 +129,8 @@ class TrainConfig:
         for name in ("weight_decay", "ctc_weight", "supcon_weight"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected at least 0")
+        if self.patience is not None and self.patience < 1:
+            raise ConfigError(f"patience is {self.patience}, expected at least 1")
         if not 0 <= self.seed <= LARGEST_SEED:
             raise ConfigError(f"seed is {self.seed}, expected 0 to {LARGEST_SEED}")
         if not 0 <= self.warmup_ratio < 1:

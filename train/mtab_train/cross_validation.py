@@ -8,6 +8,7 @@ import numpy as np
 from mtab.data import Corpus, make_folds
 from mtab.errors import DataError
 from mtab.files import atomic_folder, read_json, write_json
+from mtab_train.metrics import chance_of
 from mtab_train.run import RESULTS, RUN, SUMMARY, Run, open_run, write_run
 from mtab_train.start import Start, begin_run, describe_run
 from mtab_train.trainer import Trainer
@@ -56,11 +57,22 @@ def cross_validate(run: Run, corpus: Corpus, **machine: Any) -> dict[str, Any]:
 
 
 def summarize(results: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Mean, standard deviation (n - 1) and best of the folds' test scores; each fold weighs the same."""
+    """Mean, standard deviation (n - 1) and best of the folds' test scores; each fold weighs the same.
+
+    ``chance`` is the mean of theirs, ``at_chance`` are the folds whose model is no better.
+    """
     tests = {fold: result["test"] for fold, result in results.items()}
+    chances = {fold: chance_of(test["confusion_matrix"]) for fold, test in tests.items()}
     return {
         "mean": {key: float(np.mean([test[key] for test in tests.values()])) for key in KEYS},
         "std": {key: float(np.std([test[key] for test in tests.values()], ddof=1)) for key in KEYS},
+        "chance": {
+            "war": float(np.mean([each.war for each in chances.values()])),
+            "uar": float(np.mean([each.uar for each in chances.values()])),
+        },
+        "at_chance": [
+            fold for fold, test in tests.items() if chances[fold].explains(test["war"], test["uar"])
+        ],
         "best_fold": max(tests, key=lambda fold: tests[fold]["war"]),
         "folds": [
             {

@@ -19,9 +19,9 @@ from mtab.data import (
     read_corpus,
 )
 from mtab.data.check import measure
-from mtab.data.folds import SCHEMES
 from mtab.errors import DataError
 from mtab.options import corpus_options
+from mtab_train.options import folds_option
 
 _MOST_SHOWN = 20
 
@@ -173,11 +173,7 @@ def _print_listed(name: str, listed: list[dict[str, Any]]) -> None:
 
 @click.command(cls=Command)
 @corpus_options(required=True)
-@click.option(
-    "--folds",
-    metavar="SCHEME",
-    help=f"Scheme of the folds: {SCHEMES}.  [default: the corpus's usual one]",
-)
+@folds_option
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON, every problem included.")
 def data(
     dataset: str, data_dir: Path | None, columns: dict[str, str] | None, folds: str | None, as_json: bool

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from mtab.errors import ConfigError
 from mtab.files import atomic_file, cache_dir
 from mtab.preprocess import Preprocessor
+from mtab.progress import track
 from mtab_train.config import ModelConfig
 from mtab_train.examples import Example
 from mtab_train.model import MulTAB
@@ -58,7 +58,7 @@ class EncoderCache:
         ]
         device = next(model.parameters()).device
         model.eval()
-        for example, modality in tqdm(missing, desc="encoding once", unit="utt", disable=None, leave=False):
+        for example, modality in track(missing, "encoding frozen layers once", "utterances"):
             others = [other for other in example.content if other != modality]
             arrays = preprocess.collate([example.read(preprocess, leave_out=others)])
             inputs = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}

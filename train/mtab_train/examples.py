@@ -4,12 +4,11 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from tqdm import tqdm
-
 from mtab.data import Problem, Utterance
 from mtab.data.reading import read_utterances
 from mtab.errors import DataError
 from mtab.preprocess import Features, Preprocessor
+from mtab.progress import track
 from mtab_train.config import ModelConfig
 
 
@@ -57,7 +56,7 @@ def prepare(
     clip longer than ``max_seconds`` is cut to it. Raises `DataError` if no utterance is left.
     """
     examples, problems, clips_cut = [], [], 0
-    shown = tqdm(utterances, desc=name, unit="utt", disable=None, leave=False)
+    shown = track(utterances, name, "utterances")
     for utterance, features in read_utterances(shown, preprocess, config.supported_modalities):
         if isinstance(features, Problem):
             problems.append(features)

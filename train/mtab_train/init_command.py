@@ -7,17 +7,16 @@ from typing import Any
 import click
 
 from mtab.console import Command
-from mtab.options import together
 from mtab_train.config import PRESETS
-from mtab_train.fit_command import MODEL_OPTIONS, model_from
+from mtab_train.options import model_from, model_options, seed_option
 
 
 @click.command(cls=Command)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Run folder to write.")
-@together(*MODEL_OPTIONS)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the weights.")
+@model_options
+@seed_option
 @click.option("--overwrite", is_flag=True, help="Replace the run folder if it exists.")
-def init(out: Path, seed: int, overwrite: bool, **values: Any) -> None:
+def init(out: Path, seed: int | None, overwrite: bool, **values: Any) -> None:
     """Write a model with random weights, for timing and for trying an export.
 
     It has the size and the speed of a trained one and answers at random; every figure from it says so.
@@ -34,7 +33,7 @@ def init(out: Path, seed: int, overwrite: bool, **values: Any) -> None:
             raise click.UsageError(
                 f"--{name.replace('_', '-')}: all weights are random here; see mtab-train fit"
             )
-    train = dataclasses.replace(PRESETS[values["preset"]].train, seed=seed)
+    train = dataclasses.replace(PRESETS[values["preset"]].train, seed=seed or 0)
     untrained_run(
         out, Start(model_from(values, random_weights=True), train, values["preset"]), PLAIN, overwrite
     )

@@ -1,6 +1,7 @@
 """The paper's metrics (eqs. 8-10) and their usual companions, from scikit-learn. No torch."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,38 @@ def scores(true: Sequence[int], predicted: Sequence[int], labels: Sequence[str])
         "recall": {label: recalls.get(i) for i, label in enumerate(labels)},
         "confusion_matrix": confusion_matrix(true, predicted, labels=classes).tolist(),
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Chance:
+    """What answering without looking gets on some utterances; every figure is in 0..1.
+
+    ``war`` is that of always answering their commonest class, ``uar`` 1 / their classes. ``war_limit`` and
+    ``uar_limit`` are the upper ends of the 95 % intervals that luck leaves around these: of the binomial
+    distribution, and of the mean of each class's own.
+    """
+
+    war: float
+    uar: float
+    war_limit: float
+    uar_limit: float
+
+    def explains(self, war: float, uar: float) -> bool:
+        """Whether a model with these figures is at chance: neither is beyond what luck may give."""
+        return war <= self.war_limit and uar <= self.uar_limit
+
+
+def chance_of(confusion_matrix: Sequence[Sequence[int]]) -> Chance:
+    """Chance on the utterances of a confusion matrix (true classes down), of which there is at least one.
+
+    A class without an utterance does not count.
+    """
+    from scipy.stats import binom
+
+    sizes = np.array([sum(row) for row in confusion_matrix if sum(row)])
+    every, war, uar = int(sizes.sum()), float(sizes.max() / sizes.sum()), 1 / len(sizes)
+    deviation = float(np.sqrt((uar * (1 - uar) / sizes).sum()) / len(sizes))
+    return Chance(war, uar, float(binom.ppf(0.975, every, war)) / every, min(1.0, uar + 1.96 * deviation))
 
 
 def expected_calibration_error(probabilities: np.ndarray, true: np.ndarray, bins: int = 15) -> float:

@@ -6,6 +6,7 @@ epoch), ``calibration.json`` (its temperature), ``metrics.jsonl`` (one line an e
 ``predictions.csv`` and pictures; ``checkpoints/`` holds what `--resume` needs.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -123,6 +124,23 @@ def run_parts(run: Run, corpus: Corpus) -> Parts:
     if run.train.protocol == "paper":
         return Parts(fold.train + fold.validation, fold.test, fold.test)
     return Parts(fold.train, fold.validation, fold.test)
+
+
+def read_history(folder: Path) -> tuple[dict[str, Any], ...]:
+    """The rows of ``metrics.jsonl``, an epoch each. Raises `ConfigError` if a line is no object."""
+    path = folder / METRICS
+    if not path.is_file():
+        raise ConfigError(f"{path}: not found, expected a line for each epoch")
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            row = json.loads(line)
+        except ValueError:
+            row = None
+        if not isinstance(row, dict):
+            raise ConfigError(f"{path}:{number}: is no JSON object, expected the metrics of an epoch")
+        rows.append(row)
+    return tuple(rows)
 
 
 def newest_run(root: Path = Path("runs")) -> Path:

@@ -17,16 +17,21 @@ from mtab.audio import SAMPLE_RATE
 from mtab.config import to_dict
 from mtab.data import Corpus, corpus_hash
 from mtab.errors import ConfigError, DataError
-from mtab.files import atomic_folder, write_json
+from mtab.files import atomic_folder, read_json, write_json
 from mtab.preprocess import CONFIG_FILE, TOKENIZER_FILE, Preprocessor, PreprocessorConfig
 from mtab_train.batch_model import BatchModel
-from mtab_train.checkpoint import apply_weights, load_model, save_state, save_weights
+from mtab_train.checkpoint import (
+    TrainerState,
+    apply_weights,
+    load_model,
+    load_weights,
+    save_state,
+    save_weights,
+)
 from mtab_train.config import ModelConfig, TrainConfig
 from mtab_train.model import MulTAB
-from mtab_train.run import Run, RunConfig, open_run, run_parts, write_run
+from mtab_train.run import RESULTS, Run, RunConfig, open_run, read_history, run_parts, write_run
 from mtab_train.tokenizer import train_tokenizer
-
-FRESH_STATE = {"history": [], "best": None, "seconds": 0.0, "scheduler": None, "scaler": None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +52,40 @@ def begin_run(
         run = describe_run(partial, start, corpus, folds, fold)
         texts = [utterance.text for utterance in run_parts(run, corpus).training if utterance.text]
         run, model = _prepare(run, start, texts)
-        save_state(partial, 0, BatchModel(model, run.train), None, FRESH_STATE)
+        save_state(partial, 0, BatchModel(model, run.train), None, TrainerState())
         write_run(run)
     return open_run(folder)
+
+
+def continue_run(folder: Path, epochs: int) -> Run:
+    """Make a finished run ready for `Trainer` to train it to ``epochs`` epochs in all.
+
+    A schedule has come to its end and the optimizer's moments are gone with it: the added epochs begin with
+    the chosen epoch's weights, a new optimizer and a schedule of their own, warm-up included. The results so
+    far are kept as ``results-<epochs>.json``. Raises `ConfigError` if the run has not finished, or has as
+    many epochs already.
+    """
+    run = open_run(folder)
+    results = read_json(folder / RESULTS)
+    history = read_history(folder)
+    done = len(history)
+    if epochs <= done:
+        raise ConfigError(f"{folder}: has {done} epochs already, expected --epochs of more than that")
+    run = dataclasses.replace(run, train=dataclasses.replace(run.train, epochs=epochs))
+    set_seed(run.train.seed)
+    model = MulTAB.from_config(run.model)
+    load_weights(model, run.weights)
+    state = TrainerState(
+        history=history,
+        best=history[results["selected_epoch"] - 1],
+        seconds=results["seconds"],
+        ends=(*results.get("continued_after", ()), done),
+    )
+    save_state(folder, done, BatchModel(model, run.train), None, state)
+    write_run(run)
+    # Last, so that a run is finished or can be resumed at any moment.
+    (folder / RESULTS).rename(folder / f"results-{done}.json")
+    return run
 
 
 def describe_run(folder: Path, start: Start, corpus: Corpus, folds: str, fold: str | None) -> Run:

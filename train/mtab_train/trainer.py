@@ -1,11 +1,10 @@
 """Training the model of a run folder (§5): the loop, the choice of an epoch, resuming."""
 
-import csv
 import json
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -14,15 +13,15 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs, gather_object, set_seed
 from torch import Tensor, nn
-from tqdm import tqdm
 from transformers import get_scheduler
 
 from mtab.audio import SAMPLE_RATE
 from mtab.config import to_dict
 from mtab.data import Corpus
 from mtab.errors import ConfigError, DataError, EngineError, MtabError
-from mtab.files import atomic_file, write_json, write_text
+from mtab.files import write_json, write_text
 from mtab.preprocess import Preprocessor
+from mtab.progress import Progress, progress, say
 from mtab_train import plots
 from mtab_train.batch_model import BatchModel
 from mtab_train.batches import Batch, ExampleDataset, class_weights
@@ -33,15 +32,16 @@ from mtab_train.calibration import (
     fit_temperature,
     negative_log_likelihood,
 )
-from mtab_train.checkpoint import load_state, load_weights, save_state, save_weights
+from mtab_train.checkpoint import TrainerState, load_state, load_weights, save_state, save_weights
 from mtab_train.config import TrainConfig
 from mtab_train.encoder_cache import EncoderCache, frozen_outputs
 from mtab_train.examples import Example, lengths, prepare
 from mtab_train.losses import supervised_contrastive
-from mtab_train.metrics import scores
+from mtab_train.metrics import chance_of, scores
 from mtab_train.model import MulTAB, Output, count_parameters
 from mtab_train.run import CALIBRATION, METRICS, PREDICTIONS, RESULTS, Run, run_parts
 from mtab_train.sampling import evaluation_batches, training_batches
+from mtab_train.scoring import answer, classes, in_order, to_device, write_predictions
 
 PROBLEMS_SHOWN = 10
 
@@ -101,7 +101,10 @@ class Trainer:
         )
         group = self.accelerator.num_processes * self.config.gradient_accumulation_steps
         self.steps_per_epoch = -(-len(self.batches(0)) // group)
-        steps = self.steps_per_epoch * self.config.epochs
+        state = load_state(run.folder, self.batch_model, self.optimizer)
+        # A schedule that had ended is not stretched: the epochs that are added have one of their own.
+        self.ends = state.ends
+        steps = self.steps_per_epoch * (self.config.epochs - state.begun_after)
         self.scheduler = get_scheduler(
             self.config.lr_scheduler_type, self.optimizer, round(self.config.warmup_ratio * steps), steps
         )
@@ -109,7 +112,8 @@ class Trainer:
         if self.config.class_weights == "balanced":
             weights = class_weights(self.train, len(run.model.labels)).to(self.accelerator.device)
         self.loss = nn.CrossEntropyLoss(weights)
-        self.history, self.best, self.seconds = self._restore()
+        self.history, self.best, self.seconds = list(state.history), state.best, state.seconds
+        self._restore(state)
         self.cache = EncoderCache(self.model) if cache and frozen_outputs(run.model) else None
         if self.cache is not None:
             with self.accelerator.main_process_first():
@@ -146,21 +150,25 @@ class Trainer:
             self._say(f"{self.clips_cut} training clips cut to {self.config.max_seconds:g} s")
         return examples
 
-    def _restore(self) -> tuple[list[dict[str, Any]], dict[str, Any] | None, float]:
-        """The newest state into model, optimizer and scheduler; history, best epoch and seconds so far."""
-        state = load_state(self.run.folder, self.batch_model, self.optimizer)
-        if state["scheduler"] is not None:
-            self.scheduler.load_state_dict(state["scheduler"])
-            for group, rate in zip(self.optimizer.param_groups, state["scheduler"]["_last_lr"], strict=True):
+    def _restore(self, state: TrainerState) -> None:
+        """A state's scheduler and scaler, once there was a step."""
+        if state.scheduler is not None:
+            self.scheduler.load_state_dict(state.scheduler)
+            for group, rate in zip(self.optimizer.param_groups, state.scheduler["_last_lr"], strict=True):
                 group["lr"] = rate
-        if state["scaler"] is not None and self.accelerator.scaler is not None:
-            self.accelerator.scaler.load_state_dict(state["scaler"])
-        return state["history"], state["best"], state["seconds"]
+        if state.scaler is not None and self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(state.scaler)
 
     def _say(self, line: str) -> None:
-        """Print a line, once, above the progress bar."""
+        """Print a line, once, above the progress."""
         if self.accelerator.is_main_process:
-            tqdm.write(line)
+            say(line)
+
+    def _shown(self, desc: str, total: int, unit: str, done: int = 0) -> AbstractContextManager[Progress]:
+        """Progress, shown by one process."""
+        if self.accelerator.is_main_process:
+            return progress(desc, total, unit, done)
+        return nullcontext(Progress(desc, total, unit, done))
 
     def batches(self, epoch: int) -> list[list[int]]:
         """All processes' batches of an epoch, the same for the same seed."""
@@ -182,17 +190,11 @@ class Trainer:
     def epochs(self) -> Iterator[dict[str, Any]]:
         """Train an epoch at a time, keep its state, and give its row of ``metrics.jsonl``."""
         model, optimizer = self.accelerator.prepare(self.batch_model, self.optimizer)
-        done = len(self.history)
-        board = self._open_board(done) if self.accelerator.is_main_process else None
-        with tqdm(
-            total=self.config.epochs * self.steps_per_epoch,
-            initial=done * self.steps_per_epoch,
-            unit="step",
-            disable=None if self.accelerator.is_main_process else True,
-        ) as progress:
-            for epoch in range(done + 1, self.config.epochs + 1):
+        board = self._open_board(len(self.history)) if self.accelerator.is_main_process else None
+        with self._shown("training", self.config.epochs, "epochs", len(self.history)) as shown:
+            while len(self.history) < self.config.epochs and not self._patience_is_over():
                 begun = time.perf_counter()
-                row = self._epoch(model, optimizer, epoch, progress)
+                row = self._epoch(model, optimizer, len(self.history) + 1)
                 row["seconds"] = round(time.perf_counter() - begun, 3)
                 self.seconds += row["seconds"]
                 self.history.append(row)
@@ -201,43 +203,54 @@ class Trainer:
                     self.best = row
                 if self.accelerator.is_main_process:
                     self._record(row, improved, board)
+                shown.update()
                 yield row
+        if len(self.history) < self.config.epochs:
+            self._say(
+                f"stopped after epoch {len(self.history)}: none better for {self.config.patience} epochs"
+            )
         if board is not None:
             board.close()
         self.accelerator.wait_for_everyone()
 
-    def _epoch(self, model: nn.Module, optimizer: Any, epoch: int, progress: tqdm) -> dict[str, Any]:
+    def _patience_is_over(self) -> bool:
+        if self.config.patience is None or self.best is None:
+            return False
+        begun = self.ends[-1] if self.ends else 0
+        return len(self.history) - max(self.best["epoch"], begun) >= self.config.patience
+
+    def _epoch(self, model: nn.Module, optimizer: Any, epoch: int) -> dict[str, Any]:
         # Seeded anew each epoch, so that an epoch depends on the state before it and on nothing else.
         set_seed(int(np.random.SeedSequence([self.config.seed, epoch]).generate_state(1)[0]))
         model.train()
         batches = self._own(self.batches(epoch))
         dataset = ExampleDataset(self.train, self.preprocess, self.cache, spelled=self.config.ctc_weight > 0)
         total, right, seen = 0.0, 0, 0
-        progress.set_description(f"epoch {epoch}/{self.config.epochs}")
         begun = time.perf_counter()
-        for index, batch in enumerate(dataset.batches(batches, self.workers), start=1):
-            batch = self._to_device(batch)
-            if self.run.model.modality_dropout:
-                drop_modalities(batch, self.run.model.modality_dropout)
-            last = index % self.config.gradient_accumulation_steps == 0 or index == len(batches)
-            with nullcontext() if last else self.accelerator.no_sync(model):
-                output, spelling = model(batch)
-                loss = self._loss(output, spelling, batch["labels"])
-                self.accelerator.backward(loss)
-            total += loss.item() * len(batch["labels"])
-            right += int((output.logits.argmax(dim=1) == batch["labels"]).sum())
-            seen += len(batch["labels"])
-            if last:
-                if self.config.max_grad_norm is not None:
-                    self.accelerator.clip_grad_norm_(model.parameters(), self.config.max_grad_norm)
-                optimizer.step()
-                optimizer.zero_grad()
-                self.scheduler.step()
-                progress.set_postfix(loss=f"{total / seen:.3f}", WAR=f"{right / seen:.3f}", refresh=False)
-                progress.update()
+        with self._shown(f"epoch {epoch}", len(batches), "batches") as shown:
+            for index, batch in enumerate(dataset.batches(batches, self.workers), start=1):
+                batch = to_device(batch, self.accelerator.device)
+                if self.run.model.modality_dropout:
+                    drop_modalities(batch, self.run.model.modality_dropout)
+                last = index % self.config.gradient_accumulation_steps == 0 or index == len(batches)
+                with nullcontext() if last else self.accelerator.no_sync(model):
+                    output, spelling = model(batch)
+                    loss = self._loss(output, spelling, batch["labels"])
+                    self.accelerator.backward(loss)
+                total += loss.item() * len(batch["labels"])
+                right += int((output.logits.argmax(dim=1) == batch["labels"]).sum())
+                seen += len(batch["labels"])
+                if last:
+                    if self.config.max_grad_norm is not None:
+                        self.accelerator.clip_grad_norm_(model.parameters(), self.config.max_grad_norm)
+                    optimizer.step()
+                    optimizer.zero_grad()
+                    self.scheduler.step()
+                shown.describe(f"epoch {epoch}, loss {total / seen:.3f}")
+                shown.update()
         self._require_finite(f"the loss of epoch {epoch}", total)
         seconds = round(time.perf_counter() - begun, 3)
-        selection, _ = self._evaluate(model, self.validation)
+        selection, _ = self._evaluate(model, self.validation, self._selects_on)
         self._require_finite(f"the {self._selects_on} loss of epoch {epoch}", selection["loss"])
         return {
             "epoch": epoch,
@@ -264,23 +277,17 @@ class Trainer:
     def _selects_on(self) -> str:
         return "validation" if self.config.protocol == "honest" else "test"
 
-    def _to_device(self, batch: Batch) -> Batch:
-        return {name: tensor.to(self.accelerator.device) for name, tensor in batch.items()}
-
-    def _evaluate(self, model: nn.Module, examples: Sequence[Example]) -> tuple[dict[str, Any], np.ndarray]:
-        """Scores and mean loss, and logits (utterances, classes) float32."""
-        model.eval()
+    def _evaluate(
+        self, model: nn.Module, examples: Sequence[Example], name: str
+    ) -> tuple[dict[str, Any], np.ndarray]:
+        """Scores and mean loss of the part ``name``, and logits (utterances, classes) float32."""
         batches = evaluation_batches(lengths(examples), self.config.batch_size)
         own = batches[self.accelerator.process_index :: self.accelerator.num_processes]
         dataset = ExampleDataset(examples, self.preprocess, self.cache)
-        answers: list[tuple[int, np.ndarray]] = []
-        with torch.inference_mode():
-            for indices, batch in zip(own, dataset.batches(own, self.workers), strict=True):
-                output, _ = model(self._to_device(batch))
-                answers += zip(indices, output.logits.cpu().numpy(), strict=True)
-        answers = sorted(gather_object(answers), key=lambda answer: answer[0])
-        logits = np.stack([row for _, row in answers])
-        true = _classes(examples)
+        with self._shown(f"answering {name} part", len(own), "batches") as shown:
+            answers = answer(model, dataset, own, self.accelerator.device, self.workers, shown.update)
+        logits = in_order(gather_object(answers))
+        true = classes(examples)
         result = scores(true.tolist(), logits.argmax(axis=1).tolist(), self.run.model.labels)
         result["loss"] = negative_log_likelihood(logits, true)
         return result, logits
@@ -303,13 +310,14 @@ class Trainer:
             save_weights(self.model, self.run.weights)
         write_text(self.run.folder / METRICS, "".join(json.dumps(each) + "\n" for each in self.history))
         scaler = self.accelerator.scaler
-        state = {
-            "history": self.history,
-            "best": self.best,
-            "seconds": self.seconds,
-            "scheduler": self.scheduler.state_dict(),
-            "scaler": None if scaler is None else scaler.state_dict(),
-        }
+        state = TrainerState(
+            history=tuple(self.history),
+            best=self.best,
+            seconds=self.seconds,
+            scheduler=self.scheduler.state_dict(),
+            scaler=None if scaler is None else scaler.state_dict(),
+            ends=self.ends,
+        )
         epoch, selection = row["epoch"], row[self._selects_on]
         save_state(self.run.folder, epoch, self.batch_model, self.optimizer, state)
         for part in ("train", self._selects_on):
@@ -317,23 +325,28 @@ class Trainer:
                 if key in row[part]:
                     board.add_scalar(f"{key}/{part}", row[part][key], epoch)
         board.add_scalar("learning_rate", row["learning_rate"], epoch)
+        chance = chance_of(selection["confusion_matrix"])
         self._say(
             f"epoch {epoch:>3}/{self.config.epochs}  loss {row['train']['loss']:.3f}  {self._selects_on} "
-            f"WAR {selection['war']:.3f} UAR {selection['uar']:.3f}  {row['seconds']:.1f} s"
+            f"WAR {selection['war']:.3f} (chance {chance.war:.3f}) UAR {selection['uar']:.3f} "
+            f"(chance {chance.uar:.3f})  {row['seconds']:.1f} s"
         )
 
     def _finish(self) -> dict[str, Any]:
         """Score the test utterances with the chosen epoch's weights, and write what a reader wants."""
         load_weights(self.model, self.run.weights)
-        test, logits = self._evaluate(self.batch_model, self.test)
+        test, logits = self._evaluate(self.batch_model, self.test, "test")
         calibration = self._calibrate(logits)
         test["ece"] = to_dict(calibration.test.ece)
         assert self.best is not None
         results = {
             "protocol": self.config.protocol,
             "selected_epoch": self.best["epoch"],
+            "epochs": len(self.history),
+            "continued_after": list(self.ends),
             "selection": self.best[self._selects_on],
             "test": test,
+            "chance": to_dict(chance_of(test["confusion_matrix"])),
             "problems": len(self.problems),
             "clips_cut": self.clips_cut,
             "parameters": count_parameters(self.model),
@@ -342,7 +355,8 @@ class Trainer:
         if self.accelerator.is_main_process:
             folder, title = self.run.folder, f"{self.run.config.title}, {self.run.config.fold}"
             write_json(folder / CALIBRATION, to_dict(calibration))
-            self._write_predictions(calibrated(logits, calibration.temperature))
+            probabilities = calibrated(logits, calibration.temperature)
+            write_predictions(folder / PREDICTIONS, self.test, probabilities, self.run.model.labels)
             plots.save_curves(self.history, folder / "curves.png", title)
             plots.save_confusion_matrix(
                 test["confusion_matrix"], self.run.model.labels, folder / "confusion_matrix.png", title
@@ -355,29 +369,11 @@ class Trainer:
         """The temperature of the chosen epoch's weights, and what it does to the test utterances."""
         temperature, validation, reason = 1.0, None, None
         if self._selects_on == "validation":
-            _, logits = self._evaluate(self.batch_model, self.validation)
-            true = _classes(self.validation)
+            _, logits = self._evaluate(self.batch_model, self.validation, "validation")
+            true = classes(self.validation)
             temperature = fit_temperature(logits, true)
             validation = calibration_scores(logits, true, temperature)
         else:
             reason = "protocol paper has no validation split, and nothing is fitted on test data"
-        test = calibration_scores(test_logits, _classes(self.test), temperature)
+        test = calibration_scores(test_logits, classes(self.test), temperature)
         return Calibration(temperature, validation, test, reason)
-
-    def _write_predictions(self, probabilities: np.ndarray) -> None:
-        labels = self.run.model.labels
-        with (
-            atomic_file(self.run.folder / PREDICTIONS) as partial,
-            partial.open("w", encoding="utf-8", newline="") as file,
-        ):
-            writer = csv.writer(file)
-            writer.writerow(("utterance", "label", "predicted", *labels))
-            for example, row in zip(self.test, probabilities, strict=True):
-                writer.writerow(
-                    (example.utterance.id, labels[example.label], labels[row.argmax()], *row.tolist())
-                )
-
-
-def _classes(examples: Sequence[Example]) -> np.ndarray:
-    """Their class indices, (examples,) int64."""
-    return np.array([example.label for example in examples])
