@@ -207,7 +207,7 @@ class Trainer:
                 yield row
         if len(self.history) < self.config.epochs:
             self._say(
-                f"stopped after epoch {len(self.history)}: none better for {self.config.patience} epochs"
+                f"stopped after epoch {len(self.history)}: none was better for {self.config.patience} epochs"
             )
         if board is not None:
             board.close()
