@@ -162,7 +162,7 @@ def test_training_on_a_gpu_learns_and_answers_on_a_cpu_too(
     config = dataclasses.replace(start.train, epochs=8, mixed_precision=mixed_precision)
     run = begin_run(tmp_path / "run", dataclasses.replace(start, train=config), tones, "speaker", "speaker-0")
     results = Trainer(run, tones, "cuda", cache=False).fit()
-    assert results["test"]["war"] > 0.8
+    assert results.test.war > 0.8
     model, batch = (
         load_model(run),
         {

@@ -9,12 +9,16 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from mtab.config import to_dict
 from mtab.data import Corpus
+from mtab.provenance import Scores
 from mtab_train import fit_command
 from mtab_train.cli import main
 from mtab_train.config import PRESETS, ModelConfig, Preset
 from mtab_train.cross_validation import summarize
 from mtab_train.cv_command import format_summary
+from mtab_train.metrics import chance_of
+from mtab_train.results import Results
 from mtab_train.run import newest_run, open_run, run_corpus
 from mtab_train.start import Start, begin_run
 
@@ -290,19 +294,22 @@ def test_every_option_trains(options: str, tmp_path: Path, tones: Corpus) -> Non
     assert figures in again.output
 
 
+def results_of(test: Scores, problems: int = 0) -> Results:
+    return Results("honest", 1, 3, test, test, chance_of(test.confusion_matrix), problems, 0, {}, 1.0)
+
+
 def test_many_folds_are_summed_up_and_all_kept() -> None:
-    def result(hits: int) -> dict:
-        matrix = [[hits, 20 - hits], [20 - hits, hits]]
-        test = {"war": hits / 20, "uar": hits / 20, "weighted_f1": hits / 20, "utterances": 40}
-        return {"test": test | {"confusion_matrix": matrix}, "selected_epoch": 1, "problems": 0}
+    def result(hits: int) -> Results:
+        share, matrix = hits / 20, ((hits, 20 - hits), (20 - hits, hits))
+        return results_of(Scores(40, share, share, share, {}, matrix))
 
     nine = summarize({f"fold-{i}": result(10 + i) for i in range(9)})
     lines = format_summary(nine).splitlines()
-    assert len(nine["folds"]) == 9
+    assert len(nine.folds) == 9
     assert len(lines) < 10
     assert any(line.startswith("worst, fold-0") for line in lines)
     assert any(line.startswith("best, fold-8") for line in lines)
-    assert any(line.startswith("chance, mean") and "0.500" in line for line in lines)
+    assert any(line.startswith("mean chance") and "0.500" in line for line in lines)
     assert "at chance: 4 of 9 folds" in lines
     eight = format_summary(summarize({f"fold-{i}": result(18) for i in range(8)}))
     assert all(f"fold-{i}" in eight for i in range(8))
@@ -360,16 +367,15 @@ def test_cross_validation_resumes_and_sums_up(
 
 
 def test_the_summary_by_hand() -> None:
-    def result(war: float, problems: int) -> dict:
-        test = {"war": war, "uar": war / 2, "weighted_f1": war / 4, "utterances": 10}
-        test["confusion_matrix"] = [[5, 1], [4, 0]]
-        return {"test": test, "selected_epoch": 1, "problems": problems}
+    def result(war: float, problems: int) -> Results:
+        return results_of(Scores(10, war, war / 2, war / 4, {}, ((5, 1), (4, 0))), problems)
 
     found = summarize({"a": result(0.2, 3), "b": result(0.4, 3), "c": result(0.9, 4)})
-    assert found["mean"] == pytest.approx({"war": 0.5, "uar": 0.25, "weighted_f1": 0.125})
-    assert found["std"]["war"] == pytest.approx(((0.09 + 0.01 + 0.16) / 2) ** 0.5)
-    assert found["best_fold"] == "c"
-    assert found["problems"] == 4
+    assert to_dict(found.mean) == pytest.approx({"war": 0.5, "uar": 0.25, "weighted_f1": 0.125})
+    assert found.std.war == pytest.approx(((0.09 + 0.01 + 0.16) / 2) ** 0.5)
+    assert found.chance.war == 0.6
+    assert found.best_fold == "c"
+    assert found.problems == 4
 
 
 def test_init_writes_a_model_to_time(tmp_path: Path) -> None:

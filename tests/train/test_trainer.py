@@ -45,7 +45,8 @@ def begin(folder: Path, start: Start, corpus: Corpus, **changes: object) -> Run:
 
 
 def fit(folder: Path, start: Start, corpus: Corpus, cache: bool = True, **changes: object) -> dict:
-    return Trainer(begin(folder, start, corpus, **changes), corpus, "cpu", cache=cache).fit()
+    """Train; the results as ``results.json`` says them."""
+    return to_dict(Trainer(begin(folder, start, corpus, **changes), corpus, "cpu", cache=cache).fit())
 
 
 def same(first: Path, second: Path) -> bool:
@@ -121,7 +122,7 @@ def test_the_chosen_epoch_is_the_best_on_validation_and_test_is_scored_once(
     assert evaluated == [id(trainer.validation)] * 3 + [id(trainer.test), id(trainer.validation)]
     rows = [json.loads(line) for line in (tmp_path / "run" / METRICS).read_text().splitlines()]
     best = max(rows, key=lambda row: (row["validation"]["war"], -row["validation"]["loss"]))
-    assert results["selected_epoch"] == best["epoch"]
+    assert results.selected_epoch == best["epoch"]
     ids = [
         {example.utterance.id for example in part}
         for part in (trainer.train, trainer.validation, trainer.test)
@@ -241,7 +242,7 @@ def test_a_run_that_was_stopped_ends_with_the_same_bits(
     torch.manual_seed(123)
     resumed = Trainer(open_run(run.folder), run_corpus(run), "cpu").fit()
     assert same(tmp_path / "whole" / "model.safetensors", run.folder / "model.safetensors")
-    assert resumed["test"] == whole["test"]
+    assert to_dict(resumed.test) == whole["test"]
     strip = [
         [
             {key: value for key, value in json.loads(line).items() if key not in ("seconds", "train")}

@@ -1,19 +1,59 @@
 """Every fold of a corpus in turn, and what they come to."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mtab.config import to_dict
 from mtab.data import Corpus, make_folds
 from mtab.errors import DataError
-from mtab.files import atomic_folder, read_json, write_json
+from mtab.files import atomic_folder, write_json
 from mtab_train.metrics import chance_of
+from mtab_train.results import Results, read_results
 from mtab_train.run import RESULTS, RUN, SUMMARY, Run, open_run, write_run
 from mtab_train.start import Start, begin_run, describe_run
 from mtab_train.trainer import Trainer
 
-KEYS = ("war", "uar", "weighted_f1")
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Shares in 0..1; chance has no F1."""
+
+    war: float
+    uar: float
+    weighted_f1: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FoldScores:
+    """What one fold's model got on its test set."""
+
+    fold: str
+    war: float
+    uar: float
+    weighted_f1: float
+    utterances: int
+    selected_epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """``summary.json``: mean and standard deviation (n - 1) of the test scores, each fold weighing the same.
+
+    ``chance`` is the mean of theirs; ``at_chance`` are the folds whose model is no better. ``problems`` were
+    skipped, in the fold that had most.
+    """
+
+    mean: Figures
+    std: Figures
+    chance: Figures
+    at_chance: tuple[str, ...]
+    best_fold: str
+    folds: tuple[FoldScores, ...]
+    problems: int
 
 
 def begin_cross_validation(
@@ -30,7 +70,7 @@ def begin_cross_validation(
     return open_run(folder)
 
 
-def cross_validate(run: Run, corpus: Corpus, **machine: Any) -> dict[str, Any]:
+def cross_validate(run: Run, corpus: Corpus, **machine: Any) -> Summary:
     """Train on every fold that is not done yet; the summary, as in ``summary.json``.
 
     ``machine`` are `Trainer`'s options of that kind.
@@ -50,38 +90,29 @@ def cross_validate(run: Run, corpus: Corpus, **machine: Any) -> dict[str, Any]:
                 opened = begin_run(folder, start, corpus, config.folds, fold.name, overwrite=True)
             print(f"\n{config.title}, fold {fold.name}, protocol {run.train.protocol}", flush=True)
             Trainer(opened, corpus, **machine).fit()
-        results[fold.name] = read_json(folder / RESULTS)
+        results[fold.name] = read_results(folder)
     summary = summarize(results)
-    write_json(run.folder / SUMMARY, summary)
+    write_json(run.folder / SUMMARY, to_dict(summary))
     return summary
 
 
-def summarize(results: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Mean, standard deviation (n - 1) and best of the folds' test scores; each fold weighs the same.
-
-    ``chance`` is the mean of theirs, ``at_chance`` are the folds whose model is no better.
-    """
-    tests = {fold: result["test"] for fold, result in results.items()}
-    chances = {fold: chance_of(test["confusion_matrix"]) for fold, test in tests.items()}
-    return {
-        "mean": {key: float(np.mean([test[key] for test in tests.values()])) for key in KEYS},
-        "std": {key: float(np.std([test[key] for test in tests.values()], ddof=1)) for key in KEYS},
-        "chance": {
-            "war": float(np.mean([each.war for each in chances.values()])),
-            "uar": float(np.mean([each.uar for each in chances.values()])),
-        },
-        "at_chance": [
-            fold for fold, test in tests.items() if chances[fold].explains(test["war"], test["uar"])
-        ],
-        "best_fold": max(tests, key=lambda fold: tests[fold]["war"]),
-        "folds": [
-            {
-                "fold": fold,
-                **{key: test[key] for key in KEYS},
-                "utterances": test["utterances"],
-                "selected_epoch": results[fold]["selected_epoch"],
-            }
+def summarize(results: Mapping[str, Results]) -> Summary:
+    """What the folds' results, by the fold's name, come to."""
+    tests = {fold: result.test for fold, result in results.items()}
+    chances = {fold: chance_of(test.confusion_matrix) for fold, test in tests.items()}
+    figures = np.array([[test.war, test.uar, test.weighted_f1] for test in tests.values()])
+    chance = np.array([[each.war, each.uar] for each in chances.values()])
+    return Summary(
+        mean=Figures(*figures.mean(axis=0).tolist()),
+        std=Figures(*figures.std(axis=0, ddof=1).tolist()),
+        chance=Figures(*chance.mean(axis=0).tolist()),
+        at_chance=tuple(fold for fold, test in tests.items() if chances[fold].explains(test.war, test.uar)),
+        best_fold=max(tests, key=lambda fold: tests[fold].war),
+        folds=tuple(
+            FoldScores(
+                fold, test.war, test.uar, test.weighted_f1, test.utterances, results[fold].selected_epoch
+            )
             for fold, test in tests.items()
-        ],
-        "problems": max(result["problems"] for result in results.values()),
-    }
+        ),
+        problems=max(result.problems for result in results.values()),
+    )

@@ -1,8 +1,7 @@
 """``mtab-train cv``: train on every fold."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,6 +18,9 @@ from mtab_train.options import (
     set_threads,
     train_options,
 )
+
+if TYPE_CHECKING:
+    from mtab_train.cross_validation import Figures, FoldScores, Summary
 
 MOST_ROWS = 8
 """Folds that are printed each; of more, the worst and the best."""
@@ -71,31 +73,26 @@ def cv(**values: Any) -> None:
         summary = cross_validate(run, corpus, **machine(values))
     click.echo(f"\n{run.config.title}, folds {run.config.folds}, protocol {run.train.protocol}: {folder}")
     click.echo(format_summary(summary))
-    if len(summary["folds"]) > MOST_ROWS:
+    if len(summary.folds) > MOST_ROWS:
         click.echo(f"every fold: {folder / SUMMARY}")
 
 
-def format_summary(summary: Mapping[str, Any]) -> str:
+def format_summary(summary: "Summary") -> str:
     """What ``summary.json`` holds, to read: each fold, or the two ends of many."""
-    folds = summary["folds"]
-    if len(folds) > MOST_ROWS:
-        ordered = sorted(folds, key=lambda fold: fold["war"])
-        shown = [(f"worst, {ordered[0]['fold']}", ordered[0]), (f"best, {ordered[-1]['fold']}", ordered[-1])]
-    else:
-        shown = [(fold["fold"], fold) for fold in folds]
-    empty = {"utterances": ""}
-    rows = [
-        (name, *(f"{scores[key]:.3f}" for key in ("war", "uar", "weighted_f1")), scores["utterances"])
-        for name, scores in (
-            ("mean", summary["mean"] | empty),
-            ("standard deviation", summary["std"] | empty),
-            ("chance, mean", summary["chance"] | {"weighted_f1": float("nan")} | empty),
-            *shown,
-        )
-    ]
-    rows = [tuple("-" if cell == "nan" else cell for cell in row) for row in rows]
+    shown = [(fold.fold, fold) for fold in summary.folds]
+    if len(shown) > MOST_ROWS:
+        ordered = sorted(summary.folds, key=lambda fold: fold.war)
+        shown = [(f"worst, {ordered[0].fold}", ordered[0]), (f"best, {ordered[-1].fold}", ordered[-1])]
+    figures = (("mean", summary.mean), ("standard deviation", summary.std), ("mean chance", summary.chance))
+    rows = [(name, *_cells(each), "") for name, each in figures]
+    rows += [(name, *_cells(each), each.utterances) for name, each in shown]
     lines = [table(rows, ("fold", "WAR", "UAR", "weighted F1", "utterances"))]
-    if summary["at_chance"]:
-        lines.append(f"at chance: {len(summary['at_chance'])} of {len(folds)} folds")
-    lines.append(f"best fold: {summary['best_fold']}; problems skipped: {summary['problems']}")
+    if summary.at_chance:
+        lines.append(f"at chance: {len(summary.at_chance)} of {len(summary.folds)} folds")
+    lines.append(f"best fold: {summary.best_fold}; problems skipped: {summary.problems}")
     return "\n".join(lines)
+
+
+def _cells(figures: "Figures | FoldScores") -> list[str]:
+    values = (figures.war, figures.uar, figures.weighted_f1)
+    return ["-" if value is None else f"{value:.3f}" for value in values]

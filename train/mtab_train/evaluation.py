@@ -3,16 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from mtab.config import to_dict
+from mtab.config import from_dict, to_dict
 from mtab.data import Corpus, Problem, Utterance, corpus_hash, read_corpus, validate
 from mtab.errors import DataError, MtabError
 from mtab.files import atomic_folder, write_json
 from mtab.preprocess import Preprocessor
 from mtab.progress import progress
+from mtab.provenance import Scores
 from mtab_train import plots
 from mtab_train.batch_model import BatchModel
 from mtab_train.batches import ExampleDataset
@@ -42,7 +42,7 @@ class Evaluation:
     examples: tuple[Example, ...]
     problems: tuple[Problem, ...]
     probabilities: np.ndarray
-    scores: dict[str, Any]
+    scores: Scores
 
 
 def evaluate_run(
@@ -83,6 +83,7 @@ def evaluate_run(
     found = scores(true.tolist(), logits.argmax(axis=1).tolist(), labels)
     found["loss"] = negative_log_likelihood(logits, true)
     found["ece"] = to_dict(calibration_scores(logits, true, temperature).ece)
+    measured = from_dict(Scores, found, "scores")
     return Evaluation(
         run,
         title,
@@ -90,7 +91,7 @@ def evaluate_run(
         prepared.examples,
         tuple(dict.fromkeys((*corpus.problems, *prepared.problems))),
         calibrated(logits, temperature),
-        found,
+        measured,
     )
 
 
@@ -121,11 +122,11 @@ def write_evaluation(evaluation: Evaluation, folder: Path, overwrite: bool = Fal
                 "title": evaluation.title,
                 "synthetic": evaluation.corpus.synthetic,
                 "corpus_sha256": corpus_hash(tuple(each.utterance for each in evaluation.examples)),
-                "scores": evaluation.scores,
-                "chance": to_dict(chance_of(evaluation.scores["confusion_matrix"])),
+                "scores": to_dict(evaluation.scores),
+                "chance": to_dict(chance_of(evaluation.scores.confusion_matrix)),
                 "problems": len(evaluation.problems),
             },
         )
         write_predictions(partial / PREDICTIONS, evaluation.examples, evaluation.probabilities, labels)
-        matrix = evaluation.scores["confusion_matrix"]
+        matrix = evaluation.scores.confusion_matrix
         plots.save_confusion_matrix(matrix, labels, partial / "confusion_matrix.png", evaluation.title)

@@ -89,11 +89,10 @@ def fit(**values: Any) -> None:
     click.echo(f"{run.config.title}, fold {run.config.fold}, protocol {run.train.protocol}: {folder}")
     with resumable(f"mtab-train fit --resume {folder}"):
         results = Trainer(run, corpus, **machine(values)).fit()
-    test = results["test"]
     click.echo(
-        f"\nepoch {results['selected_epoch']} on {test['utterances']} test utterances of {run.config.title}"
+        f"\nepoch {results.selected_epoch} on {results.test.utterances} test utterances of {run.config.title}"
     )
-    click.echo(format_scores(test))
+    click.echo(format_scores(results.test))
 
 
 def new_start(values: dict[str, Any]) -> "tuple[Start, Corpus, str]":

@@ -1,35 +1,63 @@
-"""How a model's scores are shown on a terminal, chance beside them."""
+"""``results.json``: what a training came to, and how it is shown on a terminal, chance beside it."""
 
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
 
+from mtab.config import load_config
 from mtab.console import table
-from mtab_train.metrics import chance_of
+from mtab.provenance import Protocol, Scores
+from mtab_train.metrics import Chance, chance_of
+from mtab_train.run import RESULTS
 
 
-def format_scores(scores: Mapping[str, Any]) -> str:
-    """Scores as `mtab_train.metrics.scores` gives them: the figures, chance, and each class's recall."""
-    recalls = [
-        (name, "-" if recall is None else f"{recall:.3f}") for name, recall in scores["recall"].items()
-    ]
-    figures = f"WAR {scores['war']:.3f}  UAR {scores['uar']:.3f}  weighted F1 {scores['weighted_f1']:.3f}"
-    return "\n".join([figures, *chance_lines(scores), "", table(recalls, ("class", "recall"))])
+@dataclass(frozen=True, slots=True)
+class Results:
+    """``results.json``: the chosen epoch, its scores on validation and test utterances, and what it took.
+
+    ``selection`` are the scores that chose it, of the test set by the paper's protocol. ``chance`` is that of
+    the test set, ``parameters`` are counted by part as `mtab_train.model.count_parameters` does. ``problems``
+    were skipped. ``continued_after`` are the epochs at which an earlier training of the run had ended.
+    """
+
+    protocol: Protocol
+    selected_epoch: int
+    epochs: int
+    selection: Scores
+    test: Scores
+    chance: Chance
+    problems: int
+    clips_cut: int
+    parameters: dict[str, dict[str, int]]
+    seconds: float
+    continued_after: tuple[int, ...] = ()
 
 
-def chance_lines(scores: Mapping[str, Any]) -> list[str]:
+def read_results(folder: Path) -> Results:
+    """A finished run's results. Raises `ConfigError` if it has not finished, or a field is wrong."""
+    return load_config(Results, folder / RESULTS)
+
+
+def format_scores(scores: Scores) -> str:
+    """The figures, chance, and each class's recall."""
+    recalls = [(label, "-" if recall is None else f"{recall:.3f}") for label, recall in scores.recall.items()]
+    figures = f"WAR {scores.war:.3f}  UAR {scores.uar:.3f}  weighted F1 {scores.weighted_f1:.3f}"
+    return "\n".join([figures, *_chance_lines(scores), "", table(recalls, ("class", "recall"))])
+
+
+def _chance_lines(scores: Scores) -> list[str]:
     """What chance would get, and a sentence if the model gets no more."""
-    chance = chance_of(scores["confusion_matrix"])
+    chance = chance_of(scores.confusion_matrix)
     lines = [f"chance: WAR {chance.war:.3f}  UAR {chance.uar:.3f}"]
-    if chance.explains(scores["war"], scores["uar"]):
+    if chance.explains(scores.war, scores.uar):
         lines.append(
-            f"The model is at chance: on {scores['utterances']} utterances, luck gives a WAR of up to "
+            f"The model is at chance: on {scores.utterances} utterances, luck gives a WAR of up to "
             f"{chance.war_limit:.3f} and a UAR of up to {chance.uar_limit:.3f}."
         )
     return lines
 
 
-def format_confusion(scores: Mapping[str, Any]) -> str:
+def format_confusion(scores: Scores) -> str:
     """The confusion matrix: true classes down, predicted ones across."""
-    labels = list(scores["recall"])
-    rows = [(label, *counts) for label, counts in zip(labels, scores["confusion_matrix"], strict=True)]
+    labels = list(scores.recall)
+    rows = [(label, *counts) for label, counts in zip(labels, scores.confusion_matrix, strict=True)]
     return table(rows, ("true \\ predicted", *labels))

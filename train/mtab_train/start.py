@@ -17,7 +17,7 @@ from mtab.audio import SAMPLE_RATE
 from mtab.config import to_dict
 from mtab.data import Corpus, corpus_hash
 from mtab.errors import ConfigError, DataError
-from mtab.files import atomic_folder, read_json, write_json
+from mtab.files import atomic_folder, write_json
 from mtab.preprocess import CONFIG_FILE, TOKENIZER_FILE, Preprocessor, PreprocessorConfig
 from mtab_train.batch_model import BatchModel
 from mtab_train.checkpoint import (
@@ -30,6 +30,7 @@ from mtab_train.checkpoint import (
 )
 from mtab_train.config import ModelConfig, TrainConfig
 from mtab_train.model import MulTAB
+from mtab_train.results import read_results
 from mtab_train.run import RESULTS, Run, RunConfig, open_run, read_history, run_parts, write_run
 from mtab_train.tokenizer import train_tokenizer
 
@@ -66,7 +67,7 @@ def continue_run(folder: Path, epochs: int) -> Run:
     many epochs already.
     """
     run = open_run(folder)
-    results = read_json(folder / RESULTS)
+    results = read_results(folder)
     history = read_history(folder)
     done = len(history)
     if epochs <= done:
@@ -77,9 +78,9 @@ def continue_run(folder: Path, epochs: int) -> Run:
     load_weights(model, run.weights)
     state = TrainerState(
         history=history,
-        best=history[results["selected_epoch"] - 1],
-        seconds=results["seconds"],
-        ends=(*results.get("continued_after", ()), done),
+        best=history[results.selected_epoch - 1],
+        seconds=results.seconds,
+        ends=(*results.continued_after, done),
     )
     save_state(folder, done, BatchModel(model, run.train), None, state)
     write_run(run)

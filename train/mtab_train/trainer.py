@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import get_scheduler
 
 from mtab.audio import SAMPLE_RATE
-from mtab.config import to_dict
+from mtab.config import from_dict, to_dict
 from mtab.data import Corpus
 from mtab.errors import ConfigError, DataError, EngineError, MtabError
 from mtab.files import write_json, write_text
@@ -39,6 +39,7 @@ from mtab_train.examples import Example, lengths, prepare
 from mtab_train.losses import supervised_contrastive
 from mtab_train.metrics import chance_of, scores
 from mtab_train.model import MulTAB, Output, count_parameters
+from mtab_train.results import Results
 from mtab_train.run import CALIBRATION, METRICS, PREDICTIONS, RESULTS, Run, run_parts
 from mtab_train.sampling import evaluation_batches, training_batches
 from mtab_train.scoring import answer, classes, in_order, to_device, write_predictions
@@ -181,7 +182,7 @@ class Trainer:
         share = -(-len(batches) // world)
         return [batches[(i * world + rank) % len(batches)] for i in range(share)]
 
-    def fit(self) -> dict[str, Any]:
+    def fit(self) -> Results:
         """Train to the last epoch, score the test utterances; returns what ``results.json`` says."""
         for _ in self.epochs():
             pass
@@ -332,14 +333,14 @@ class Trainer:
             f"(chance {chance.uar:.3f})  {row['seconds']:.1f} s"
         )
 
-    def _finish(self) -> dict[str, Any]:
+    def _finish(self) -> Results:
         """Score the test utterances with the chosen epoch's weights, and write what a reader wants."""
         load_weights(self.model, self.run.weights)
         test, logits = self._evaluate(self.batch_model, self.test, "test")
         calibration = self._calibrate(logits)
         test["ece"] = to_dict(calibration.test.ece)
         assert self.best is not None
-        results = {
+        written = {
             "protocol": self.config.protocol,
             "selected_epoch": self.best["epoch"],
             "epochs": len(self.history),
@@ -352,6 +353,7 @@ class Trainer:
             "parameters": count_parameters(self.model),
             "seconds": round(self.seconds, 3),
         }
+        results = from_dict(Results, written, self.run.folder / RESULTS)
         if self.accelerator.is_main_process:
             folder, title = self.run.folder, f"{self.run.config.title}, {self.run.config.fold}"
             write_json(folder / CALIBRATION, to_dict(calibration))
@@ -361,7 +363,7 @@ class Trainer:
             plots.save_confusion_matrix(
                 test["confusion_matrix"], self.run.model.labels, folder / "confusion_matrix.png", title
             )
-            write_json(folder / RESULTS, results)
+            write_json(folder / RESULTS, to_dict(results))
             shutil.rmtree(folder / "checkpoints")
         return results
 
