@@ -1,6 +1,6 @@
 """What is timed: a bundle on each engine, and what one would deploy otherwise, opened alike in any process.
 
-Nothing heavy is imported before a way is opened, so that a new process has what its way needs and no more.
+Nothing heavy is imported before a backend is opened, so that a new process has what it needs and no more.
 """
 
 import logging
@@ -50,8 +50,10 @@ BASELINE_TITLES = {
 }
 ON_GPU = ("onnxruntime", "onnxruntime-tensorrt", "onnxruntime-tensorrt-rtx", "tensorrt", "tensorrt-rtx")
 """The engines that compute on NVIDIA's GPUs."""
-OPENVINO_PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "int8")
-"""What OpenVINO makes of the float32 graph."""
+OPENVINO_GRAPHS: dict[Precision, Precision] = {"fp32": "fp32", "bf16": "bf16", "fp16": "fp16", "int8": "fp32"}
+"""The graph that OpenVINO computes each of its precisions from."""
+_WORKING = 200_000_000
+"""Bytes that a backend takes beside its weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +78,17 @@ def bundle_backends(bundle: Bundle, threads: int) -> list[Backend]:
     """The bundle on every engine, in every precision that it has; which can be had here, opening tells."""
     whole = [graph for graph in bundle.manifest.graphs if graph.part == FUSED.name]
     precisions: list[Precision] = [graph.precision for graph in whole]
-    ways = [_bundle_backend(bundle, "onnxruntime", precision, threads) for precision in precisions]
-    if "fp32" in precisions:
-        ways += [_bundle_backend(bundle, "openvino", precision, threads) for precision in OPENVINO_PRECISIONS]
+    backends = [_bundle_backend(bundle, "onnxruntime", precision, threads) for precision in precisions]
+    backends += [
+        _bundle_backend(bundle, "openvino", precision, threads)
+        for precision, graph in OPENVINO_GRAPHS.items()
+        if graph in precisions
+    ]
     if find_cuda().gpus:
-        ways += [
+        backends += [
             _bundle_backend(bundle, engine, each, None, "cuda") for engine in ON_GPU for each in precisions
         ]
-    return ways
+    return backends
 
 
 def _bundle_backend(
@@ -127,27 +132,33 @@ def plain_backend(graph: Path, threads: int) -> Backend:
     return Backend(PLAIN, BASELINE_TITLES[PLAIN], "onnx", str(graph), "cpu", "fp32", threads)
 
 
-def open_backend(way: Backend, model: "MulTAB | None" = None) -> Run:
-    """Open a way in this process; ``model`` is the run's, where that is loaded already.
+def open_backend(backend: Backend, model: "MulTAB | None" = None) -> Run:
+    """Open a backend in this process; ``model`` is the run's, where that is loaded already.
 
     Raises `MtabError` where it cannot be had here; a compiled model may say so only when it is first run.
     """
-    if way.kind == "bundle":
+    if backend.kind == "bundle":
         from mtab.loading import load
 
-        opened = load(way.source, way.device, engine=way.engine, precision=way.precision, threads=way.threads)
+        opened = load(
+            backend.source,
+            backend.device,
+            engine=backend.engine,
+            precision=backend.precision,
+            threads=backend.threads,
+        )
         return lambda inputs: opened.engine.run(inputs)["probabilities"]
-    if way.kind == "onnx":
-        session: Any = open_session(Path(way.source), way.threads)
+    if backend.kind == "onnx":
+        session: Any = open_session(Path(backend.source), backend.threads)
 
         def in_session(inputs: Inputs) -> np.ndarray:
             try:
                 return session.run(["probabilities"], dict(inputs))[0]
             except Exception as error:  # ONNX Runtime's exceptions have no common base
-                raise EngineError(f"{way.title} fails: {one_line(error)[:300]}") from None
+                raise EngineError(f"{backend.title} fails: {one_line(error)[:300]}") from None
 
         return in_session
-    return _in_pytorch(way, model)
+    return _in_pytorch(backend, model)
 
 
 def open_session(graph: Path, threads: int | None) -> "onnxruntime.InferenceSession":
@@ -159,20 +170,23 @@ def open_session(graph: Path, threads: int | None) -> "onnxruntime.InferenceSess
     return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
-def _in_pytorch(way: Backend, model: "MulTAB | None") -> Run:
+def _in_pytorch(backend: Backend, model: "MulTAB | None") -> Run:
     import torch
 
     from mtab_train.checkpoint import load_model
 
-    torch.set_num_threads(way.threads or torch.get_num_threads())
-    model = model or load_model(way.source)
-    if way.key == REFERENCE:
+    torch.set_num_threads(backend.threads or torch.get_num_threads())
+    model = model or load_model(backend.source)
+    if backend.key == REFERENCE:
         return lambda inputs: model.run(inputs)["probabilities"]
-    forward: Any = torch.compile(model, dynamic=True) if way.key == "torch-compile" else model
+    forward: Any = torch.compile(model, dynamic=True) if backend.key == "torch-compile" else model
 
     def run(inputs: Inputs) -> np.ndarray:
         tensors = {name: torch.from_numpy(array) for name, array in inputs.items()}
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=way.precision == "bf16"):
+        with (
+            torch.inference_mode(),
+            torch.autocast("cpu", torch.bfloat16, enabled=backend.precision == "bf16"),
+        ):
             return forward(**tensors).probabilities.float().numpy()
 
     def compiled(inputs: Inputs) -> np.ndarray:
@@ -182,7 +196,7 @@ def _in_pytorch(way: Backend, model: "MulTAB | None") -> Run:
         except Exception as error:  # whatever a compiler that is missing or fails leads to
             raise EngineError(f"torch.compile fails: {one_line(error)[:300]}") from None
 
-    return compiled if way.key == "torch-compile" else run
+    return compiled if backend.key == "torch-compile" else run
 
 
 def export_plain(model: "MulTAB", path: Path, inputs: Inputs) -> None:
@@ -221,3 +235,13 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
+
+
+def bytes_of(backend: Backend, bundle: Bundle, parameters: int) -> int:
+    """About how much memory a backend takes while it works, by what it reads: a model, or a graph's files."""
+    weights = 4 * parameters
+    if backend.kind == "bundle":
+        precision = OPENVINO_GRAPHS[backend.precision] if backend.engine == "openvino" else backend.precision
+        if (graph := bundle.manifest.graph(FUSED.name, precision)) is not None:
+            weights = bundle.size(graph.file)
+    return 3 * weights + _WORKING

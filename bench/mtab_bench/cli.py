@@ -1,6 +1,5 @@
 """The command ``mtab-bench``."""
 
-import json
 from pathlib import Path
 
 import click
@@ -17,24 +16,23 @@ from mtab_bench.commands.latency import latency_command
 from mtab_bench.commands.options import (
     bundle_option,
     checkpoint_option,
-    newest_bundle,
     out_option,
     overwrite_option,
-    report_folder,
+    threads_option,
 )
 from mtab_bench.commands.report import report_command
 from mtab_bench.commands.soak import soak_command
-from mtab_bench.commands.training import training
+from mtab_bench.commands.training import training_command
 
 
 @click.group(cls=Group, extra="bench", invoke_without_command=True)
-@corpus_options("Layout of the corpus whose test set is measured.")
+@corpus_options("Layout of the corpus whose test set to run.")
 @bundle_option
 @checkpoint_option
 @threads_option
 @out_option
 @overwrite_option
-@click.option("--json", "as_json", is_flag=True, help="Print the section as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @click.version_option(__version__, prog_name="mtab-bench")
 @click.pass_context
 def main(
@@ -51,8 +49,8 @@ def main(
 ) -> None:
     """Did deployment cost accuracy, and how fast is it here?
 
-    Runs the test utterances of a corpus through PyTorch and through every engine and precision of the bundle
-    that was exported from it: accuracy, labels and probabilities that differ, latency. Writes report.json,
+    Runs the test set of a corpus through PyTorch and through every engine and precision of the bundle that
+    was exported from it: accuracy, labels and probabilities that differ, latency. Writes report.json,
     report.html, which opens from disk, and report.md; the commands below add their sections to the same
     report. What cannot be had here is skipped, and the report says why.
 
@@ -66,28 +64,18 @@ def main(
     if dataset is None:
         raise click.UsageError(f"Missing option '--dataset'. Choose from: {', '.join(DATASETS)}")
 
-    from mtab.bundle import open_bundle
-    from mtab_bench.render.text import to_text
-    from mtab_bench.report import add_section, bundle_record, check_section, written
+    from mtab_bench.commands.target import Target
     from mtab_bench.sections.evaluation import evaluate
 
-    bundle = bundle or newest_bundle()
-    out = report_folder(out, bundle)
-    opened = open_bundle(bundle)
-    record = bundle_record(opened)
-    # Before the minutes of measuring, not after them.
-    check_section(out, record, "evaluation", overwrite)
-    section = evaluate(opened, dataset, data_dir, checkpoint, threads, columns)
-    report = add_section(out, "evaluation", section, record, overwrite)
-    click.echo(json.dumps(section, indent=2) if as_json else to_text(report, "evaluation"))
-    click.echo(f"\n{written(out)}", err=as_json)
+    target = Target.open(bundle, out, overwrite, "evaluation")
+    target.add(evaluate(target.bundle, dataset, data_dir, checkpoint, threads, columns), as_json)
 
 
 for command in (
     latency_command,
     invariance_command,
     batching_command,
-    training,
+    training_command,
     compare_command,
     gpu_command,
     soak_command,

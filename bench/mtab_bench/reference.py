@@ -1,16 +1,15 @@
-"""What a report says of every engine, measured or skipped, and the reference that they are held against."""
+"""The reference that all backends are held against, and what is said of those that cannot be had."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from tqdm import tqdm
 
 from mtab.bundle import Bundle
-from mtab.cuda import find_cuda
 from mtab.errors import BundleError, EngineError
-from mtab_bench.backends import REFERENCE, Backend, Inputs, Run, pytorch_backends
+from mtab.progress import track
+from mtab_bench.backends import Backend, Inputs, Run, pytorch_backends
 from mtab_export.pytorch import pytorch_model
 
 if TYPE_CHECKING:
@@ -40,35 +39,14 @@ def reference_model(
     return pytorch_backends(folder, threads)[0], model, None
 
 
-def entry(way: Backend, skipped: str | None = None) -> dict[str, Any]:
-    """What a report says of every engine, measured or not."""
-    values = {key: getattr(way, key) for key in ("title", "device", "precision", "threads")}
-    return {"title": values.pop("title"), "skipped": skipped, **values}
-
-
-def absent_engines() -> dict[str, Any]:
-    """One entry for all engines that need an NVIDIA GPU where there is none; nothing where there is."""
-    if (cuda := find_cuda()).gpus:
-        return {}
-    return {
-        "cuda": {
-            "title": "Engines on a GPU",
-            "skipped": f"no NVIDIA GPU is here ({cuda.problem or 'the driver sees none'})",
-            "device": "cuda",
-            "precision": None,
-            "threads": None,
-        }
-    }
-
-
-def require_one(bundle: Bundle, engines: dict[str, Any]) -> None:
-    """Raise `EngineError` with the first reason if every engine of the bundle was skipped."""
-    reasons = [engine["skipped"] for key, engine in engines.items() if key != REFERENCE]
-    if all(reasons):
+def require_one(bundle: Bundle, backends: Collection[str], skipped: Mapping[str, str]) -> None:
+    """Raise `EngineError` with the first reason if every one of a bundle's ``backends`` was ``skipped``."""
+    if all(key in skipped for key in backends):
+        reasons = [skipped[key] for key in backends]
         found = f"the first: {reasons[0]}" if reasons else "it holds no graph of the whole model"
         raise EngineError(f"{bundle.folder}: no engine can run it here; {found}")
 
 
 def answer_each(run: Run, inputs: Sequence[Inputs], title: str) -> np.ndarray:
     """The probabilities (N, C) for N utterances, each as a batch of one; ``title`` is the engine's."""
-    return np.concatenate([run(each) for each in tqdm(inputs, title, unit="utt", disable=None, leave=False)])
+    return np.concatenate([run(each) for each in track(inputs, title, "utterances")])

@@ -1,23 +1,21 @@
-"""The test utterances of the fold that a bundle was trained for, and what every figure carries of them."""
+"""The test set of the fold that a bundle was trained for."""
 
 import time
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from mtab.bundle import MANIFEST, Bundle
-from mtab.data import Corpus, Problem, Utterance, corpus_hash, find_fold, read_corpus, validate
+from mtab.data import Corpus, Problem, Utterance, find_fold, read_corpus, validate
 from mtab.data.reading import read_utterances
 from mtab.errors import BundleError, DataError
 from mtab.preprocess import Features, Preprocessor
+from mtab.progress import track
 
 TRAINING = ("dataset", "folds", "fold", "protocol", "seed")
-"""What a manifest must tell of the training for its test utterances to be found."""
+"""What a manifest must tell of the training for its test set to be found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +63,7 @@ def read_test_set(
         raise DataError(f"{corpus.root}: label {unknown[0]!r}, expected the bundle's: {', '.join(labels)}")
     fold = find_fold(corpus, training.folds, training.fold, training.seed)
     usable, features, seconds, problems = [], [], [], list(corpus.problems)
-    shown = tqdm(fold.test, desc="reading", unit="utt", disable=None, leave=False)
+    shown = track(fold.test, "reading", "utterances")
     begun = time.perf_counter()
     for utterance, read in read_utterances(shown, preprocess, bundle.config.supported_modalities):
         if isinstance(read, Problem):
@@ -80,32 +78,3 @@ def read_test_set(
             f"{corpus.root}: no test utterance that the bundle can use; the first: {problems[-1]}"
         )
     return LoadedTestSet(corpus, tuple(usable), tuple(features), np.array(seconds), tuple(problems))
-
-
-def protocol(bundle: Bundle, test: LoadedTestSet, drawn: Sequence[int] | None = None) -> dict[str, Any]:
-    """What every figure rests on. ``drawn`` are the utterances that it is of, of ``test`` (None: all).
-
-    The hash is over all of ``test`` in either case: it tells whether two figures are of the same corpus.
-    """
-    training = bundle.manifest.training
-    drawn = range(len(test.utterances)) if drawn is None else drawn
-    found = Counter(test.utterances[i].label for i in drawn)
-    return {
-        "dataset": test.corpus.name,
-        "title": test.corpus.title,
-        "synthetic": test.corpus.synthetic,
-        "corpus_sha256": corpus_hash(test.utterances),
-        "folds": training.folds,
-        "fold": training.fold,
-        "protocol": training.protocol,
-        "seed": training.seed,
-        "classes": list(bundle.config.labels),
-        "utterances": len(drawn),
-        "utterances_per_class": {label: found[label] for label in bundle.config.labels},
-        "speech_seconds": sum(test.features[i].seconds or 0.0 for i in drawn),
-        "problem_count": len(test.problems),
-        "problems": [
-            {"file": str(problem.file), "line": problem.line, "message": problem.message}
-            for problem in test.problems
-        ],
-    }

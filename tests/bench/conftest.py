@@ -1,22 +1,44 @@
-"""A report with every section on made-up answers; names are hostile where a test asks for them."""
+"""Reports with every section, made by the sections' own constructors from invented answers and times.
+
+Names are hostile where a test asks for them.
+"""
 
 from collections.abc import Callable, Sequence
-from math import comb
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from mtab.machine import describe_machine
-from mtab_train.metrics import scores
+from mtab.data import Utterance
+from mtab.timing import Ratio
+from mtab_bench.backends import Backend
+from mtab_bench.report import BundleRecord, Report, new_report
+from mtab_bench.sections.accuracy import Accuracy, Parity
+from mtab_bench.sections.batching import Batching, Durations, Strategy
+from mtab_bench.sections.evaluation import EvaluatedBackend, EvaluatedUtterance, Evaluation
+from mtab_bench.sections.invariance import (
+    COMPANY,
+    HiddenStates,
+    Invariance,
+    InvariantBackend,
+    Movement,
+    Published,
+)
+from mtab_bench.sections.parts import Part, PartBackend
+from mtab_bench.sections.samples import Latency, Quantity, Timed
+from mtab_bench.sections.section import Conditions, Machine, Problem, Protocol, Section
+from mtab_bench.sections.speed import CaseBackend, MatrixRate, Speed, SpeedBackend, SpeedCase
+from mtab_bench.sections.start import Start, StartMemory
+from mtab_bench.sections.training import TimedRecipe, Training, speedup
 
 LABELS = ("anger", "joy", "neutral", "sadness")
 HOSTILE = ("anger", "<b>joy</b>", "neutral & | co", 'sad"`*ness')
 RTX = "no GPU that TensorRT for RTX can use: nvidia-smi was not found"
 OPTIMUM = "needs optimum, which is not installed: pip install optimum-onnx"
+WHY = "How it was timed."
 
 # Key: title, precision, error of a probability, ms for a second of speech, resident MB.
-ENGINES: dict[str, tuple[str, str, float, float, float]] = {
+BACKENDS: dict[str, tuple[str, str, float, float, float]] = {
     "pytorch": ("PyTorch", "fp32", 0.0, 9.0, 1480.0),
     "pytorch-bf16": ("PyTorch bf16", "bf16", 4e-3, 14.0, 1490.0),
     "torch-compile": ("torch.compile", "fp32", 3e-7, 7.6, 1720.0),
@@ -31,99 +53,44 @@ ENGINES: dict[str, tuple[str, str, float, float, float]] = {
 }
 SKIPPED = {"optimum": OPTIMUM, "tensorrt-rtx-fp16": RTX}
 FEW = ("pytorch", "onnxruntime-fp32", "onnxruntime-int8")
-EVALUATED = tuple(key for key in ENGINES if key not in ("torch-compile", "onnxruntime-plain", "optimum"))
+EVALUATED = tuple(key for key in BACKENDS if key not in ("torch-compile", "onnxruntime-plain", "optimum"))
 
 
-def entry(key: str, skipped: str | None) -> dict[str, Any]:
-    title, precision, *_ = ENGINES[key]
-    return {"title": title, "skipped": skipped, "device": "cpu", "precision": precision, "threads": 2}
+def backend(key: str) -> Backend:
+    title, precision, *_ = BACKENDS[key]
+    return Backend(key, title, "bundle", "", "cpu", precision, 2)  # pyright: ignore[reportArgumentType]
 
 
-def sampled(times: np.ndarray) -> dict[str, Any]:
-    values = [float(value) for value in times.ravel()]
-    mean = sum(values) / len(values)
-    return {
-        "unit": "s",
-        "count": len(values),
-        "total": sum(values),
-        "mean": mean,
-        **{f"p{q}": float(np.percentile(values, q)) for q in (50, 90, 95, 99)},
-        "stdev": float(np.std(values)),
-        "stdev_": 100 * float(np.std(values)) / mean,
-        "values": values,
-    }
+def conditions(other_load: float | None = 0.05) -> Conditions:
+    return Conditions(2, other_load, other_load is not None and other_load > 0.2, WHY)
 
 
-def timed(times: np.ndarray, utterances: int, speech: float, gflop: float | None = None) -> dict[str, Any]:
-    """``times`` (passes, items): each pass answers ``utterances`` with ``speech`` seconds in all."""
-    total = float(times.sum())
-    found: dict[str, Any] = {
-        "latency": sampled(times),
-        "throughput": {"unit": "utterances/s", "value": len(times) * utterances / total},
-        "rtf": {"unit": "s/s", "value": total / (len(times) * speech)},
-    }
-    if gflop is not None:
-        found |= {"energy": None, "share_of_matrix_rate": gflop * len(times) / total / 120}
-    return found
+def ratio(key: str, disturbed: bool = False) -> Ratio | None:
+    """Of the reference's cost and the backend's."""
+    if key == "pytorch":
+        return None
+    value = BACKENDS["pytorch"][3] / BACKENDS[key][3]
+    return Ratio(value, 0.97 * value, 1.04 * value, disturbed)
 
 
-def with_speedups(engines: dict[str, Any], reference: str = "pytorch") -> dict[str, Any]:
-    base = engines[reference]["throughput"]
-    for engine in engines.values():
-        known = base and engine["throughput"]
-        engine["speedup"] = engine["throughput"]["value"] / base["value"] if known else None
-    return engines
-
-
-def make_protocol(labels: Sequence[str], true: Sequence[int], speech: float) -> dict[str, Any]:
-    return {
-        "dataset": "iemocap",
-        "title": "iemocap layout, synthetic speech",
-        "synthetic": True,
-        "corpus_sha256": "0123456789abcdef" * 4,
-        "folds": "session",
-        "fold": "session-5",
-        "protocol": "honest",
-        "seed": 0,
-        "classes": list(labels),
-        "utterances": len(true),
-        "utterances_per_class": {label: list(true).count(i) for i, label in enumerate(labels)},
-        "speech_seconds": speech,
-        "problem_count": 1,
-        "problems": [{"file": "/clips/<i>.wav", "line": None, "message": "not found, expected a clip"}],
-    }
-
-
-def calibration(probabilities: np.ndarray, true: np.ndarray) -> dict[str, Any]:
-    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == true
-    bins = np.minimum((confidence * 10).astype(int), 9)
-    found = [
-        {
-            "lower": k / 10,
-            "upper": (k + 1) / 10,
-            "count": int((bins == k).sum()),
-            "confidence": float(confidence[bins == k].mean()),
-            "accuracy": float(right[bins == k].mean()),
-        }
-        for k in sorted(set(bins.tolist()))
-    ]
-    gaps = (each["count"] * abs(each["accuracy"] - each["confidence"]) for each in found)
-    return {
-        "uar_classes": len(set(true.tolist())),
-        "ece": sum(gaps) / len(true),
-        "calibration": {"bins": found},
-    }
-
-
-def mcnemar(reference: np.ndarray, engine: np.ndarray) -> dict[str, Any]:
-    lost, won = int((reference & ~engine).sum()), int((engine & ~reference).sum())
-    tails = sum(comb(lost + won, k) for k in range(min(lost, won) + 1)) / 2 ** (lost + won)
-    return {
-        "statistic": min(lost, won),
-        "p_value": min(1.0, 2 * tails),
-        "only_reference_right": lost,
-        "only_engine_right": won,
-    }
+def protocol(labels: Sequence[str], true: Sequence[int], speech: float, **changes: object) -> Protocol:
+    found = Protocol(
+        dataset="iemocap",
+        title="iemocap layout, synthetic speech",
+        synthetic=True,
+        corpus_sha256="0123456789abcdef" * 4,
+        folds="session",
+        fold="session-5",
+        protocol="honest",
+        seed=0,
+        classes=tuple(labels),
+        utterances=len(true),
+        utterances_per_class={label: list(true).count(i) for i, label in enumerate(labels)},
+        speech_seconds=speech,
+        problem_count=1,
+        problems=(Problem("/clips/<i>.wav", None, "not found, expected a clip"),),
+    )
+    return replace(found, **changes)
 
 
 def make_evaluation(
@@ -134,350 +101,284 @@ def make_evaluation(
     name: Callable[[int], str] = "Ses05F_impro{:03d}".format,
     empty: bool = True,
     changes: bool = True,
-) -> dict[str, Any]:
-    """``empty``: the last class has no utterance; ``changes``: lower precisions change labels."""
+    other_load: float | None = 1.25,
+    signal: float = 1.6,
+) -> Evaluation:
+    """``empty``: the last class has no utterance; ``changes``: lower precisions change labels.
+
+    ``signal`` is by how much the true class leads, 0 for a model at chance.
+    """
     skipped = SKIPPED if skipped is None else skipped
     random = np.random.default_rng(7)
     true = random.integers(0, len(labels) - empty, count)
     logits = random.normal(0, 1.1, (count, len(labels)))
-    logits[np.arange(count), true] += 1.6
+    logits[np.arange(count), true] += signal
     reference = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     speech = random.uniform(1, 6, count)
-    answers, engines = {}, {}
+    utterances = [
+        Utterance(name(i), f"/clips/{i}&.wav" if i % 7 else None, "text", labels[true[i]])
+        for i in range(count)
+    ]
+    answers, found = {}, {}
+    conditioned = conditions(other_load)
     for key in keys:
-        _, _, error, cost, _ = ENGINES[key]
         if key in skipped:
-            groups = ("accuracy", "parity", "latency", "throughput", "rtf", "speedup")
-            engines[key] = entry(key, skipped[key]) | dict.fromkeys(groups)
+            found[key] = EvaluatedBackend.of(backend(key), skipped[key])
             continue
+        _, _, error, cost, _ = BACKENDS[key]
         moved = reference + (changes or error < 1e-5) * random.normal(0, error, reference.shape)
         answers[key] = np.clip(moved, 1e-9, 1).astype(np.float32).astype(np.float64)
         times = 1e-3 * cost * speech * (1 + random.gamma(1.2, 0.12, (3, count)))
-        accuracy = scores(true.tolist(), answers[key].argmax(axis=1).tolist(), labels)
-        accuracy |= calibration(answers[key], true)
-        engines[key] = entry(key, None) | {"accuracy": accuracy, "parity": None}
-        engines[key] |= timed(times, count, float(speech.sum()))
-    with_speedups(engines)
-    before = answers.get("pytorch")
-    utterances = [
-        {
-            "id": name(i),
-            "audio": f"/clips/{i}&.wav" if i % 7 else None,
-            "true": labels[true[i]],
-            "seconds": float(speech[i]),
-            "tokens": 4 + i % 9,
-            "probabilities": {key: answers[key][i].tolist() for key in answers},
-        }
-        for i in range(count)
-    ]
-    for key in answers:
-        if before is None or key == "pytorch":
-            continue
-        engines[key]["parity"] = make_parity(before, answers[key], true, labels, utterances) | {
-            f"{measure}_difference": engines[key]["accuracy"][measure]
-            - engines["pytorch"]["accuracy"][measure]
-            for measure in ("war", "uar", "weighted_f1")
-        }
-    return {
-        "created": "2030-01-02T03:04:05+00:00",
-        "machine": describe_machine(),
-        "protocol": make_protocol(labels, true.tolist(), float(speech.sum())),
-        "timing": {
-            "batch_size": 1,
-            "threads": 2,
-            "warmup": 10,
-            "passes": 3,
-            "other_load": 1.25,
-            "description": "How it was timed.",
-        },
-        "preprocessing": {"latency": sampled(random.uniform(1e-3, 3e-3, count))},
-        "reference": "pytorch",
-        "engines": engines,
-        "utterances": utterances,
-    }
+        compared = key != "pytorch" and "pytorch" in answers
+        found[key] = EvaluatedBackend.of(
+            backend(key),
+            accuracy=Accuracy.of(answers[key], true, labels),
+            parity=Parity.of(answers["pytorch"], answers[key], utterances, labels, 2e-5)
+            if compared
+            else None,
+            timed=Timed.of(
+                times,
+                speech=float(speech.mean()),
+                speedup=ratio(key, conditioned.disturbed) if compared else None,
+                repeated=0.98 * times[0],
+            ),
+            medians=tuple(np.median(times, axis=0).tolist()),
+        )
+    return Evaluation(
+        created="2030-01-02T03:04:05+00:00",
+        machine=Machine.here(),
+        protocol=protocol(labels, true.tolist(), float(speech.sum())),
+        timing=conditioned,
+        preprocessing=Latency.of(random.uniform(1e-3, 3e-3, count)),
+        reference="pytorch",
+        backends=found,
+        utterances=tuple(
+            EvaluatedUtterance(
+                each.id,
+                each.audio if each.audio is None else str(each.audio),
+                each.label,
+                float(speech[i]),
+                4 + i % 9,
+                {key: tuple(answers[key][i].tolist()) for key in answers},
+            )
+            for i, each in enumerate(utterances)
+        ),
+    )
 
 
-def make_parity(
-    before: np.ndarray,
-    after: np.ndarray,
-    true: np.ndarray,
-    labels: Sequence[str],
-    utterances: Sequence[dict[str, Any]],
-) -> dict[str, Any]:
-    first, second = before.argmax(axis=1), after.argmax(axis=1)
-    ordered = np.sort(before, axis=1)
-    near = ordered[:, -1] - ordered[:, -2] <= 2e-5
-    changed = np.flatnonzero(first != second).tolist()
-
-    def answered(probabilities: np.ndarray) -> dict[str, Any]:
-        shown = dict(zip(labels, probabilities.tolist(), strict=True))
-        return {"label": labels[int(probabilities.argmax())], "probabilities": shown}
-
-    return {
-        "utterances": len(before),
-        "label_agreement": float((first == second).mean()),
-        "labels_changed": len(changed),
-        "near_tie_margin": 2e-5,
-        "near_ties": int(near.sum()),
-        "labels_changed_at_near_ties": int(near[changed].sum()),
-        "max_probability_difference": float(np.abs(before - after).max()),
-        "mean_probability_difference": float(np.abs(before - after).mean()),
-        "mcnemar": mcnemar(first == true, second == true),
-        "changed": [
-            {
-                **{key: utterances[i][key] for key in ("id", "audio", "true")},
-                "near_tie": bool(near[i]),
-                "reference": answered(before[i]),
-                "engine": answered(after[i]),
-            }
-            for i in changed
-        ],
-    }
-
-
-def make_speed(random_weights: bool = True, other_load: float | None = 0.05) -> dict[str, Any]:
+def make_speed(random_weights: bool = True, other_load: float | None = 0.05) -> Speed:
     random = np.random.default_rng(8)
-    engines, cases, parts = {}, [], []
-    for key, (_, _, error, _, memory) in ENGINES.items():
-        engines[key] = entry(key, SKIPPED.get(key)) | dict.fromkeys(("start", "memory", "parity"))
-        if key not in SKIPPED:
-            starts = random.uniform(0.8, 1.2, 3) * (31 if key == "torch-compile" else memory / 400)
-            engines[key] |= {
-                "start": {"unit": "s", "values": starts.tolist(), "p50": float(np.median(starts))},
-                "memory": {
-                    "unit": "MB",
-                    "max_ram": 1.2 * memory,
-                    "ram": memory,
-                    "private": 0.6 * memory,
-                    "max_vram": None,
-                },
-                "parity": None if key == "pytorch" else {"max_probability_difference": error},
-            }
-    for batch_size, length in ((1, 1.0), (1, 4.0), (1, 10.0), (8, 4.0)):
-        gflop, measured = 0.7 * batch_size * length, {}
-        for key, (_, _, _, cost, _) in ENGINES.items():
-            times = 1e-3 * cost * 3 * batch_size * length * (1 + random.gamma(1.2, 0.06, (40, 1)))
-            groups = ("latency", "throughput", "rtf", "energy", "share_of_matrix_rate")
-            empty = dict.fromkeys(groups)
-            measured[key] = empty if key in SKIPPED else timed(times, batch_size, batch_size * length, gflop)
-        cases.append(
-            {
-                "batch_size": batch_size,
-                "seconds": length,
-                "tokens": 16,
-                "gflop": gflop,
-                "failures": {},
-                "engines": with_speedups(measured),
-            }
+    conditioned = conditions(other_load)
+
+    def timed(key: str, batch_size: int, seconds: float, share: float = 1.0) -> Timed:
+        cost = 1e-3 * BACKENDS[key][3] * 3 * batch_size * seconds * share
+        times = cost * (1 + random.gamma(1.2, 0.06, 40))
+        speedup = ratio(key, conditioned.disturbed)
+        return Timed.of(times, batch_size, batch_size * seconds, speedup, 0.97 * times[:12])
+
+    backends = {}
+    for key, (_, _, error, _, memory) in BACKENDS.items():
+        if key in SKIPPED:
+            backends[key] = SpeedBackend.of(backend(key), SKIPPED[key])
+            continue
+        starts = random.uniform(0.8, 1.2, 3) * (31 if key == "torch-compile" else memory / 400)
+        backends[key] = SpeedBackend.of(
+            backend(key),
+            start=Start("s", tuple(starts.tolist()), float(np.median(starts)), float(3 * starts[0])),
+            memory=StartMemory("MB", 1.2 * memory, memory, 0.6 * memory, None),
+            max_probability_difference=None if key == "pytorch" else error,
         )
-    for part, share in (("audio_encoder", 0.8), ("text_encoder", 0.12), ("cme", 0.07), ("tab_head", 0.01)):
-        measured = {}
-        for key in ("pytorch", "onnxruntime-fp32", "onnxruntime-int8", "openvino-fp32"):
-            times = 1e-3 * ENGINES[key][3] * 12 * share * (1 + random.gamma(1.2, 0.06, (40, 1)))
-            measured[key] = timed(times, 1, 4.0, 2.8 * share)
-        parts.append(
+    cases = tuple(
+        SpeedCase(
+            batch_size,
+            seconds,
+            16,
+            0.7 * batch_size * seconds,
             {
-                "part": part,
-                "batch_size": 1,
-                "seconds": 4.0,
-                "gflop": 2.8 * share,
-                "engines": {
-                    key: {
-                        "max_difference": None if key == "pytorch" else ENGINES[key][2],
-                        **{name: engine[name] for name in ("latency", "speedup", "share_of_matrix_rate")},
-                    }
-                    for key, engine in with_speedups(measured).items()
-                },
-            }
+                key: CaseBackend()
+                if key in SKIPPED
+                else CaseBackend(timed=timed(key, batch_size, seconds), share_of_matrix_rate=0.21)
+                for key in BACKENDS
+            },
         )
-    return {
-        "created": "2030-01-02T04:04:05+00:00",
-        "machine": describe_machine(),
-        "reference": "pytorch",
-        "random_weights": random_weights,
-        "parameters": 225_468_931,
-        "timing": {
-            "threads": 2,
-            "warmup": 3,
-            "min_seconds": 2.0,
-            "other_load": other_load,
-            "description": "How speed was timed.",
-        },
-        "matrix_rate": {"unit": "GFLOP/s", "value": 120.0, "sizes": [512, 1024, 2048]},
-        "engines": engines,
-        "cases": cases,
-        "parts": parts,
-    }
+        for batch_size, seconds in ((1, 1.0), (1, 4.0), (1, 10.0), (8, 4.0))
+    )
+    parts = tuple(
+        Part(
+            part,
+            1,
+            4.0,
+            2.8 * share,
+            {},
+            {
+                key: PartBackend(
+                    timed(key, 1, 4.0, share), None if key == "pytorch" else BACKENDS[key][2], 0.33 * share
+                )
+                for key in ("pytorch", "onnxruntime-fp32", "onnxruntime-int8", "openvino-fp32")
+            },
+        )
+        for part, share in (("audio_encoder", 0.8), ("text_encoder", 0.12), ("cme", 0.07), ("tab_head", 0.01))
+    )
+    return Speed(
+        created="2030-01-02T04:04:05+00:00",
+        machine=Machine.here(),
+        protocol=None,
+        timing=conditioned,
+        reference="pytorch",
+        random_weights=random_weights,
+        parameters=225_468_931,
+        min_seconds=2.0,
+        matrix_rate=MatrixRate("GFLOP/s", 120.0, (512, 1024, 2048)),
+        backends=backends,
+        cases=cases,
+        parts=parts,
+    )
 
 
-def make_batching() -> dict[str, Any]:
-    ways = (
+def make_batching(disturbed: bool = False) -> Batching:
+    strategies = (
         ("one at a time", 1, 1.0, 41.0),
         ("batches of 8, as they come", 8, 2.31, 58.5),
         ("batches of 8, by length", 8, 1.04, 27.2),
     )
-    return {
-        "created": "2030-01-02T05:04:05+00:00",
-        "machine": describe_machine(),
-        "dataset": "meld",
-        "durations": {"count": 1200, "total_seconds": 3714.5},
-        "timing": {"threads": 2, "other_load": 0.1},
-        "engine": "onnxruntime",
-        "precision": "fp32",
-        "ways": [
-            {
-                "name": name,
-                "batch_size": size,
-                "padding": padding,
-                "seconds": seconds,
-                "throughput": {"unit": "utterances/s", "value": 1200 / seconds},
-                "speedup": ways[0][3] / seconds,
-            }
-            for name, size, padding, seconds in ways
-        ],
-    }
+    first = strategies[0][3]
+    return Batching(
+        created="2030-01-02T05:04:05+00:00",
+        machine=Machine.here(),
+        protocol=None,
+        timing=conditions(1.3 if disturbed else 0.1),
+        dataset="meld",
+        durations=Durations(1200, 3714.5),
+        engine="onnxruntime",
+        precision="fp32",
+        strategies=tuple(
+            Strategy(
+                name,
+                size,
+                padding,
+                taken,
+                Quantity("utterances/s", 1200 / taken),
+                Ratio(first / taken, 0.98 * first / taken, 1.03 * first / taken, disturbed)
+                if number
+                else None,
+            )
+            for number, (name, size, padding, taken) in enumerate(strategies)
+        ),
+    )
 
 
-def make_invariance(labels: Sequence[str] = LABELS, beyond: bool = False) -> dict[str, Any]:
+def make_invariance(labels: Sequence[str] = LABELS, beyond: bool = False) -> Invariance:
     found = {
         "pytorch": (4.1e-7, 1e-5),
         "onnxruntime-fp32": (3.2e-7, 1e-5),
         "onnxruntime-int8": (2.1e-2 if beyond else 8.3e-4, 2e-3),
         "openvino-fp32": (5.5e-7, 1e-5),
-        "tensorrt-rtx-fp16": None,
     }
-    engines = {}
-    for key, figures in found.items():
-        engine = {name: value for name, value in entry(key, SKIPPED.get(key)).items() if name != "threads"}
-        largest, budget = figures or (None, None)
-        shares = {"in random batches": 0.75, "in other orders": 0.5, "with more padding": 1.0}
-        engines[key] = engine | {
-            "max_difference": largest,
-            "ways": None if largest is None else {way: share * largest for way, share in shares.items()},
-            "labels_changed": None if largest is None else int(beyond and "int8" in key),
-            "budget": budget,
-        }
-    return {
-        "created": "2030-01-02T06:04:05+00:00",
-        "machine": describe_machine(),
-        "protocol": make_protocol(labels, [0, 1, 2, 0, 1, 2, 0], 21.5),
-        "batch_size": 8,
-        "seed": 0,
-        "engines": engines,
-        "published": {
-            "title": "wav2vec2 as published",
-            "max_difference": 0.131,
-            "ways": {"in random batches": 0.131, "in other orders": 0.127, "with more padding": 0.094},
-            "labels_changed": 2,
-            "hidden_states": {"with_attention_mask": 0.31, "without_attention_mask": 0.62},
-        },
+    backends = {
+        key: InvariantBackend.of(
+            backend(key),
+            movement=Movement(
+                largest,
+                {company: share * largest for company, share in zip(COMPANY, (0.75, 0.5, 1.0), strict=True)},
+                int(beyond and "int8" in key),
+            ),
+            budget=budget,
+        )
+        for key, (largest, budget) in found.items()
     }
-
-
-def make_training() -> dict[str, Any]:
-    ways = (
-        ("batches of 2, as they come", [41.2, 40.1, 40.6], 1.36, 0.0),
-        ("batches of 16, as they come", [30.5, 29.9, 31.0], 2.81, 0.01),
-        ("batches of 16, bucketed", [16.1, 15.8, 15.9], 1.01, 0.02),
-        ("batches of 16, bucketed, frozen layers cached", [12.3, 9.8, 9.9], 1.01, 0.015),
+    published = Movement(0.131, dict(zip(COMPANY, (0.131, 0.127, 0.094), strict=True)), 2)
+    return Invariance(
+        created="2030-01-02T06:04:05+00:00",
+        machine=Machine.here(),
+        protocol=protocol(labels, [0, 1, 2, 0, 1, 2, 0], 21.5),
+        timing=None,
+        batch_size=8,
+        seed=0,
+        backends=backends | {"tensorrt-rtx-fp16": InvariantBackend.of(backend("tensorrt-rtx-fp16"), RTX)},
+        published=Published("wav2vec2 as published", published, HiddenStates(0.31, 0.62)),
     )
-    return {
-        "created": "2030-01-02T07:04:05+00:00",
-        "machine": describe_machine(),
-        "protocol": {
-            "dataset": "iemocap",
-            "title": "iemocap layout, synthetic speech",
-            "synthetic": True,
-            "corpus_sha256": "0123456789abcdef" * 4,
-            "folds": "session",
-            "fold": "session-1",
-            "protocol": "honest",
-            "seed": 0,
-            "classes": list(LABELS),
-            "utterances": 480,
-        },
-        "timing": {"threads": 2, "other_load": 0.1},
-        "preset": "tiny",
-        "epochs": 3,
-        "variants": [
-            {
-                "name": name,
-                "precision": "fp32",
-                "prepare_seconds": 41.5 if "cached" in name else 0.4,
-                "seconds": times,
-                "median_seconds": sorted(times)[1],
-                "speedup": 40.6 / sorted(times)[1],
-                "padding": padding,
-                "losses": [1.39 + worse, 1.12 + worse, 0.83 + worse],
-                "validation_losses": [1.33 + worse, 1.15 + worse, 0.98 + worse],
-                "utterances": 480,
-            }
-            for name, times, padding, worse in ways
-        ],
-    }
 
 
-def make_report(**sections: dict[str, Any]) -> dict[str, Any]:
-    """A report of the sections given, of all where none is."""
-    return {
-        "schema_version": 2,
-        "bundle": {
-            "name": "tiny",
-            "path": "runs/tiny/bundle",
-            "created": "2030-01-01T00:00:00+00:00",
-            "checkpoint_sha256": "c" * 64,
-        },
-        **(
-            sections
-            or {
-                "evaluation": make_evaluation(),
-                "speed": make_speed(),
-                "batching": make_batching(),
-                "invariance": make_invariance(),
-                "training": make_training(),
-            }
+def make_training() -> Training:
+    recipes = (
+        ("batches of 2, as they come", (41.2, 40.1, 40.6), 1.36, 0.0),
+        ("batches of 16, as they come", (30.5, 29.9, 31.0), 2.81, 0.01),
+        ("batches of 16, bucketed", (16.1, 15.8, 15.9), 1.01, 0.02),
+        ("batches of 16, bucketed, frozen layers cached", (12.3, 9.8, 9.9), 1.01, 0.015),
+    )
+    return Training(
+        created="2030-01-02T07:04:05+00:00",
+        machine=Machine.here(),
+        protocol=protocol(LABELS, [0, 1, 2, 3] * 120, 0.0, fold="session-1", problem_count=0, problems=()),
+        timing=conditions(0.1),
+        preset="tiny",
+        epochs=3,
+        recipes=tuple(
+            TimedRecipe(
+                name=name,
+                precision="fp32",
+                seconds=times,
+                median_seconds=sorted(times)[1],
+                speedup=speedup(recipes[0][1], times, False) if number else None,
+                prepare_seconds=41.5 if "cached" in name else 0.4,
+                padding=padding,
+                losses=(1.39 + worse, 1.12 + worse, 0.83 + worse),
+                validation_losses=(1.33 + worse, 1.15 + worse, 0.98 + worse),
+            )
+            for number, (name, times, padding, worse) in enumerate(recipes)
         ),
-    }
+    )
+
+
+def make_report(*sections: Section) -> Report:
+    """A report of the sections given, of all where none is."""
+    bundle = BundleRecord("tiny", "runs/tiny/bundle", "2030-01-01T00:00:00+00:00", "c" * 64)
+    every = (make_evaluation, make_speed, make_batching, make_invariance, make_training)
+    return new_report(bundle, *(sections or (make() for make in every)))
 
 
 @pytest.fixture(scope="session")
-def report() -> dict[str, Any]:
+def report() -> Report:
     return make_report()
 
 
 @pytest.fixture(scope="session")
-def report_of() -> Callable[..., dict[str, Any]]:
+def report_of() -> Callable[..., Report]:
     """`make_report`, for a report of other sections."""
     return make_report
 
 
 @pytest.fixture(scope="session")
-def hostile_report() -> dict[str, Any]:
-    """Two engines, and names that break a page, a table or a terminal that trusts them."""
-    evaluation = make_evaluation(
-        labels=HOSTILE,
-        keys=("pytorch", "onnxruntime-int8"),
-        name="utt-{}<script>alert(1)</script>".format,
-    )
-    return make_report(evaluation=evaluation)
-
-
-@pytest.fixture(scope="session")
-def report_without_pytorch() -> dict[str, Any]:
-    why = "PyTorch's side needs torch, which is not installed: pip install 'mtab[train]'"
-    return make_report(evaluation=make_evaluation(count=40, keys=FEW, skipped={"pytorch": why}))
-
-
-@pytest.fixture(scope="session")
-def report_without_change() -> dict[str, Any]:
+def hostile_report() -> Report:
+    """Two backends, and names that break a page, a table or a terminal that trusts them."""
     return make_report(
-        evaluation=make_evaluation(count=40, keys=FEW, changes=False), invariance=make_invariance()
+        make_evaluation(
+            labels=HOSTILE,
+            keys=("pytorch", "onnxruntime-int8"),
+            name="utt-{}<script>alert(1)</script>".format,
+        )
     )
 
 
 @pytest.fixture(scope="session")
-def report_beyond_budget() -> dict[str, Any]:
-    return make_report(invariance=make_invariance(beyond=True), speed=make_speed(other_load=1.25))
+def report_without_pytorch() -> Report:
+    why = "PyTorch's side needs torch, which is not installed: pip install 'mtab[train]'"
+    return make_report(make_evaluation(count=40, keys=FEW, skipped={"pytorch": why}, other_load=0.1))
+
+
+@pytest.fixture(scope="session")
+def report_without_change() -> Report:
+    return make_report(make_evaluation(count=40, keys=FEW, changes=False, other_load=0.1), make_invariance())
+
+
+@pytest.fixture(scope="session")
+def report_at_chance() -> Report:
+    return make_report(make_evaluation(count=40, keys=FEW, signal=0.0))
+
+
+@pytest.fixture(scope="session")
+def report_beyond_budget() -> Report:
+    return make_report(make_invariance(beyond=True), make_speed(other_load=1.25))
 
 
 @pytest.fixture(
@@ -487,15 +388,16 @@ def report_beyond_budget() -> dict[str, Any]:
         "hostile_report",
         "report_without_pytorch",
         "report_without_change",
+        "report_at_chance",
         "report_beyond_budget",
         "batching",
         "training",
     ],
 )
-def any_report(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """Each of the above, and the two sections that have no engines alone."""
+def any_report(request: pytest.FixtureRequest) -> Report:
+    """Each of the above, and the two sections that have no backends alone."""
     if request.param == "batching":
-        return make_report(batching=make_batching())
+        return make_report(make_batching())
     if request.param == "training":
-        return make_report(training=make_training())
+        return make_report(make_training())
     return request.getfixturevalue(request.param)

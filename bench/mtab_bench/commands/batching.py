@@ -9,21 +9,17 @@ from mtab.machine import usable_cores
 from mtab.options import corpus_options, threads_option
 from mtab_bench.commands.options import (
     bundle_option,
-    newest_bundle,
     out_option,
     overwrite_option,
-    report_folder,
+    threads_option,
 )
-from mtab_bench.sections.batching import batching
 
 
 @click.command("batching", cls=Command)
 @corpus_options(required=True)
 @bundle_option
 @click.option(
-    "--utterances",
-    type=click.IntRange(min=32),
-    help="Number of utterances to take, from the first on.  [default: all]",
+    "--utterances", type=click.IntRange(min=32), help="Number of utterances, from the first.  [default: all]"
 )
 @threads_option
 @out_option
@@ -49,16 +45,11 @@ def batching_command(
     """
     from mtab.data import read_corpus
     from mtab.loading import load
-    from mtab_bench.render.text import to_text
-    from mtab_bench.report import add_section, bundle_record, check_section, written
+    from mtab_bench.commands.target import Target
+    from mtab_bench.sections.batching import measure_batching
 
-    bundle = bundle or newest_bundle()
-    out = report_folder(out, bundle)
+    target = Target.open(bundle, out, overwrite, "batching")
     threads = threads or usable_cores()
     corpus = read_corpus(dataset, data_dir, columns)
-    model = load(bundle, "cpu", engine="onnxruntime", threads=threads)
-    record = bundle_record(model.bundle)
-    check_section(out, record, "batching", overwrite)
-    section = batching(model, corpus.title, corpus.utterances[:utterances], threads)
-    report = add_section(out, "batching", section, record, overwrite)
-    click.echo(f"{to_text(report, 'batching')}\n\n{written(out)}")
+    model = load(target.bundle.folder, "cpu", engine="onnxruntime", threads=threads)
+    target.add(measure_batching(model, corpus.title, corpus.utterances[:utterances], threads))

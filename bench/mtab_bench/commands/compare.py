@@ -3,22 +3,25 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from mtab.console import Command, table
 from mtab.errors import DataError, MtabError
-from mtab_bench.sections.compare import Comparison, compare
+
+if TYPE_CHECKING:
+    from mtab_bench.sections.compare import Comparison
 
 
-def to_text(found: Comparison) -> str:
+def to_text(found: "Comparison") -> str:
     """The significant changes as a table, and the notes."""
     from mtab_bench.render.formats import milliseconds, percent, two_digits
 
     shown = {"accuracy": percent, "latency": milliseconds}
     rows = [
         (
-            each.engine,
+            each.backend,
             each.figure,
             each.of,
             shown[each.figure](each.before),
@@ -30,9 +33,9 @@ def to_text(found: Comparison) -> str:
         if each.significant
     ]
     told = f"{len(rows)} of {len(found.changes)} comparisons show a significant change"
-    lines = [told if rows else f"No significant change in {len(found.changes)} comparisons"]
+    lines = [found.models, "", told if rows else f"No significant change in {len(found.changes)} comparisons"]
     if rows:
-        lines += ["", table(rows, ("engine", "figure", "of", "first", "second", "p (Holm)", "second is"))]
+        lines += ["", table(rows, ("backend", "figure", "of", "first", "second", "p (Holm)", "second is"))]
     return "\n".join([*lines, *(["", *found.notes] if found.notes else [])])
 
 
@@ -66,6 +69,7 @@ def compare_command(first: Path, second: Path, alpha: float, threshold: float, a
       mtab-bench compare main/report.json branch/report.json
     """
     from mtab_bench.report import read_report
+    from mtab_bench.sections.compare import compare
 
     before, after = read_report(first), read_report(second)
     try:
@@ -74,10 +78,11 @@ def compare_command(first: Path, second: Path, alpha: float, threshold: float, a
         raise DataError(f"{second}: {error} as in {first}") from None
     if as_json:
         changes = [{**asdict(each), "worse": each.worse} for each in found.changes]
-        values = {"alpha": alpha, "threshold": threshold, "changes": changes, "notes": found.notes}
+        models = {"first": asdict(found.first), "second": asdict(found.second)}
+        values = models | {"alpha": alpha, "threshold": threshold, "changes": changes, "notes": found.notes}
         click.echo(json.dumps(values, indent=2))
     else:
         click.echo(to_text(found))
     if worse := [each for each in found.changes if each.worse]:
-        engines = ", ".join(f"{each.engine} ({each.figure}, {each.of})" for each in worse)
-        raise MtabError(f"{second}: significantly worse than {first}: {engines}")
+        backends = ", ".join(f"{each.backend} ({each.figure}, {each.of})" for each in worse)
+        raise MtabError(f"{second}: significantly worse than {first}: {backends}")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,10 +11,9 @@ from mtab.options import corpus_options, threads_option
 from mtab_bench.commands.options import (
     bundle_option,
     checkpoint_option,
-    newest_bundle,
     out_option,
     overwrite_option,
-    report_folder,
+    threads_option,
 )
 
 if TYPE_CHECKING:
@@ -48,42 +47,29 @@ def gpu_command(
     Example:
       mtab-bench gpu --dataset iemocap --bundle runs/mine/bundle
     """
-    from mtab.bundle import open_bundle
     from mtab.errors import EngineError
     from mtab.machine import usable_cores
-    from mtab_bench.reference import absent_engines
-    from mtab_bench.render.text import to_text
-    from mtab_bench.report import add_section, bundle_record, check_section, written
+    from mtab_bench.commands.target import Target
     from mtab_bench.sections.evaluation import evaluate
     from mtab_bench.sections.invariance import measure_invariance
-    from mtab_bench.sections.speed import Options, measure_speed
+    from mtab_bench.sections.section import BackendEntry
+    from mtab_bench.sections.speed import Options
+    from mtab_bench.sections.speed_measuring import measure_speed
 
-    bundle = bundle or newest_bundle()
-    out = report_folder(out, bundle)
-    opened = open_bundle(bundle)
     names = ["evaluation", "speed", "invariance"][dataset is None :]
-    for absent in absent_engines().values():
-        raise EngineError(f"{absent['skipped']}: engines, {', '.join(names)} were skipped; see mtab doctor")
-    record = bundle_record(opened)
-    for name in names:
-        check_section(out, record, name, overwrite)
-    for line in build_missing(opened):
+    target = Target.open(bundle, out, overwrite, *names)
+    for absent in BackendEntry.absent().values():
+        raise EngineError(f"{absent.skipped}: engines, {', '.join(names)} were skipped; see mtab doctor")
+    for line in build_missing(target.bundle):
         click.echo(line)
-    opened = open_bundle(bundle)
-    record = bundle_record(opened)
-    for name in names:
-        section: dict[str, Any]
-        if name == "evaluation":
-            assert dataset is not None
-            section = evaluate(opened, dataset, data_dir, checkpoint, threads, columns)
-        elif name == "speed":
-            section = measure_speed(opened, checkpoint, Options(threads=threads or usable_cores()))
-        else:
-            section = measure_invariance(
-                opened, dataset, data_dir, checkpoint, threads=threads, columns=columns
-            )
-        click.echo(to_text(add_section(out, name, section, record, overwrite), name) + "\n")
-    click.echo(written(out))
+    target = Target.open(target.bundle.folder, target.folder, overwrite, *names)
+    # Each is written once it is measured: what is complete stays if a later one is interrupted.
+    if dataset is not None:
+        target.add(evaluate(target.bundle, dataset, data_dir, checkpoint, threads, columns))
+    target.add(measure_speed(target.bundle, checkpoint, Options(threads=threads or usable_cores())))
+    target.add(
+        measure_invariance(target.bundle, dataset, data_dir, checkpoint, threads=threads, columns=columns)
+    )
 
 
 def build_missing(bundle: "Bundle", precisions: Sequence[str] = ("fp32", "fp16")) -> Iterator[str]:

@@ -6,16 +6,14 @@ import click
 
 from mtab.console import Command
 from mtab.errors import MtabError
-from mtab.options import corpus_options, threads_option
+from mtab.options import corpus_options, json_option
 from mtab_bench.commands.options import (
     bundle_option,
     checkpoint_option,
-    newest_bundle,
     out_option,
     overwrite_option,
-    report_folder,
+    threads_option,
 )
-from mtab_bench.sections.invariance import beyond_budget, measure_invariance
 
 
 @click.command("invariance", cls=Command)
@@ -27,21 +25,26 @@ from mtab_bench.sections.invariance import beyond_budget, measure_invariance
     type=click.IntRange(min=2),
     default=32,
     show_default=True,
-    help="Number of utterances to compare.",
+    help="Number of utterances to ask for.",
 )
 @click.option(
-    "--batch-size", type=click.IntRange(min=2), default=8, show_default=True, help="Size of the batches."
+    "--batch-size",
+    type=click.IntRange(min=2),
+    default=8,
+    show_default=True,
+    help="Number of utterances in a batch.",
 )
 @click.option(
     "--seed",
     type=click.IntRange(min=0),
     default=0,
     show_default=True,
-    help="Seed of the batches and of synthetic inputs.",
+    help="Seed of batches and of synthetic inputs.",
 )
 @threads_option
 @out_option
 @overwrite_option
+@json_option
 def invariance_command(
     dataset: str | None,
     data_dir: Path | None,
@@ -54,6 +57,7 @@ def invariance_command(
     threads: int | None,
     out: Path | None,
     overwrite: bool,
+    as_json: bool,
 ) -> None:
     """Check that answers do not depend on the batch.
 
@@ -66,19 +70,13 @@ def invariance_command(
       mtab-bench invariance --dataset iemocap
       mtab-bench invariance --bundle runs/mine/bundle --utterances 100
     """
-    from mtab.bundle import open_bundle
-    from mtab_bench.render.text import to_text
-    from mtab_bench.report import add_section, bundle_record, check_section, written
+    from mtab_bench.commands.target import Target
+    from mtab_bench.sections.invariance import beyond_budget, measure_invariance
 
-    bundle = bundle or newest_bundle()
-    out = report_folder(out, bundle)
-    opened = open_bundle(bundle)
-    record = bundle_record(opened)
-    check_section(out, record, "invariance", overwrite)
+    target = Target.open(bundle, out, overwrite, "invariance")
     section = measure_invariance(
-        opened, dataset, data_dir, checkpoint, utterances, batch_size, seed, threads, columns
+        target.bundle, dataset, data_dir, checkpoint, utterances, batch_size, seed, threads, columns
     )
-    click.echo(to_text(add_section(out, "invariance", section, record, overwrite), "invariance"))
-    click.echo(f"\n{written(out)}")
+    target.add(section, as_json)
     if beyond := beyond_budget(section):
         raise MtabError("; ".join(beyond))

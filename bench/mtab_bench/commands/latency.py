@@ -1,19 +1,18 @@
 """``mtab-bench latency``: how fast a bundle is on this machine, beside what one would use otherwise."""
 
-import json
 from pathlib import Path
 
 import click
 
 from mtab.console import Command
-from mtab.options import threads_option
+from mtab.machine import usable_cores
+from mtab.options import json_option
 from mtab_bench.commands.options import (
     bundle_option,
     checkpoint_option,
-    newest_bundle,
     out_option,
     overwrite_option,
-    report_folder,
+    threads_option,
 )
 
 
@@ -27,7 +26,7 @@ from mtab_bench.commands.options import (
     multiple=True,
     default=(1, 8),
     show_default=True,
-    help="Number of utterances in a batch; may be given again.",
+    help="Number of utterances at once; may be given again.",
 )
 @click.option(
     "--seconds",
@@ -35,7 +34,7 @@ from mtab_bench.commands.options import (
     multiple=True,
     default=(4.5,),
     show_default=True,
-    help="Seconds of speech in each utterance; may be given again.",
+    help="Seconds of speech in each utterance, about; may be given again.",
 )
 @threads_option
 @click.option(
@@ -43,32 +42,32 @@ from mtab_bench.commands.options import (
     type=click.FloatRange(0),
     default=5.0,
     show_default=True,
-    help="Shortest time to measure each engine on each case, in seconds.",
+    help="Seconds that each backend works on each case while the clock runs.",
 )
 @click.option(
     "--engine",
-    "engines",
+    "backends",
     metavar="KEY",
     multiple=True,
-    help="Engine to time beside PyTorch, such as onnxruntime-int8; may be given again.  [default: all]",
+    help="Backend to measure beside PyTorch, such as onnxruntime-int8; may be given again.",
 )
-@click.option("--no-parts", is_flag=True, help="Time the whole model only, not its parts.")
+@click.option("--no-parts", is_flag=True, help="Measure the whole model, and not its parts.")
 @click.option(
     "--optimum",
     type=click.Path(path_type=Path),
     metavar="PYTHON",
-    help="Python with optimum-onnx, to time the encoders as optimum exports them.",
+    help="Python with optimum-onnx, to time the encoders as it exports them.",
 )
 @click.option(
     "--starts",
     type=click.IntRange(min=0),
     default=3,
     show_default=True,
-    help="Number of starts to time for each engine, each in a new process; 0 times none.",
+    help="Number of new processes for each backend, to its first answer, after one that fills the caches.",
 )
 @out_option
 @overwrite_option
-@click.option("--json", "as_json", is_flag=True, help="Print the section as JSON.")
+@json_option
 def latency_command(
     bundle: Path | None,
     checkpoint: Path | None,
@@ -76,7 +75,7 @@ def latency_command(
     seconds: tuple[float, ...],
     threads: int | None,
     min_seconds: float,
-    engines: tuple[str, ...],
+    backends: tuple[str, ...],
     no_parts: bool,
     optimum: Path | None,
     starts: int,
@@ -87,37 +86,27 @@ def latency_command(
     """Measure latency and throughput beside PyTorch and other baselines.
 
     Times the whole model and its parts on every engine that is here, beside PyTorch (eager, bf16, compiled)
-    and ONNX Runtime on a plain export, all in turns; and the start of each in a new process. Adds the section
-    "speed" to the report.
+    and ONNX Runtime on a plain export, interleaved and on ever new lengths; and the start of each in a new
+    process. Adds the section "speed" to the report; Ctrl-C keeps the cases that are complete.
 
     \b
     Examples:
       mtab-bench latency
       mtab-bench latency --batch-size 1 --seconds 2 --seconds 10 --engine onnxruntime-int8
     """
-    from mtab.bundle import open_bundle
-    from mtab.machine import usable_cores
-    from mtab_bench.render.text import to_text
-    from mtab_bench.report import add_section, bundle_record, check_section, written
-    from mtab_bench.sections.speed import Options, measure_speed
+    from mtab_bench.commands.target import Target
+    from mtab_bench.sections.speed import Options
+    from mtab_bench.sections.speed_measuring import measure_speed
 
-    bundle = bundle or newest_bundle()
-    out = report_folder(out, bundle)
-    opened = open_bundle(bundle)
-    record = bundle_record(opened)
-    # Before the minutes of measuring, not after them.
-    check_section(out, record, "speed", overwrite)
+    target = Target.open(bundle, out, overwrite, "speed")
     options = Options(
         batch_sizes=tuple(dict.fromkeys(batch_sizes)),
         seconds=tuple(dict.fromkeys(seconds)),
         threads=threads or usable_cores(),
         min_seconds=min_seconds,
-        engines=engines,
+        backends=backends,
         parts=not no_parts,
         optimum=optimum,
         starts=starts,
     )
-    section = measure_speed(opened, checkpoint, options)
-    report = add_section(out, "speed", section, record, overwrite)
-    click.echo(json.dumps(section, indent=2) if as_json else to_text(report, "speed"))
-    click.echo(f"\n{written(out)}", err=as_json)
+    target.add(measure_speed(target.bundle, checkpoint, options), as_json)

@@ -1,15 +1,13 @@
-"""What the commands that measure a bundle have in common: which bundle, and which report."""
+"""The options that the commands which measure a bundle share, each declared once."""
 
 from pathlib import Path
 
 import click
 
-from mtab_bench.report import bundle_name
-
 bundle_option = click.option(
     "--bundle",
     type=click.Path(path_type=Path),
-    help="Bundle to measure.  [default: the newest below runs/]",
+    help="Bundle that mtab-export wrote.  [default: the newest in runs/]",
 )
 checkpoint_option = click.option(
     "--checkpoint",
@@ -17,27 +15,16 @@ checkpoint_option = click.option(
     metavar="RUN",
     help="Run that the bundle was exported from.  [default: the folder that the bundle lies in]",
 )
+threads_option = click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    help="Threads of every backend on the CPU.  [default: one for each core]",
+)
 out_option = click.option(
     "--out",
     type=click.Path(path_type=Path),
     help="Folder of the report.  [default: reports/<the run's name>]",
 )
 overwrite_option = click.option(
-    "--overwrite", is_flag=True, help="Replace the section if the report has it already."
+    "--overwrite", is_flag=True, help="Replace the section that the report has already."
 )
-
-
-def newest_bundle(root: Path = Path("runs")) -> Path:
-    """The bundle below ``root`` that was written last. Raises `BundleError` if there is none."""
-    from mtab.bundle import MANIFEST
-    from mtab.errors import BundleError
-
-    manifests = list(root.glob(f"**/bundle/{MANIFEST}"))
-    if not manifests:
-        raise BundleError(f"{root}: no bundle in it, expected one made by mtab-export; give --bundle")
-    return max(manifests, key=lambda path: path.stat().st_mtime).parent
-
-
-def report_folder(out: Path | None, bundle: Path) -> Path:
-    """Where the report of a bundle belongs that was not told where."""
-    return out or Path("reports") / bundle_name(bundle)

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+from mtab.timing import Ratio
+
 
 def percent(value: float) -> str:
     return f"{100 * value:.1f} %"
@@ -30,6 +32,16 @@ def probability(value: float) -> str:
 
 def factor(value: float) -> str:
     return f"{value:.2f} ×"
+
+
+def interval_end(value: float) -> str:
+    return f"{value:.2f}"
+
+
+def ratio(value: Ratio) -> str:
+    """A factor with its 95 % interval; in brackets where other processes disturbed it."""
+    shown = f"{value.value:.2f} × ({interval_end(value.low)} to {interval_end(value.high)})"
+    return f"[{shown}, disturbed]" if value.disturbed else shown
 
 
 def three_digits(value: float) -> str:
@@ -63,6 +75,7 @@ FORMATS: tuple[Callable[[Any], str], ...] = (
     joules,
     probability,
     factor,
+    interval_end,
     three_digits,
     two_digits,
     difference,

@@ -1,77 +1,131 @@
-"""``mtab-bench batching``: utterances of like length together, beside padded batches as they arrive."""
+"""The section ``batching``: utterances of like length together, beside padded batches as they arrive."""
 
-from collections.abc import Sequence
-from datetime import UTC, datetime
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
-from tqdm import tqdm
 
 from mtab.batching import in_batches
 from mtab.data import Utterance
 from mtab.errors import DataError
 from mtab.limits import BatchLimits
-from mtab.machine import OtherLoad, describe_machine
 from mtab.model import Model, length_of
 from mtab.preprocess import Features
 from mtab.synthetic_inputs import speech
-from mtab.timing import interleaved
+from mtab.timing import Ratio
+from mtab_bench.interleaving import HOW, Phase, time_phases
+from mtab_bench.sections.samples import Quantity
+from mtab_bench.sections.section import Conditions, Machine, Section, now
 
 ARRIVAL = (8, 16)
 """Utterances in the batches that are padded as they arrive."""
-STRETCHES = 10
+STRETCHES = 12
+"""Into so many the utterances are cut; all strategies answer each."""
+DESCRIPTION = (
+    f"The utterances are cut into up to {STRETCHES} stretches, which every strategy answers whole. {HOW}"
+)
+
+Batches = list[list[int]]
 
 
-def batching(model: Model, dataset: str, utterances: Sequence[Utterance], threads: int) -> dict[str, Any]:
-    """How fast ``model`` answers utterances of real lengths, batched in each way; plain JSON values.
+@dataclass(frozen=True, slots=True)
+class Durations:
+    """How many utterances, and their seconds in all."""
+
+    count: int
+    total_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Strategy:
+    """One way to form batches of up to ``batch_size``. ``padding`` is seconds computed for a second spoken.
+
+    ``seconds`` are those of all utterances; ``speedup`` is over the first strategy, None for itself.
+    """
+
+    name: str
+    batch_size: int
+    padding: float
+    seconds: float
+    throughput: Quantity
+    speedup: Ratio | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batching(Section):
+    """How fast one engine answers utterances of a corpus's durations, batched by each strategy."""
+
+    name: ClassVar[str] = "batching"
+    title: ClassVar[str] = "Batches"
+    command: ClassVar[str] = "mtab-bench batching"
+
+    timing: Conditions
+    dataset: str
+    durations: Durations
+    engine: str
+    precision: str
+    strategies: tuple[Strategy, ...]
+
+
+def measure_batching(model: Model, dataset: str, utterances: Sequence[Utterance], threads: int) -> Batching:
+    """How fast ``model`` answers utterances of real lengths, batched by each strategy.
 
     Of an utterance its duration and its transcript count: the sound is noise, for what it says changes no
-    time. A way's batches are cut into `STRETCHES`, on which the ways are timed in interleaved blocks.
+    time. Raises `KeyboardInterrupt` where Ctrl-C leaves too little to say anything.
     """
     features = [_features(model, utterance) for utterance in utterances]
     seconds = [each.seconds or 0.0 for each in features]
-    ways = [
-        *((f"of {size} as they arrive", size, _as_they_arrive(len(features), size)) for size in ARRIVAL),
-        ("of like length", BatchLimits().utterances, _of_like_length(features)),
+    stretches = [part.tolist() for part in np.array_split(np.arange(len(features)), STRETCHES) if len(part)]
+    strategies: list[tuple[str, int, Callable[[list[int]], Batches]]] = [
+        *(
+            (f"of {size} as they arrive", size, lambda part, size=size: _as_they_arrive(part, size))
+            for size in ARRIVAL
+        ),
+        ("of like length", BatchLimits().utterances, lambda part: _of_like_length(features, part)),
     ]
-    stretches = [np.array_split(np.array(batches, dtype=object), STRETCHES) for _, _, batches in ways]
+    batches = {name: [form(part) for part in stretches] for name, _, form in strategies}
 
-    def run(way: int, stretch: int) -> None:
-        for batch in stretches[way][stretch]:
+    def run(name: str, stretch: int) -> None:
+        for batch in batches[name][stretch]:
             model.run([features[i] for i in batch])
 
-    with (
-        OtherLoad() as load_beside,
-        tqdm(total=100, desc="measuring", unit="%", disable=None, leave=False) as bar,
-    ):
-
-        def show(share: float) -> None:
-            bar.update(int(100 * share) - bar.n)
-
-        runs = {name: lambda stretch, way=way: run(way, stretch) for way, (name, _, _) in enumerate(ways)}
-        timing = interleaved(runs, lambda stretch: stretch, STRETCHES, STRETCHES, progress=show)
-    totals = [STRETCHES * float(timing.samples(name).mean()) for name in runs]
-    spoken = sum(seconds)
-    return {
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": describe_machine(),
-        "dataset": dataset,
-        "durations": {"count": len(features), "total_seconds": spoken},
-        "timing": {"threads": threads, "other_load": load_beside.cores},
-        "engine": model.engine.name,
-        "precision": model.engine.precision,
-        "ways": [
-            {
-                "name": name,
-                "batch_size": size,
-                "padding": sum(len(batch) * max(seconds[i] for i in batch) for batch in batches) / spoken,
-                "seconds": float(total),
-                "throughput": {"unit": "utterances/s", "value": len(features) / float(total)},
-                "speedup": float(totals[0] / total),
-            }
-            for (name, size, batches), total in zip(ways, totals, strict=True)
-        ],
-    }
+    runs = {name: lambda stretch, name=name: run(name, stretch) for name in batches}
+    phase = Phase(lambda stretch: stretch, len(stretches), len(stretches))
+    timings, interrupted = time_phases(runs, [phase])
+    if not timings:
+        raise KeyboardInterrupt
+    [timing] = timings
+    spoken, first = sum(seconds), strategies[0][0]
+    found = []
+    for name, size, _ in strategies:
+        # On average, for Ctrl-C may have left out some stretches.
+        total = len(stretches) * float(timing.samples(name).mean())
+        computed = sum(
+            len(batch) * max(seconds[i] for i in batch) for stretch in batches[name] for batch in stretch
+        )
+        found.append(
+            Strategy(
+                name=name,
+                batch_size=size,
+                padding=computed / spoken,
+                seconds=total,
+                throughput=Quantity("utterances/s", len(features) / total),
+                speedup=None if name == first else timing.speedup(name, first),
+            )
+        )
+    return Batching(
+        created=now(),
+        machine=Machine.here(),
+        interrupted=interrupted,
+        protocol=None,
+        timing=Conditions.of(threads, timings, DESCRIPTION),
+        dataset=dataset,
+        durations=Durations(len(features), spoken),
+        engine=model.engine.name,
+        precision=model.engine.precision,
+        strategies=tuple(found),
+    )
 
 
 def _features(model: Model, utterance: Utterance) -> Features:
@@ -86,18 +140,18 @@ def _features(model: Model, utterance: Utterance) -> Features:
     )
 
 
-def _of_like_length(features: Sequence[Features]) -> list[list[int]]:
-    """The batches that `Model.stream` computes, each a list of the utterances' numbers."""
-    batches: list[list[int]] = []
+def _of_like_length(features: Sequence[Features], part: list[int]) -> Batches:
+    """The batches of the utterances numbered in ``part`` that `Model.stream` computes."""
+    batches: Batches = []
 
     def compute(batch: list[int]) -> list[int]:
         batches.append(batch)
         return batch
 
-    for _ in in_batches(range(len(features)), lambda i: length_of(features[i]), compute, BatchLimits()):
+    for _ in in_batches(part, lambda i: length_of(features[i]), compute, BatchLimits()):
         pass
     return batches
 
 
-def _as_they_arrive(count: int, size: int) -> list[list[int]]:
-    return [list(range(start, min(start + size, count))) for start in range(0, count, size)]
+def _as_they_arrive(part: list[int], size: int) -> Batches:
+    return [part[start : start + size] for start in range(0, len(part), size)]

@@ -1,28 +1,93 @@
-"""``mtab-bench --dataset``: a bundle on every engine beside PyTorch, on its corpus's test utterances."""
+"""The section ``evaluation``: a bundle on every backend beside PyTorch, on its corpus's test set."""
 
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
-from tqdm import tqdm
 
 from mtab.bundle import Bundle
 from mtab.errors import MtabError
-from mtab.graphs import BUDGETS, NEAR_TIE
-from mtab.machine import OtherLoad, describe_machine, usable_cores
+from mtab.graphs import NEAR_TIE
+from mtab.machine import usable_cores
 from mtab.preprocess import Preprocessor
-from mtab.timing import SLOW, Timing, interleaved
-from mtab_bench.backends import REFERENCE, Run, bundle_backends, open_backend
-from mtab_bench.reference import absent_engines, answer_each, entry, reference_model, require_one
-from mtab_bench.sections.accuracy import accuracy, parity
-from mtab_bench.sections.samples import latency, real_time_factor, throughput
-from mtab_bench.test_set import protocol, read_test_set
+from mtab.timing import Timing
+from mtab.traffic import NewLengths
+from mtab.tune import budget_of
+from mtab_bench.backends import REFERENCE, Inputs, Run, bundle_backends, open_backend
+from mtab_bench.interleaving import HOW, Phase, time_phases
+from mtab_bench.reference import answer_each, reference_model, require_one
+from mtab_bench.sections.accuracy import Accuracy, Parity
+from mtab_bench.sections.samples import Latency, Timed
+from mtab_bench.sections.section import (
+    BackendEntry,
+    Conditions,
+    Machine,
+    Protocol,
+    Section,
+    now,
+)
+from mtab_bench.test_set import LoadedTestSet, read_test_set
 
 MIN_SAMPLES = 200
-"""Few utterances are passed over again until each engine has so many samples."""
-GROUPS = ("accuracy", "parity", "latency", "throughput", "rtf", "speedup")
+"""Few utterances are passed over again until each backend has so many samples."""
+REPEATED = 50
+"""Utterances that are timed again, uncut."""
+DESCRIPTION = (
+    "Each sample is the time from the arrays of one utterance, in memory, to its probabilities: a batch of "
+    "one. Every utterance is cut to a length that has not been seen, as real traffic has ever new ones; "
+    f"“repeated” are {REPEATED} of them as they are, each length seen before. {HOW}"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluatedBackend(BackendEntry):
+    """A backend's accuracy, parity with the reference and times on the test set; None where not measured.
+
+    ``medians`` are the median seconds by utterance, None for one that a slow backend was spared.
+    """
+
+    accuracy: Accuracy | None = None
+    parity: Parity | None = None
+    timed: Timed | None = None
+    medians: tuple[float | None, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluatedUtterance:
+    """An utterance: its clip's path, class, seconds of speech, tokens, and probabilities by backend.
+
+    Probabilities are in the order of the protocol's classes.
+    """
+
+    id: str
+    audio: str | None
+    true: str
+    seconds: float | None
+    tokens: int | None
+    probabilities: dict[str, tuple[float, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation(Section):
+    """``preprocessing`` is what reading and preprocessing an utterance takes; it is in no backend's times."""
+
+    name: ClassVar[str] = "evaluation"
+    title: ClassVar[str] = "Accuracy"
+    command: ClassVar[str] = "mtab-bench --dataset"
+
+    protocol: Protocol
+    timing: Conditions
+    preprocessing: Latency
+    reference: str
+    backends: dict[str, EvaluatedBackend]
+    utterances: tuple[EvaluatedUtterance, ...]
+
+    @property
+    def measured(self) -> dict[str, EvaluatedBackend]:
+        """The backends that were not skipped."""
+        return {key: backend for key, backend in self.backends.items() if backend.accuracy is not None}
 
 
 def evaluate(
@@ -32,12 +97,12 @@ def evaluate(
     checkpoint: Path | None = None,
     threads: int | None = None,
     columns: Mapping[str, str] | None = None,
-) -> dict[str, Any]:
+) -> Evaluation:
     """Measure accuracy, parity and latency of ``bundle`` on the test part of the fold it was trained for.
 
-    Every engine and precision that it has, all in memory at once, for they take turns. What cannot be had
-    here is skipped, with the reason; so is PyTorch where it or the checkpoint is missing. ``threads`` (None:
-    one a usable core) holds for all.
+    Every engine and precision that it has. What cannot be had here is skipped, with the reason; so is
+    PyTorch where it or the checkpoint is missing. ``threads`` (None: one a usable core) holds for all.
+    Ctrl-C while the clock runs ends the timing alone.
 
     Raises `MtabError` if the bundle or the corpus cannot be used, or no engine can be had.
     """
@@ -46,85 +111,102 @@ def evaluate(
     preprocess = Preprocessor.from_folder(bundle.folder)
     test = read_test_set(bundle, preprocess, dataset, data_dir, columns)
     inputs = [preprocess.collate([features]) for features in test.features]
-    labels = bundle.config.labels
-    true = np.array([labels.index(utterance.label) for utterance in test.utterances])
 
-    engines: dict[str, Any] = {REFERENCE: entry(reference, skipped) | dict.fromkeys(GROUPS)}
+    backends = [*([] if model is None else [reference]), *bundle_backends(bundle, threads)]
+    reasons = {} if skipped is None else {REFERENCE: skipped}
     answers: dict[str, np.ndarray] = {}
     runs: dict[str, Run] = {}
-    for way in [*([] if model is None else [reference]), *bundle_backends(bundle, threads)]:
-        engines[way.key] = engine = entry(way) | dict.fromkeys(GROUPS)
+    for backend in backends:
         try:
-            run = open_backend(way, model)
+            run = open_backend(backend, model)
             # Every utterance once: the answers, and the warm-up.
-            answers[way.key] = answer_each(run, inputs, way.title)
+            answers[backend.key] = answer_each(run, inputs, backend.title)
+            runs[backend.key] = run
         except MtabError as error:
-            engine["skipped"] = str(error)
+            reasons[backend.key] = str(error)
+    require_one(bundle, [backend.key for backend in backends if backend.key != REFERENCE], reasons)
+    times = _time(runs, preprocess, test, inputs)
+
+    labels = bundle.config.labels
+    true = np.array([labels.index(utterance.label) for utterance in test.utterances])
+    entries: dict[str, EvaluatedBackend] = {}
+    for backend in [*([reference] if model is None else []), *backends]:
+        key, parity = backend.key, None
+        if key not in answers:
+            entries[key] = EvaluatedBackend.of(backend, reasons[key])
             continue
-        runs[way.key] = run
-        engine["accuracy"] = accuracy(answers[way.key], true, labels)
-        if way.key != REFERENCE and REFERENCE in runs:
-            before, margin = engines[REFERENCE], 2 * min(BUDGETS[way.precision].max_difference, NEAR_TIE)
-            found = parity(answers[REFERENCE], answers[way.key], test.utterances, labels, margin)
-            engine["parity"] = found | {
-                f"{key}_difference": engine["accuracy"][key] - before["accuracy"][key]
-                for key in ("war", "uar", "weighted_f1")
-            }
-    require_one(bundle, engines)
-    with OtherLoad() as load_beside:
-        timing = _time(runs, inputs)
-    speech = test.speech_seconds and test.speech_seconds / len(inputs)
-    for key in runs:
-        seconds = timing.samples(key)
-        engines[key] |= {
-            "latency": latency(seconds),
-            "throughput": throughput(seconds),
-            "rtf": real_time_factor(seconds, speech) if speech else None,
-        }
-        if key != REFERENCE and REFERENCE in runs:
-            rates = (engines[each]["throughput"]["value"] for each in (key, REFERENCE))
-            engines[key]["speedup"] = next(rates) / next(rates)
-    engines |= {key: absent | dict.fromkeys(GROUPS) for key, absent in absent_engines().items()}
-    return {
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": describe_machine(),
-        "protocol": protocol(bundle, test),
-        "timing": {
-            "batch_size": 1,
-            "threads": threads,
-            "warmup": len(inputs),
-            "passes": len(timing.items) // len(inputs),
-            "other_load": load_beside.cores,
-            "description": (
-                "Each sample is the time from the arrays of one utterance, in memory, to its probabilities: "
-                "a batch of one. After every utterance once for warm-up, the engines answer them in "
-                "interleaved blocks, in alternating order; before its part of a block come a pause, in which "
-                "the other engines' idle threads go to sleep, and an utterance untimed. An engine "
-                f"{SLOW:.0f} times as slow as the fastest one answers fewer of them."
-            ),
-        },
-        "preprocessing": {"latency": latency(test.seconds)},
-        "reference": REFERENCE,
-        "engines": engines,
-        "utterances": [
-            {
-                "id": utterance.id,
-                "audio": None if utterance.audio is None else str(utterance.audio),
-                "true": utterance.label,
-                "seconds": features.seconds,
-                "tokens": None if features.input_ids is None else len(features.input_ids),
-                "probabilities": {key: found[i].tolist() for key, found in answers.items()},
-            }
+        if key != REFERENCE and REFERENCE in answers:
+            margin = 2 * min(budget_of(bundle, backend.precision).max_difference, NEAR_TIE)
+            parity = Parity.of(answers[REFERENCE], answers[key], test.utterances, labels, margin)
+        entries[key] = EvaluatedBackend.of(
+            backend,
+            accuracy=Accuracy.of(answers[key], true, labels),
+            parity=parity,
+            timed=times.of(key),
+            medians=times.medians(key, len(inputs)),
+        )
+    return Evaluation(
+        created=now(),
+        machine=Machine.here(),
+        interrupted=times.interrupted,
+        protocol=Protocol.of_test_set(bundle, test),
+        timing=Conditions.of(threads, times.timings[:1], DESCRIPTION),
+        preprocessing=Latency.of(test.seconds),
+        reference=REFERENCE,
+        backends=entries | EvaluatedBackend.absent(),
+        utterances=tuple(
+            EvaluatedUtterance(
+                id=utterance.id,
+                audio=None if utterance.audio is None else str(utterance.audio),
+                true=utterance.label,
+                seconds=features.seconds,
+                tokens=None if features.input_ids is None else len(features.input_ids),
+                probabilities={key: tuple(found[i].tolist()) for key, found in answers.items()},
+            )
             for i, (utterance, features) in enumerate(zip(test.utterances, test.features, strict=True))
-        ],
-    }
+        ),
+    )
 
 
-def _time(runs: dict[str, Run], inputs: list[dict[str, np.ndarray]]) -> Timing:
-    """`interleaved` on every utterance."""
-    with tqdm(total=100, desc="timing", unit="%", disable=None, leave=False) as bar:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Times:
+    """Requests of new lengths and repeated ones; ``speech`` is the mean seconds of the new ones."""
 
-        def show(share: float) -> None:
-            bar.update(int(100 * share) - bar.n)
+    timings: list[Timing]
+    interrupted: bool
+    speech: float
 
-        return interleaved(runs, inputs.__getitem__, len(inputs), MIN_SAMPLES, progress=show)
+    def of(self, key: str) -> Timed | None:
+        if not self.timings:
+            return None
+        new, *rest = self.timings
+        return Timed.of(
+            new.samples(key),
+            speech=self.speech,
+            speedup=new.speedup(key, REFERENCE) if key != REFERENCE and REFERENCE in new.seconds else None,
+            repeated=rest[0].samples(key) if rest else None,
+        )
+
+    def medians(self, key: str, count: int) -> tuple[float | None, ...]:
+        found: list[list[float]] = [[] for _ in range(count)]
+        for new in self.timings[:1]:
+            for item, seconds in zip(new.items.tolist(), new.seconds[key].tolist(), strict=True):
+                if not np.isnan(seconds):
+                    found[item].append(seconds)
+        return tuple(float(np.median(each)) if each else None for each in found)
+
+
+def _time(
+    runs: dict[str, Run], preprocess: Preprocessor, test: LoadedTestSet, inputs: Sequence[Inputs]
+) -> _Times:
+    new, spoken = NewLengths(), []
+
+    def draw(item: int) -> Inputs:
+        features = new.features(test.features[item])
+        spoken.append(features.seconds or 0.0)
+        return preprocess.collate([features])
+
+    repeated = min(len(inputs), REPEATED)
+    phases = (Phase(draw, len(inputs), MIN_SAMPLES), Phase(inputs.__getitem__, repeated, repeated))
+    timings, interrupted = time_phases(runs, phases)
+    return _Times(timings, interrupted, float(np.mean(spoken)))

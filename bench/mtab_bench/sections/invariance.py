@@ -1,35 +1,101 @@
-"""``mtab-bench invariance``: whether an answer depends on the batch that it was computed in."""
+"""The section ``invariance``: whether an answer depends on the batch that it was computed in."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from tqdm import tqdm
 
 from mtab.audio import SAMPLE_RATE
 from mtab.bundle import Bundle
-from mtab.errors import EngineError
+from mtab.errors import MtabError
 from mtab.graphs import BUDGETS
-from mtab.machine import describe_machine, usable_cores
+from mtab.machine import usable_cores
 from mtab.preprocess import Features, Preprocessor
+from mtab.progress import progress
 from mtab.synthetic_inputs import speech, transcript
-from mtab_bench.backends import REFERENCE, Run, bundle_backends, open_backend
-from mtab_bench.reference import absent_engines, entry, reference_model, require_one
-from mtab_bench.test_set import protocol, read_test_set
+from mtab.tune import budget_of
+from mtab_bench.backends import REFERENCE, bundle_backends, open_backend
+from mtab_bench.reference import reference_model, require_one
+from mtab_bench.sections.section import BackendEntry, Machine, Protocol, Section, now
+from mtab_bench.test_set import read_test_set
 
 if TYPE_CHECKING:
     from mtab_train.model import MulTAB
 
-RANDOM, ORDERS, PADDING = WAYS = ("in random batches", "in other orders", "with more padding")
-GROUPS = ("max_difference", "ways", "labels_changed", "budget")
+RANDOM, ORDERS, PADDING = COMPANY = ("in random batches", "in other orders", "with more padding")
 
 Batches = list[tuple[int, ...]]
 """The numbers of the utterances in each batch."""
-Answer = Callable[[Sequence[Features]], np.ndarray]
+Ask = Callable[[Sequence[Features]], np.ndarray]
 """A padded batch of B utterances to its probabilities (B, classes)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Movement:
+    """How far probabilities move from those of each utterance unbatched, at most.
+
+    ``differences`` are the largest in each of `COMPANY`; ``labels_changed`` counts the utterances that get
+    another label in at least one of them.
+    """
+
+    max_difference: float
+    differences: dict[str, float]
+    labels_changed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InvariantBackend(BackendEntry):
+    """How far a backend's answers move with the batch, and the ``budget`` of its precision."""
+
+    movement: Movement | None = None
+    budget: float | None = None
+
+    @property
+    def within_budget(self) -> bool:
+        """Whether its answers moved no farther than its precision allows."""
+        assert self.movement is not None
+        assert self.budget is not None
+        return self.movement.max_difference <= self.budget
+
+
+@dataclass(frozen=True, slots=True)
+class HiddenStates:
+    """The largest change of a hidden state in random batches, as a share of the largest one unbatched."""
+
+    with_attention_mask: float
+    without_attention_mask: float
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """The model with the published forward pass of its audio encoder, without a mask."""
+
+    title: str
+    movement: Movement
+    hidden_states: HiddenStates
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invariance(Section):
+    """``published`` is None where PyTorch was skipped or the model does not listen."""
+
+    name: ClassVar[str] = "invariance"
+    title: ClassVar[str] = "Invariance"
+    command: ClassVar[str] = "mtab-bench invariance"
+
+    protocol: Protocol
+    batch_size: int
+    seed: int
+    backends: dict[str, InvariantBackend]
+    published: Published | None
+
+    @property
+    def measured(self) -> dict[str, InvariantBackend]:
+        """The backends that were not skipped."""
+        return {key: backend for key, backend in self.backends.items() if backend.movement is not None}
 
 
 def measure_invariance(
@@ -42,13 +108,13 @@ def measure_invariance(
     seed: int = 0,
     threads: int | None = None,
     columns: Mapping[str, str] | None = None,
-) -> dict[str, Any]:
-    """Ask every engine for the same utterances alone and in batches; the report's section ``invariance``.
+) -> Invariance:
+    """Ask every backend for the same utterances unbatched and batched.
 
-    The utterances are drawn evenly from the test utterances of the fold that ``bundle`` was trained for, or
-    made up by ``seed`` where ``dataset`` is None. Beside the bundle's engines stand PyTorch, and the audio
-    encoder's weights in the published implementation; both are left out, with the reason, where PyTorch or
-    the ``checkpoint`` is missing.
+    The utterances are drawn evenly from the test set of the fold that ``bundle`` was trained for, or are
+    synthetic, made by ``seed``, where ``dataset`` is None. Beside the bundle's backends stand PyTorch, and
+    the audio encoder's weights in the published implementation; both are left out, with the reason, where
+    PyTorch or the ``checkpoint`` is missing.
 
     Raises `MtabError` if the bundle or the corpus cannot be used, or no engine can be had.
     """
@@ -56,77 +122,86 @@ def measure_invariance(
     reference, model, skipped = reference_model(bundle, checkpoint, threads)
     preprocess = Preprocessor.from_folder(bundle.folder)
     if dataset is None:
-        features = made_up(preprocess, bundle.config.supported_modalities, utterances, seed)
-        described = _made_up_protocol(bundle, features, seed)
+        features = synthetic(preprocess, bundle.config.supported_modalities, utterances, seed)
+        protocol = _synthetic_protocol(bundle, features, seed)
     else:
         test = read_test_set(bundle, preprocess, dataset, data_dir, columns)
         count = len(test.features)
         drawn = np.linspace(0, count - 1, min(count, utterances)).round().astype(int).tolist()
         features = [test.features[i] for i in drawn]
-        described = protocol(bundle, test, drawn)
+        protocol = Protocol.of_test_set(bundle, test, drawn)
 
-    engines: dict[str, Any] = {REFERENCE: entry(reference, skipped) | dict.fromkeys(GROUPS)}
-    for way in [*([] if model is None else [reference]), *bundle_backends(bundle, threads)]:
-        found = engines[way.key] = entry(way) | dict.fromkeys(GROUPS)
+    found: dict[str, InvariantBackend] = {}
+    reasons: dict[str, str] = {}
+    if skipped is not None:
+        found[REFERENCE] = InvariantBackend.of(reference, skipped)
+    backends = bundle_backends(bundle, threads)
+    for backend in [*([] if model is None else [reference]), *backends]:
+        key = backend.key
         try:
-            run = open_backend(way, model)
-            moved = movement(_answer(run, preprocess), features, batch_size, seed, preprocess, way.title)
-        except EngineError as error:
-            found["skipped"] = str(error)
+            run = open_backend(backend, model)
+            moved = movement(
+                lambda batch, run=run: run(preprocess.collate(batch)),
+                features,
+                batch_size,
+                seed,
+                preprocess,
+                backend.title,
+            )
+        except MtabError as error:
+            reasons[key] = str(error)
+            found[key] = InvariantBackend.of(backend, str(error))
             continue
-        found |= moved | {"budget": BUDGETS[way.precision].max_difference}
-    require_one(bundle, engines)
-    engines |= {key: absent | dict.fromkeys(GROUPS) for key, absent in absent_engines().items()}
-    return {
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": describe_machine(),
-        "protocol": described,
-        "batch_size": batch_size,
-        "seed": seed,
-        "engines": engines,
-        "published": None
+        budget = BUDGETS["fp32"] if key == REFERENCE else budget_of(bundle, backend.precision)
+        found[key] = InvariantBackend.of(backend, movement=moved, budget=budget.max_difference)
+    require_one(bundle, [backend.key for backend in backends], reasons)
+    return Invariance(
+        created=now(),
+        machine=Machine.here(),
+        protocol=protocol,
+        timing=None,
+        batch_size=batch_size,
+        seed=seed,
+        backends=found | InvariantBackend.absent(),
+        published=None
         if model is None or model.audio_encoder is None
         else published(model, preprocess, features, batch_size, seed),
-    }
+    )
 
 
 def movement(
-    answer: Answer,
+    ask: Ask,
     features: Sequence[Features],
     batch_size: int,
     seed: int,
     preprocess: Preprocessor,
-    title: str | None = None,
-) -> dict[str, Any]:
-    """How far probabilities move from those of each utterance alone, the largest for each of `WAYS`.
-
-    ``labels_changed`` are the utterances that get another label in at least one of them.
-    """
-    ways = batches_of(len(features), batch_size, seed)
+    title: str,
+) -> Movement:
+    """How far probabilities move from those of each utterance unbatched."""
+    batches = batches_of(len(features), batch_size, seed)
     companion = longest_companion(features, preprocess.config.max_tokens)
-    with tqdm(total=4 * len(features), desc=title, unit="utt", disable=None, leave=False) as bar:
+    with progress(title, (1 + len(COMPANY)) * len(features), "utterances") as shown:
 
-        def ask(batches: Batches, beside: Sequence[Features] = ()) -> np.ndarray:
+        def answers_in(batches: Batches, beside: Sequence[Features] = ()) -> np.ndarray:
             found: dict[int, np.ndarray] = {}
             for batch in batches:
-                answers = answer([*(features[i] for i in batch), *beside])
+                answers = ask([*(features[i] for i in batch), *beside])
                 found.update(zip(batch, answers[: len(batch)], strict=True))
-                bar.update(len(batch))
+                shown.update(len(batch))
             return np.stack([found[i] for i in range(len(features))]).astype(np.float64)
 
-        alone = ask([(i,) for i in range(len(features))])
-        answers = {way: ask(ways[way], [companion] if way == PADDING else ()) for way in WAYS}
-    changed = [found.argmax(axis=1) != alone.argmax(axis=1) for found in answers.values()]
-    moved = {way: float(np.abs(found - alone).max()) for way, found in answers.items()}
-    return {
-        "max_difference": max(moved.values()),
-        "ways": moved,
-        "labels_changed": int(np.any(changed, axis=0).sum()),
-    }
+        unbatched = answers_in([(i,) for i in range(len(features))])
+        batched = {
+            company: answers_in(batches[company], [companion] if company == PADDING else ())
+            for company in COMPANY
+        }
+    changed = [found.argmax(axis=1) != unbatched.argmax(axis=1) for found in batched.values()]
+    moved = {company: float(np.abs(found - unbatched).max()) for company, found in batched.items()}
+    return Movement(max(moved.values()), moved, int(np.any(changed, axis=0).sum()))
 
 
 def batches_of(count: int, batch_size: int, seed: int) -> dict[str, Batches]:
-    """Which of ``count`` utterances share a batch, by way: drawn by ``seed``, and the same in other orders.
+    """Which of ``count`` utterances share a batch, by `COMPANY`: drawn by ``seed``, the same in other orders.
 
     With more padding there is room for one more in each batch.
     """
@@ -150,7 +225,7 @@ def longest_companion(features: Sequence[Features], max_tokens: int) -> Features
     return Features(speech, None if ids is None else np.tile(ids, 2)[:max_tokens], seconds, False)
 
 
-def made_up(
+def synthetic(
     preprocess: Preprocessor, supported: Sequence[tuple[str, ...]], count: int, seed: int
 ) -> list[Features]:
     """Noise of 0.3 to 6 s with words, in turn of each combination of modalities."""
@@ -168,12 +243,11 @@ def made_up(
 
 def published(
     model: "MulTAB", preprocess: Preprocessor, features: Sequence[Features], batch_size: int, seed: int
-) -> dict[str, Any]:
+) -> Published:
     """What padding does to the audio encoder's weights in transformers' own forward pass.
 
-    ``hidden_states`` are the largest change of a hidden state, in random batches, as a share of the largest
-    hidden state of the utterance alone, with and without the attention mask that transformers offers; the
-    rest is `movement` of the whole model where that pass, without a mask, is its audio encoder.
+    Hidden states with and without the attention mask that transformers offers; and `movement` of the whole
+    model where that pass, without a mask, is its audio encoder.
     """
     import torch
 
@@ -186,7 +260,7 @@ def published(
         mask = (torch.arange(values.shape[1]) < lengths[:, None]).long() if masked else None
         return backbone(values, attention_mask=mask).last_hidden_state, encoder.frame_lengths(lengths)
 
-    def answer(batch: Sequence[Features]) -> np.ndarray:
+    def ask(batch: Sequence[Features]) -> np.ndarray:
         inputs = preprocess.collate(batch)
         with torch.inference_mode():
             speech, frames = states(inputs, masked=False)
@@ -206,43 +280,35 @@ def published(
                     alone = states(preprocess.collate([heard[i]]), masked)[0][0]
                     moved = (found[:length] - alone).abs().max() / alone.abs().max()
                     change[masked] = max(change[masked], float(moved))
-    return {
-        "title": f"{type(backbone).__name__} of transformers, as published",
-        **movement(answer, heard, batch_size, seed, preprocess, "published"),
-        "hidden_states": {"with_attention_mask": change[True], "without_attention_mask": change[False]},
-    }
+    return Published(
+        title=f"{type(backbone).__name__} of transformers, as published",
+        movement=movement(ask, heard, batch_size, seed, preprocess, "published"),
+        hidden_states=HiddenStates(change[True], change[False]),
+    )
 
 
-def beyond_budget(section: dict[str, Any]) -> list[str]:
-    """The engines whose answers move farther than their precision allows, a line each."""
+def beyond_budget(section: Invariance) -> list[str]:
+    """The backends whose answers move farther than their precision allows, a line each."""
     return [
-        f"{engine['title']} moves a probability by {engine['max_difference']:.2g}, expected at most "
-        f"{engine['budget']:.2g}"
-        for engine in section["engines"].values()
-        if engine["budget"] is not None and not engine["max_difference"] <= engine["budget"]
+        f"{backend.title} moves a probability by {backend.movement.max_difference:.2g}, expected at most "
+        f"{backend.budget:.2g}"
+        for backend in section.backends.values()
+        if backend.movement is not None and not backend.within_budget
     ]
 
 
-def _answer(run: Run, preprocess: Preprocessor) -> Answer:
-    return lambda features: run(preprocess.collate(features))
-
-
-def _made_up_protocol(bundle: Bundle, features: Sequence[Features], seed: int) -> dict[str, Any]:
+def _synthetic_protocol(bundle: Bundle, features: Sequence[Features], seed: int) -> Protocol:
     digest = hashlib.sha256()
     for each in features:
         for array in (each.input_values, each.input_ids):
             digest.update(b"" if array is None else array.tobytes())
-    return {
-        "dataset": None,
-        "title": "made-up speech and text",
-        "synthetic": True,
-        "corpus_sha256": digest.hexdigest(),
-        **dict.fromkeys(("folds", "fold", "protocol")),
-        "seed": seed,
-        "classes": list(bundle.config.labels),
-        "utterances": len(features),
-        "utterances_per_class": None,
-        "speech_seconds": sum(each.seconds or 0.0 for each in features),
-        "problem_count": 0,
-        "problems": [],
-    }
+    return Protocol(
+        dataset=None,
+        title="synthetic inputs",
+        synthetic=True,
+        corpus_sha256=digest.hexdigest(),
+        seed=seed,
+        classes=tuple(bundle.config.labels),
+        utterances=len(features),
+        speech_seconds=sum(each.seconds or 0.0 for each in features),
+    )

@@ -1,0 +1,211 @@
+"""The tables of the section ``evaluation``."""
+
+from collections.abc import Iterator
+
+from mtab_bench.render.answers import chosen, unheard_classes
+from mtab_bench.render.formats import (
+    count,
+    difference,
+    milliseconds,
+    percent,
+    points,
+    probability,
+    three_digits,
+    two_digits,
+)
+from mtab_bench.render.table import Cell, Column, Row, Table, figure, span
+from mtab_bench.sections.evaluation import EvaluatedBackend, Evaluation
+
+BACKEND = Column("backend", words=True)
+
+
+def evaluation_tables(section: Evaluation) -> list[Table]:
+    """Those that stand above the pictures: scores, recall, parity, latency."""
+    return [_scores(section), _recall(section), *_parity(section), _latency(section)]
+
+
+def _rows(section: Evaluation, cells: dict[str, tuple[Cell, ...]]) -> tuple[Row, ...]:
+    """A row for each backend: its title and ``cells``, or why it was skipped."""
+    best = chosen(section)
+    return tuple(
+        Row((backend.title, *cells[key]), main=key == best)
+        if key in cells
+        else Row((backend.title,), f"skipped: {backend.skipped}")
+        for key, backend in section.backends.items()
+        if key in cells or backend.skipped
+    )
+
+
+def _scores(section: Evaluation) -> Table:
+    cells: dict[str, tuple[Cell, ...]] = {}
+    for key, backend in section.measured.items():
+        accuracy, parity = backend.accuracy, backend.parity
+        assert accuracy is not None
+        cells[key] = (
+            figure(percent, accuracy.war),
+            figure(percent, accuracy.uar),
+            figure(percent, accuracy.chance),
+            figure(percent, accuracy.weighted_f1),
+            figure(percent, accuracy.ece),
+            figure(points, parity and parity.war_difference),
+            figure(points, parity and parity.uar_difference),
+            figure(points, parity and parity.weighted_f1_difference),
+        )
+    unheard = unheard_classes(section.protocol)
+    return Table(
+        "Scores",
+        (
+            BACKEND,
+            Column("WAR"),
+            Column("UAR"),
+            Column("chance"),
+            Column("weighted F1"),
+            Column("ECE"),
+            *(Column(title, page_only=True) for title in ("WAR moved", "UAR moved", "F1 moved")),
+        ),
+        _rows(section, cells),
+        "WAR is accuracy, UAR the mean recall of the classes that have a test utterance, chance the UAR of "
+        f"one who guesses among these{f' ({unheard[:-1]})' if unheard else ''}. ECE is the expected "
+        "calibration error. What moved is points of the backend less the reference's.",
+    )
+
+
+def _recall(section: Evaluation) -> Table:
+    classes = section.protocol.classes
+    counts = section.protocol.utterances_per_class or {}
+    cells: dict[str, tuple[Cell, ...]] = {
+        key: tuple(figure(percent, backend.accuracy.recall[label]) for label in classes)
+        for key, backend in section.measured.items()
+        if backend.accuracy is not None
+    }
+    utterances = Row(("test utterances", *(figure(count, counts.get(label)) for label in classes)))
+    return Table(
+        "Recall of each class",
+        (BACKEND, *map(Column, classes)),
+        (utterances, *_rows(section, cells)),
+        "– has no test utterance.",
+    )
+
+
+def _parity(section: Evaluation) -> Iterator[Table]:
+    reference = section.backends[section.reference].title
+    cells: dict[str, tuple[Cell, ...]] = {}
+    for key, backend in section.measured.items():
+        if (parity := backend.parity) is not None:
+            cells[key] = (
+                figure(percent, parity.label_agreement),
+                figure(count, parity.labels_changed),
+                figure(count, parity.near_ties),
+                figure(count, parity.labels_changed_at_near_ties),
+                figure(difference, parity.max_probability_difference),
+                figure(difference, parity.mean_probability_difference),
+                figure(count, parity.mcnemar.only_reference_right),
+                figure(count, parity.mcnemar.only_backend_right),
+                figure(two_digits, parity.mcnemar.p_value),
+            )
+    if cells:
+        yield Table(
+            f"Parity with {reference}",
+            (
+                BACKEND,
+                Column("same label"),
+                Column("changed"),
+                Column("near ties", page_only=True),
+                Column("changed at near ties"),
+                Column("largest difference"),
+                Column("mean difference", page_only=True),
+                Column(f"only {reference} right", page_only=True),
+                Column("only the backend right", page_only=True),
+                Column("McNemar's p"),
+            ),
+            _rows(section, cells),
+            f"A near tie is an utterance whose first two classes {reference} tells apart by less than twice "
+            "the backend's budget. McNemar's exact test compares the utterances that one of the two alone "
+            "gets right.",
+        )
+
+
+def _latency(section: Evaluation) -> Table:
+    cells: dict[str, tuple[Cell, ...]] = {}
+    for key, backend in section.measured.items():
+        timed = backend.timed
+        if timed is not None:
+            latency = timed.latency
+            cells[key] = (
+                *(
+                    figure(milliseconds, each)
+                    for each in (latency.p50, latency.p90, latency.p95, latency.p99)
+                ),
+                figure(milliseconds, timed.repeated and timed.repeated.p50),
+                figure(three_digits, timed.throughput.value),
+                figure(three_digits, timed.rtf and timed.rtf.value),
+                span(timed.speedup),
+                figure(count, latency.count),
+                figure(count, backend.threads),
+            )
+    reference = section.backends[section.reference].title
+    return Table(
+        "Latency on the test set",
+        (
+            BACKEND,
+            Column("p50"),
+            Column("p90", page_only=True),
+            Column("p95", page_only=True),
+            Column("p99"),
+            Column("repeated"),
+            Column("utterances/s"),
+            Column("RTF"),
+            Column(f"times {reference}"),
+            Column("samples", page_only=True),
+            Column("threads", page_only=True),
+        ),
+        _rows(section, cells),
+        "One utterance at a time, each of a new length; “repeated” is the median of lengths that came "
+        "before. RTF is seconds of computing for a second of speech.",
+    )
+
+
+def confusion_table(section: Evaluation, backend: EvaluatedBackend) -> Table:
+    """True classes down, predicted ones across."""
+    classes = section.protocol.classes
+    assert backend.accuracy is not None
+    rows = [
+        Row((label, *(figure(count, each) for each in row)))
+        for label, row in zip(classes, backend.accuracy.confusion_matrix, strict=True)
+    ]
+    return Table(
+        f"Confusion matrix of {backend.title}",
+        (Column("true", words=True), *map(Column, classes)),
+        tuple(rows),
+        "True classes down, predicted ones across.",
+    )
+
+
+def changed_table(section: Evaluation, backend: EvaluatedBackend) -> Table | None:
+    """Every utterance whose label changed: the reference's answer above, the backend's below."""
+    if backend.parity is None or not backend.parity.changed:
+        return None
+    reference = section.backends[section.reference]
+    rows = []
+    for each in backend.parity.changed:
+        name = each.id + (f" ({each.audio})" if each.audio else "")
+        tie = "yes" if each.near_tie else "no"
+        for first, title, answer in (
+            ((name, each.true, tie), reference.title, each.reference),
+            (("", "", ""), backend.title, each.backend),
+        ):
+            shares = (figure(probability, share) for share in answer.probabilities.values())
+            rows.append(Row((*first, title, answer.label, *shares)))
+    return Table(
+        f"Utterances whose label changed with {backend.title}",
+        (
+            Column("utterance", words=True),
+            Column("true class", words=True),
+            Column("near tie", words=True),
+            Column("backend", words=True),
+            Column("label", words=True),
+            *map(Column, section.protocol.classes),
+        ),
+        tuple(rows),
+        f"{reference.title}'s probabilities above, {backend.title}'s below.",
+    )
