@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mtab.config import from_dict, to_dict
 from mtab.data import Utterance
-from mtab_bench.sections.accuracy import accuracy, margins, mcnemar, parity, reliability
+from mtab_bench.sections.accuracy import Accuracy, McNemar, Parity, margins, reliability
 
 LABELS = ("anger", "joy", "neutral")
 UTTERANCES = [Utterance(f"u{i}", Path(f"{i}.wav") if i else None, "Hi", "joy") for i in range(4)]
@@ -24,42 +25,37 @@ def test_worked_example() -> None:
     after[0] = (0.2, 0.7, 0.1)  # another label
     after[2] = (0.499996, 0.500004, 0.0)  # another label, at a near-tie
     after[3] = (0.1, 0.2, 0.7)  # the same label
-    found = parity(before, after, UTTERANCES, LABELS)
-    assert found["utterances"] == 4
-    assert found["label_agreement"] == 0.5
-    assert (found["labels_changed"], found["near_ties"], found["labels_changed_at_near_ties"]) == (2, 1, 1)
-    assert found["max_probability_difference"] == pytest.approx(0.5, abs=1e-6)
-    assert found["mean_probability_difference"] == pytest.approx((1.0 + 0.000016 + 0.2) / 12, abs=1e-6)
-    first, second = found["changed"]
-    assert (first["id"], first["audio"], first["true"], first["near_tie"]) == ("u0", None, "joy", False)
-    assert (first["reference"]["label"], first["engine"]["label"]) == ("anger", "joy")
-    assert first["engine"]["probabilities"] == pytest.approx({"anger": 0.2, "joy": 0.7, "neutral": 0.1})
-    assert (second["id"], second["audio"], second["near_tie"]) == ("u2", "2.wav", True)
+    found = Parity.of(before, after, UTTERANCES, LABELS, 2e-5)
+    assert found.utterances == 4
+    assert found.label_agreement == 0.5
+    assert (found.labels_changed, found.near_ties, found.labels_changed_at_near_ties) == (2, 1, 1)
+    assert found.max_probability_difference == pytest.approx(0.5, abs=1e-6)
+    assert found.mean_probability_difference == pytest.approx((1.0 + 0.000016 + 0.2) / 12, abs=1e-6)
+    first, second = found.changed
+    assert (first.id, first.audio, first.true, first.near_tie) == ("u0", None, "joy", False)
+    assert (first.reference.label, first.backend.label) == ("anger", "joy")
+    assert first.backend.probabilities == pytest.approx({"anger": 0.2, "joy": 0.7, "neutral": 0.1})
+    assert (second.id, second.audio, second.near_tie) == ("u2", "2.wav", True)
     # True is joy: the first was wrong and is right, of the others none changes sides but the near-tie.
-    assert found["mcnemar"] == {
-        "statistic": 0,
-        "p_value": 0.5,
-        "only_reference_right": 0,
-        "only_engine_right": 2,
-    }
-    assert json.loads(json.dumps(found)) == found
+    assert found.mcnemar == McNemar(0, 0.5, 0, 2)
+    assert from_dict(Parity, json.loads(json.dumps(to_dict(found))), "x") == found
 
 
 def test_a_near_tie_is_what_the_margin_says() -> None:
     before, after = np.array([[0.501, 0.499]]), np.array([[0.499, 0.501]])
     utterance = [Utterance("u", None, "Hi", "joy")]
     for margin, near in ((1e-3, 0), (4e-3, 1)):
-        found = parity(before, after, utterance, LABELS[:2], margin)
-        assert (found["near_ties"], found["labels_changed_at_near_ties"]) == (near, near)
+        found = Parity.of(before, after, utterance, LABELS[:2], margin)
+        assert (found.near_ties, found.labels_changed_at_near_ties) == (near, near)
 
 
 def test_equal_answers() -> None:
     probabilities = np.array([[0.7, 0.3], [0.5, 0.5]], np.float32)
-    found = parity(probabilities, probabilities, UTTERANCES[:2], LABELS[:2])
-    assert found["label_agreement"] == 1.0
-    assert found["max_probability_difference"] == 0.0
-    assert found["changed"] == []
-    assert found["near_ties"] == 1
+    found = Parity.of(probabilities, probabilities, UTTERANCES[:2], LABELS[:2], 2e-5)
+    assert found.label_agreement == 1.0
+    assert found.max_probability_difference == 0.0
+    assert found.changed == ()
+    assert found.near_ties == 1
 
 
 def test_margins() -> None:
@@ -71,10 +67,10 @@ def test_mcnemar_worked_example() -> None:
     # 7 or more of 8 on one side has the probability (8 + 1) / 256, and twice that on either side.
     reference = np.array([True] * 7 + [False] + [True] * 12)
     engine = np.array([False] * 7 + [True] + [True] * 12)
-    found = mcnemar(reference, engine)
-    assert (found["only_reference_right"], found["only_engine_right"], found["statistic"]) == (7, 1, 1)
-    assert found["p_value"] == pytest.approx(18 / 256)
-    assert mcnemar(reference, reference)["p_value"] == 1.0
+    found = McNemar.of(reference, engine)
+    assert (found.only_reference_right, found.only_backend_right, found.statistic) == (7, 1, 1)
+    assert found.p_value == pytest.approx(18 / 256)
+    assert McNemar.of(reference, reference).p_value == 1.0
 
 
 @settings(deadline=None, max_examples=50)
@@ -83,23 +79,23 @@ def test_mcnemar_is_the_binomial_distributions(pairs: list[tuple[bool, bool]]) -
     reference, engine = np.array(pairs).T
     lost, won = pairs.count((True, False)), pairs.count((False, True))
     tail = sum(comb(lost + won, k) for k in range(min(lost, won) + 1)) / 2 ** (lost + won)
-    found = mcnemar(reference, engine)
-    assert found["p_value"] == pytest.approx(min(1.0, 2 * tail))
-    assert mcnemar(engine, reference)["p_value"] == found["p_value"]
+    found = McNemar.of(reference, engine)
+    assert found.p_value == pytest.approx(min(1.0, 2 * tail))
+    assert McNemar.of(engine, reference).p_value == found.p_value
 
 
 def test_calibration_worked_example() -> None:
     # Fifteenths: 0.5 lies in (7/15, 8/15], 0.6 at the upper end of (8/15, 9/15], 0.95 in the last one.
     probabilities = np.array([[0.5, 0.3, 0.2], [0.5, 0.25, 0.25], [0.1, 0.6, 0.3], [0.02, 0.03, 0.95]])
     true = np.array([0, 1, 1, 0])
-    found = accuracy(probabilities, true, LABELS)
-    bins = found["calibration"]["bins"]
-    assert [(each["count"], each["accuracy"]) for each in bins] == [(2, 0.5), (1, 1.0), (1, 0.0)]
-    assert [each["confidence"] for each in bins] == pytest.approx([0.5, 0.6, 0.95])
-    assert [each["upper"] for each in bins] == pytest.approx([8 / 15, 9 / 15, 1.0])
-    assert found["ece"] == pytest.approx((2 * 0.0 + 0.4 + 0.95) / 4)
-    assert (found["uar_classes"], found["recall"]["neutral"]) == (2, None)
-    assert found["uar"] == pytest.approx((0.5 + 0.5) / 2)
+    found = Accuracy.of(probabilities, true, LABELS)
+    bins = found.bins
+    assert [(each.count, each.accuracy) for each in bins] == [(2, 0.5), (1, 1.0), (1, 0.0)]
+    assert [each.confidence for each in bins] == pytest.approx([0.5, 0.6, 0.95])
+    assert [each.upper for each in bins] == pytest.approx([8 / 15, 9 / 15, 1.0])
+    assert found.ece == pytest.approx((2 * 0.0 + 0.4 + 0.95) / 4)
+    assert (found.uar_classes, found.recall["neutral"]) == (2, None)
+    assert found.uar == pytest.approx((0.5 + 0.5) / 2)
 
 
 @settings(deadline=None, max_examples=50)
@@ -108,7 +104,20 @@ def test_intervals_hold_every_utterance_and_give_the_error(seed: int, count: int
     random = np.random.default_rng(seed)
     probabilities, true = random.dirichlet((0.4,) * 3, count), random.integers(0, 3, count)
     bins = reliability(probabilities, true)
-    assert sum(each["count"] for each in bins) == count
-    assert all(each["lower"] < each["confidence"] <= each["upper"] + 1e-12 for each in bins)
-    gaps = (each["count"] * abs(each["confidence"] - each["accuracy"]) for each in bins)
-    assert accuracy(probabilities, true, LABELS)["ece"] == pytest.approx(sum(gaps) / count)
+    assert sum(each.count for each in bins) == count
+    assert all(each.lower < each.confidence <= each.upper + 1e-12 for each in bins)
+    gaps = (each.count * abs(each.confidence - each.accuracy) for each in bins)
+    assert Accuracy.of(probabilities, true, LABELS).ece == pytest.approx(sum(gaps) / count)
+
+
+def test_chance_is_a_guess_among_the_classes_that_are_there() -> None:
+    true = np.array([0, 0, 0, 1] * 10)
+    right = np.eye(3)[true]
+    found = Accuracy.of(0.8 * right + 0.1, true, LABELS)
+    assert (found.chance, found.at_chance) == (1 / 2, False)
+    # Always the most frequent class: three of four are right, and nothing was learned.
+    frequent = Accuracy.of(np.tile([0.8, 0.1, 0.1], (40, 1)), true, LABELS)
+    assert (frequent.war, frequent.uar, frequent.at_chance) == (0.75, 0.5, True)
+    assert frequent.p_value == pytest.approx(
+        sum(comb(40, k) * 0.75**k * 0.25 ** (40 - k) for k in range(30, 41))
+    )

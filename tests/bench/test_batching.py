@@ -12,7 +12,7 @@ from mtab.batching import padded_seconds, padded_seconds_as_they_come
 from mtab.data import Utterance
 from mtab.errors import DataError
 from mtab.limits import BatchLimits
-from mtab_bench.sections.batching import _as_they_arrive, batching
+from mtab_bench.sections.batching import Durations, _as_they_arrive, measure_batching
 
 
 @pytest.fixture(scope="module")
@@ -29,25 +29,26 @@ def spoken(durations: list[float]) -> list[Utterance]:
 
 def test_padding_is_that_of_the_runtime_and_of_arithmetic(model: Model) -> None:
     durations = [0.1 + 0.05 * (7 * i % 41) for i in range(48)]
-    measured = batching(model, "made up", spoken(durations), threads=1)
-    eight, sixteen, ours = measured["ways"]
+    measured = measure_batching(model, "synthetic", spoken(durations), threads=1)
+    eight, sixteen, ours = measured.strategies
     total = sum(durations)
-    assert measured["durations"] == {"count": 48, "total_seconds": pytest.approx(total, abs=1e-3)}
+    assert measured.durations == Durations(48, pytest.approx(total, abs=1e-3))
     for way, size in ((eight, 8), (sixteen, 16)):
         expected = padded_seconds_as_they_come(durations, size) / total
-        assert way["padding"] == pytest.approx(expected, rel=1e-3)
+        assert way.padding == pytest.approx(expected, rel=1e-3)
     # Texts are alike, so that lengths alone make the batches.
-    assert ours["padding"] == pytest.approx(padded_seconds(durations, BatchLimits()) / total, rel=0.02)
-    assert ours["padding"] < eight["padding"] < sixteen["padding"]
-    for way in measured["ways"]:
-        assert way["speedup"] == pytest.approx(eight["seconds"] / way["seconds"])
-        assert way["throughput"]["value"] == pytest.approx(48 / way["seconds"])
+    assert ours.padding == pytest.approx(padded_seconds(durations, BatchLimits()) / total, rel=0.02)
+    assert ours.padding < eight.padding < sixteen.padding
+    assert eight.speedup is None
+    for way in measured.strategies:
+        assert way.throughput.value == pytest.approx(48 / way.seconds)
+        assert way.speedup is None or way.speedup.low <= way.speedup.value <= way.speedup.high
 
 
 def test_every_utterance_is_computed_alike(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     batches: list[list[float | None]] = []
     monkeypatch.setattr(model, "run", lambda features: batches.append([each.seconds for each in features]))
-    batching(model, "made up", spoken([0.5 + 0.01 * i for i in range(40)]), threads=1)
+    measure_batching(model, "synthetic", spoken([0.5 + 0.01 * i for i in range(40)]), threads=1)
     counted = sorted(seconds for batch in batches for seconds in batch if seconds is not None)
     assert set(counted) == {0.5 + 0.01 * i for i in range(40)} or len(set(counted)) == 40
     # In each of three ways, and those before the clock counts once more.
@@ -57,7 +58,7 @@ def test_every_utterance_is_computed_alike(model: Model, monkeypatch: pytest.Mon
 @settings(deadline=None, max_examples=50)
 @given(st.integers(1, 100), st.integers(1, 20))
 def test_batches_as_they_arrive_hold_each_once_in_order(count: int, size: int) -> None:
-    batches = _as_they_arrive(count, size)
+    batches = _as_they_arrive(list(range(count)), size)
     assert [i for batch in batches for i in batch] == list(range(count))
     assert all(len(batch) == size for batch in batches[:-1])
 
@@ -65,4 +66,4 @@ def test_batches_as_they_arrive_hold_each_once_in_order(count: int, size: int) -
 def test_an_utterance_without_times_is_an_error(model: Model) -> None:
     without = dataclasses.replace(spoken([1.0])[0], end=None)
     with pytest.raises(DataError, match="u0: has no times, expected annotations"):
-        batching(model, "made up", [without], threads=1)
+        measure_batching(model, "synthetic", [without], threads=1)

@@ -1,8 +1,8 @@
 """What two reports differ in: tests against scipy and hand-worked examples, and what is not compared."""
 
-import copy
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,42 +15,53 @@ from scipy.stats import binomtest, mannwhitneyu
 
 from mtab.errors import DataError
 from mtab_bench.commands.compare import compare_command
+from mtab_bench.report import Report, report_values
 from mtab_bench.sections.compare import compare, holm
+from mtab_bench.sections.samples import Latency
+from mtab_bench.sections.section import Conditions
 
-Report = dict[str, Any]
 KEY = "onnxruntime-fp32"
 
 
 @pytest.fixture
 def first(report: Report) -> Report:
     """Measured while nothing else ran."""
-    report = copy.deepcopy(report)
-    report["evaluation"]["timing"]["other_load"] = 0.05
-    return report
+    return on(report, "evaluation", timing=Conditions(2, 0.05, False, ""))
 
 
 @pytest.fixture
 def second(first: Report) -> Report:
-    return copy.deepcopy(first)
+    return first
 
 
-def spoil(report: Report, count: int) -> None:
+def on(report: Report, name: str, **changes: Any) -> Report:
+    """The report with other values in a section."""
+    return report.with_section(replace(report.sections[name], **changes))
+
+
+def spoil(report: Report, count: int) -> Report:
     """Make ``KEY`` wrong about ``count`` utterances that it was right about."""
-    evaluation = report["evaluation"]
-    classes = evaluation["protocol"]["classes"]
-    for each in evaluation["utterances"]:
-        probabilities = each["probabilities"][KEY]
-        if count and int(np.argmax(probabilities)) == classes.index(each["true"]):
-            each["probabilities"][KEY] = np.roll(probabilities, 1).tolist()
+    assert report.evaluation is not None
+    classes, utterances = report.evaluation.protocol.classes, []
+    for each in report.evaluation.utterances:
+        probabilities = each.probabilities[KEY]
+        if count and int(np.argmax(probabilities)) == classes.index(each.true):
+            rolled = tuple(np.roll(probabilities, 1).tolist())
+            each = replace(each, probabilities=each.probabilities | {KEY: rolled})
             count -= 1
+        utterances.append(each)
     assert not count
+    return on(report, "evaluation", utterances=tuple(utterances))
 
 
-def slow(report: Report, share: float) -> None:
+def slow(report: Report, share: float) -> Report:
     """Make every sample of ``KEY`` in the evaluation longer by a share."""
-    latency = report["evaluation"]["engines"][KEY]["latency"]
-    latency["values"] = [value * (1 + share) for value in latency["values"]]
-    latency["p50"] *= 1 + share
+    assert report.evaluation is not None
+    backend = report.evaluation.backends[KEY]
+    assert backend.timed is not None
+    latency = Latency.of(np.array(backend.timed.latency.values) * (1 + share))
+    backend = replace(backend, timed=replace(backend.timed, latency=latency))
+    return on(report, "evaluation", backends=report.evaluation.backends | {KEY: backend})
 
 
 def test_a_report_does_not_differ_from_itself(first: Report, second: Report) -> None:
@@ -58,29 +69,31 @@ def test_a_report_does_not_differ_from_itself(first: Report, second: Report) -> 
     assert found.notes == ()
     assert not any(each.significant for each in found.changes)
     assert {each.p_value for each in found.changes} == {1.0}
-    engines = {key for key, engine in first["evaluation"]["engines"].items() if not engine["skipped"]}
-    assert {each.engine for each in found.changes if each.figure == "accuracy"} == engines
+    assert first.evaluation is not None
+    assert {each.backend for each in found.changes if each.figure == "accuracy"} == set(
+        first.evaluation.measured
+    )
 
 
 def test_accuracy(first: Report, second: Report) -> None:
-    spoil(second, 30)
+    second = spoil(second, 30)
     (change,) = (each for each in compare(first, second).changes if each.significant)
-    assert (change.figure, change.engine, change.worse) == ("accuracy", KEY, True)
+    assert (change.figure, change.backend, change.worse) == ("accuracy", KEY, True)
     assert change.p_value == pytest.approx(binomtest(30, 30).pvalue)
     assert change.before - change.after == pytest.approx(30 / 120)
     (change,) = (each for each in compare(second, first).changes if each.significant)
     assert not change.worse
     # Four utterances are chance (p = 1/8).
-    few = copy.deepcopy(first)
-    spoil(few, 4)
+    few = spoil(first, 4)
     assert not any(each.significant for each in compare(first, few).changes)
 
 
 def test_latency_by_chance_and_by_size(first: Report, second: Report) -> None:
-    slow(second, 0.5)
+    second = slow(second, 0.5)
     (change,) = (each for each in compare(first, second).changes if each.significant)
-    values = [each["evaluation"]["engines"][KEY]["latency"]["values"] for each in (first, second)]
-    assert (change.figure, change.engine, change.worse) == ("latency", KEY, True)
+    timed = [each.evaluation.backends[KEY].timed for each in (first, second) if each.evaluation]
+    values = [each.latency.values for each in timed if each]
+    assert (change.figure, change.backend, change.worse) == ("latency", KEY, True)
     assert change.p_value == pytest.approx(mannwhitneyu(*values).pvalue)
     assert not any(each.significant for each in compare(first, second, threshold=0.6).changes)
     (change,) = (each for each in compare(second, first).changes if each.significant)
@@ -88,39 +101,40 @@ def test_latency_by_chance_and_by_size(first: Report, second: Report) -> None:
 
 
 def test_other_machines_are_not_timed_against_each_other(first: Report, second: Report) -> None:
-    slow(second, 2.0)
+    second = slow(second, 2.0)
     for name in ("evaluation", "speed"):
-        second[name]["machine"]["cpu"] = "another"
+        second = on(second, name, machine=replace(second.sections[name].machine, cpu="another"))
     found = compare(first, second)
     assert {each.figure for each in found.changes} == {"accuracy"}
     assert [note.split(":")[0] for note in found.notes] == ["evaluation", "speed"]
     assert all("times are not compared: cpu is another in the second report" in note for note in found.notes)
-    second = copy.deepcopy(first)
-    second["evaluation"]["timing"]["threads"] = 64
+    second = on(first, "evaluation", timing=Conditions(64, 0.05, False, ""))
     assert "64 threads in the second report" in compare(first, second).notes[0]
 
 
 def test_a_busy_machine_is_not_taken_for_a_slow_engine(first: Report, second: Report) -> None:
-    slow(second, 2.0)
-    second["evaluation"]["timing"]["other_load"] = 1.7
+    second = slow(second, 2.0)
+    second = on(second, "evaluation", timing=Conditions(2, 1.7, True, ""))
     found = compare(first, second)
     assert not any(each.significant for each in found.changes)
     expected = "evaluation: times are not compared: other processes kept 1.7 cores busy during the second"
     assert found.notes == (expected,)
 
 
-def test_engines_of_one_report_are_named(first: Report, second: Report) -> None:
-    del second["evaluation"]["engines"][KEY]
+def test_backends_of_one_report_are_named(first: Report, second: Report) -> None:
+    assert first.evaluation is not None
+    rest = {key: backend for key, backend in first.evaluation.backends.items() if key != KEY}
+    second = on(second, "evaluation", backends=rest)
     assert compare(first, second).notes == (f"evaluation: only the first report has {KEY}",)
     assert compare(second, first).notes == (f"evaluation: only the second report has {KEY}",)
 
 
 def test_other_utterances_are_refused(first: Report, second: Report) -> None:
-    second["evaluation"]["protocol"]["corpus_sha256"] = "f" * 64
+    assert first.evaluation is not None
+    second = on(second, "evaluation", protocol=replace(first.evaluation.protocol, corpus_sha256="f" * 64))
     with pytest.raises(DataError, match="corpus_sha256 is ffff"):
         compare(first, second)
-    second = copy.deepcopy(first)
-    second["evaluation"]["utterances"].reverse()
+    second = on(first, "evaluation", utterances=first.evaluation.utterances[::-1])
     with pytest.raises(DataError, match="other test utterances"):
         compare(first, second)
 
@@ -143,10 +157,10 @@ def test_holm_rejects_as_the_step_down_procedure(p_values: list[float], alpha: f
 
 
 def test_command(first: Report, second: Report, report_of: Callable[..., Report], tmp_path: Path) -> None:
-    spoil(second, 30)
-    training = report_of(training=first["training"])
+    second = spoil(second, 30)
+    training = report_of(first.training)
     for name, report in (("a", first), ("b", second), ("training", training)):
-        (tmp_path / f"{name}.json").write_text(json.dumps(report))
+        (tmp_path / f"{name}.json").write_text(json.dumps(report_values(report)))
 
     def run(*arguments: str) -> tuple[int, str, str]:
         paths = [str(tmp_path / each) if each.endswith(".json") else each for each in arguments]
@@ -154,7 +168,9 @@ def test_command(first: Report, second: Report, report_of: Callable[..., Report]
         return done.exit_code, done.stdout, done.stderr
 
     code, told, _ = run("a.json", "a.json")
-    assert (code, told.startswith("No significant change in ")) == (0, True)
+    assert (code, "No significant change in " in told) == (0, True)
+    assert "the same checkpoint and bundle, measured twice" in told
+    assert "runs/tiny/bundle (checkpoint cccccccccccc)" in told
     code, told, error = run("a.json", "b.json")
     assert code == 1
     assert "worse" in told
@@ -164,7 +180,7 @@ def test_command(first: Report, second: Report, report_of: Callable[..., Report]
     assert (code, "better" in told) == (0, True)
     code, told, _ = run("a.json", "b.json", "--json")
     changes = json.loads(told)["changes"]
-    assert (code, [each["engine"] for each in changes if each["worse"]]) == (1, [KEY])
+    assert (code, [each["backend"] for each in changes if each["worse"]]) == (1, [KEY])
     code, _, error = run("a.json", "training.json")
     assert (code, "training.json: has no section in common" in error) == (1, True)
     assert run("a.json", "none.json")[0] == 1

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mtab.bundle import open_bundle
+from mtab.config import from_dict
 from mtab.data import Corpus
 from mtab.graphs import BUDGETS, Budget
 from mtab.preprocess import Features, Preprocessor
@@ -20,11 +21,12 @@ from mtab_bench.sections.invariance import (
     ORDERS,
     PADDING,
     RANDOM,
+    Invariance,
     batches_of,
     beyond_budget,
     longest_companion,
-    made_up,
     movement,
+    synthetic,
 )
 
 
@@ -72,9 +74,9 @@ def test_what_depends_on_the_batch_is_found(
         rows = [(0.6 + depends(batch, i), 0.4 - depends(batch, i)) for i in range(len(batch))]
         return np.array(rows)
 
-    found = movement(answer, sounds(11), 4, 0, Preprocessor.from_folder(tone_bundle))
-    assert {way for way, moved in found["ways"].items() if moved > 1e-9} == set(moves)
-    assert found["max_difference"] == max(found["ways"].values())
+    found = movement(answer, sounds(11), 4, 0, Preprocessor.from_folder(tone_bundle), "")
+    assert {company for company, moved in found.differences.items() if moved > 1e-9} == set(moves)
+    assert found.max_difference == max(found.differences.values())
 
 
 def test_a_label_that_flips_is_counted_once(tone_bundle: Path) -> None:
@@ -85,15 +87,15 @@ def test_a_label_that_flips_is_counted_once(tone_bundle: Path) -> None:
         flipped = [len(batch) > 1 and each.input_values is flips for each in batch]
         return np.array([(0.2, 0.8) if each else (0.8, 0.2) for each in flipped])
 
-    found = movement(answer, features, 4, 0, Preprocessor.from_folder(tone_bundle))
-    assert found["labels_changed"] == 1
-    assert found["ways"] == pytest.approx(dict.fromkeys((RANDOM, ORDERS, PADDING), 0.6))
+    found = movement(answer, features, 4, 0, Preprocessor.from_folder(tone_bundle), "")
+    assert found.labels_changed == 1
+    assert found.differences == pytest.approx(dict.fromkeys((RANDOM, ORDERS, PADDING), 0.6))
 
 
-def test_made_up_inputs_are_the_seeds(tone_bundle: Path) -> None:
+def test_synthetic_inputs_are_the_seeds(tone_bundle: Path) -> None:
     preprocess = Preprocessor.from_folder(tone_bundle)
     supported = open_bundle(tone_bundle).config.supported_modalities
-    one, same, other = (made_up(preprocess, supported, 5, seed) for seed in (1, 1, 2))
+    one, same, other = (synthetic(preprocess, supported, 5, seed) for seed in (1, 1, 2))
     for a, b, c in zip(one, same, other, strict=True):
         assert np.array_equal(a.input_values, b.input_values)
         assert np.array_equal(a.input_ids, b.input_ids)
@@ -117,26 +119,28 @@ def test_command_on_a_corpus(tone_bundle: Path, tones: Corpus, tmp_path: Path) -
     assert code == 0, output
     found = section(tmp_path)
     for key in ("pytorch", "onnxruntime-fp32", "openvino-fp32"):
-        engine = found["engines"][key]
-        assert 0 < engine["max_difference"] < engine["budget"] == BUDGETS["fp32"].max_difference
-        assert engine["labels_changed"] == 0
+        backend = found["backends"][key]
+        assert 0 < backend["movement"]["max_difference"] < backend["budget"] == BUDGETS["fp32"].max_difference
+        assert backend["movement"]["labels_changed"] == 0
     # The control: the same measure finds what is known of the published forward pass.
-    assert found["published"]["max_difference"] > 100 * found["engines"]["pytorch"]["max_difference"]
+    assert found["published"]["movement"]["max_difference"] > (
+        100 * found["backends"]["pytorch"]["movement"]["max_difference"]
+    )
     assert all(change > 1e-3 for change in found["published"]["hidden_states"].values())
     assert (found["protocol"]["utterances"], found["protocol"]["fold"]) == (6, "speaker-0")
 
 
-def test_command_on_made_up_inputs(
+def test_command_on_synthetic_inputs(
     tone_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = ("--bundle", tone_bundle, "--utterances", 4, "--threads", 1)
     code, output = run(*options, "--out", tmp_path / "within")
     assert code == 0, output
-    assert "made-up speech and text" in output
+    assert "synthetic inputs" in output
     assert section(tmp_path / "within")["protocol"]["dataset"] is None
     # A budget that no float32 arithmetic can keep: the report is written, and the exit code tells.
     monkeypatch.setitem(BUDGETS, "fp32", Budget(1e-12, 1.0))
     code, output = run(*options, "--out", tmp_path / "beyond")
     assert code == 1
     assert "expected at most 1e-12" in output
-    assert len(beyond_budget(section(tmp_path / "beyond"))) == 3
+    assert len(beyond_budget(from_dict(Invariance, section(tmp_path / "beyond"), "x"))) == 3

@@ -6,19 +6,25 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mtab_bench.render import pictures, summary
+from mtab.config import from_dict, to_dict
+from mtab.timing import Ratio
+from mtab_bench.render import answers, drawing, pictures, tables
 from mtab_bench.render.formats import FORMATS, milliseconds
 from mtab_bench.render.page import TEMPLATES, to_html
+from mtab_bench.render.provenance import section_line
+from mtab_bench.report import Report
+from mtab_bench.sections.accuracy import McNemar
+from mtab_bench.sections.section import Conditions
 
 VOID = {"br", "meta", "hr", "img", "link", "input"}
 NUMBER = re.compile(r"[-+]?\d[\d.,e-]*( %| ms| s| MB| J| ×| points)?")
-Report = dict[str, Any]
 
 
 class Page(HTMLParser):
@@ -70,7 +76,7 @@ def page_of() -> Callable[[Report], str]:
     pages: dict[str, str] = {}
 
     def rendered(report: Report) -> str:
-        key = json.dumps(report)
+        key = json.dumps(to_dict(report))
         if key not in pages:
             pages[key] = to_html(report)
         return pages[key]
@@ -124,7 +130,7 @@ def test_page_can_be_read_out(any_html: str) -> None:
 
 def test_every_figure_is_the_jsons(any_report: Report, any_html: str) -> None:
     page = Page(any_html)
-    known = numbers(json.loads(json.dumps(any_report)))
+    known = numbers(json.loads(json.dumps(to_dict(any_report))))
     shown = page.all("data")
     assert len(shown) > 10
     for attributes, text in shown:
@@ -139,20 +145,26 @@ def test_every_figure_is_the_jsons(any_report: Report, any_html: str) -> None:
     assert {cell for cell in cells if NUMBER.fullmatch(cell)} <= figures
 
 
-def test_every_engine_of_every_case_has_its_figures(report: Report, html: str) -> None:
+def test_every_backend_of_every_case_has_its_figures(report: Report, html: str) -> None:
+    assert report.speed is not None
+    assert report.evaluation is not None
     values = {attributes["value"] for attributes, _ in Page(html).all("data")}
     measured = 0
-    for case in report["speed"]["cases"]:
-        for engine in case["engines"].values():
-            if engine["latency"]:
-                measured += 1
-                wanted = [engine["latency"][key] for key in ("p50", "p90", "p95", "p99")]
-                wanted += [engine["throughput"]["value"], engine["rtf"]["value"], engine["speedup"]]
-                assert {repr(value) for value in wanted} <= values
+    for case in report.speed.cases:
+        for timed in case.timed.values():
+            measured += 1
+            latency, ratio = timed.latency, timed.speedup
+            wanted = [latency.p50, latency.p90, latency.p95, latency.p99, timed.throughput.value]
+            wanted += [timed.rtf.value] if timed.rtf else []
+            wanted += [ratio.value, ratio.low, ratio.high] if ratio else []
+            assert {repr(value) for value in wanted} <= values
     assert measured == 9 * 4
-    for engine in report["evaluation"]["engines"].values():
-        if not engine["skipped"]:
-            assert {repr(engine["accuracy"][key]) for key in ("war", "uar", "weighted_f1", "ece")} <= values
+    for backend in report.evaluation.measured.values():
+        found = backend.accuracy
+        assert found is not None
+        assert {
+            repr(each) for each in (found.war, found.uar, found.chance, found.weighted_f1, found.ece)
+        } <= values
 
 
 def test_same_report_same_page(hostile_report: Report, page_of: Callable[[Report], str]) -> None:
@@ -163,31 +175,33 @@ def test_page_is_light(html: str) -> None:
     assert len(html.encode()) < 2_000_000
 
 
-def test_the_line_stands_under_every_figure(report: Report, html: str) -> None:
-    line = summary.section_line(report, "evaluation")
+def test_the_line_stands_once_in_every_section(report: Report, html: str) -> None:
+    assert report.evaluation is not None
+    line = section_line(report, report.evaluation)
     for expected in ("synthetic speech", "session-5 of session", "honest", "4 classes", "120 test utterances",
                      "problems skipped: 1", "seed 0", "0123456789ab"):  # fmt: skip
         assert expected in line
     page = Page(html)
-    lines = [summary.section_line(report, name) for name in summary.SECTIONS]
-    captions = page.all("figcaption") + page.all("caption")
-    without = [text for _, text in captions if not any(line in text for line in lines)]
-    assert without[0] == "The bundle"
-    assert all("was measured 2030-01-02" in text for text in without[1:])
-    assert len(without) == 6
+    paragraphs = [text for _, text in page.all("p")]
+    for section in report.sections.values():
+        line = section_line(report, section)
+        assert [text for text in paragraphs if line in text] == [f"{line}. Measured {section.created}."]
+        assert not any(line in text for _, text in page.all("figcaption") + page.all("caption"))
+    for _, text in page.all("figcaption"):
+        assert text.strip().endswith("."), "a caption that is cut"
 
 
 def test_first_screen_answers(any_report: Report, any_html: str) -> None:
     page = Page(any_html)
     paragraphs = [text for _, text in page.all("p")]
-    for number, answer in enumerate(summary.answers(any_report)[:3]):
+    for number, answer in enumerate(answers.answers(any_report)[:3]):
         assert paragraphs[2 * number : 2 * number + 2] == [answer.lead, answer.sentence]
-    if rows := summary.engine_rows(any_report):
+    if (table := tables.overview(any_report)) is not None:
         captions = page.all("caption")
-        assert captions[0][1].startswith("Every engine")
-        assert [text for attributes, text in page.all("th") if attributes["scope"] == "row"][: len(rows)] == [
-            row.title for row in rows
-        ]
+        assert captions[0][1].startswith("Every backend")
+        assert [text for attributes, text in page.all("th") if attributes["scope"] == "row"][
+            : len(table.rows)
+        ] == [row.cells[0] for row in table.rows]
 
 
 def test_hostile_names_stay_text(hostile_report: Report, page_of: Callable[[Report], str]) -> None:
@@ -201,39 +215,45 @@ def test_hostile_names_stay_text(hostile_report: Report, page_of: Callable[[Repo
 
 
 def test_control_characters_in_a_label(hostile_report: Report) -> None:
-    text = json.dumps(hostile_report).replace("neutral & | co", "neu\\u0000\\u001btral")
-    assert Page(to_html(json.loads(text)))
+    values = {key: each for key, each in to_dict(hostile_report).items() if each is not None}
+    text = json.dumps(values).replace("neutral & | co", "neu\\u0000\\u001btral")
+    assert Page(to_html(from_dict(Report, json.loads(text), "report")))
 
 
 def test_many_points_are_an_embedded_image(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pictures, "MAX_VECTOR_POINTS", 0)
-    drawn = pictures.parity_scatter(report["evaluation"], "onnxruntime-int8")
+    monkeypatch.setattr(drawing, "MAX_VECTOR_POINTS", 0)
+    assert report.evaluation is not None
+    drawn = pictures.parity_scatter(report.evaluation, "onnxruntime-int8")
     images = Page(drawn).all("image")
     assert [(attributes["href"] or "")[:22] for attributes, _ in images] == ["data:image/png;base64,"]
 
 
 def test_pictures_say_their_figures(report: Report) -> None:
-    case = report["speed"]["cases"][1]
-    (attributes, _), *_ = Page(pictures.speedups(report["speed"], 1)).all("svg")
-    fastest = case["engines"]["onnxruntime-int8"]["speedup"]
-    assert f"ONNX Runtime int8 {fastest:.2f}, " in (attributes["aria-label"] or "")
-    (attributes, _), *_ = Page(pictures.invariance(report["invariance"])).all("svg")
+    assert report.speed is not None
+    (attributes, _), *_ = Page(pictures.speedups(report.speed, 1)).all("svg")
+    fastest = report.speed.cases[1].timed["onnxruntime-int8"].speedup
+    assert fastest is not None
+    assert f"ONNX Runtime int8 {fastest.value:.2f}, " in (attributes["aria-label"] or "")
+    (attributes, _), *_ = Page(pictures.invariance(report.invariance)).all("svg")
     assert (attributes["aria-label"] or "").endswith("wav2vec2 as published 1.3e-01")
 
 
-def test_skipped_engines_say_why(report: Report, html: str) -> None:
+def test_skipped_backends_say_why(report: Report, html: str) -> None:
     cells = [text for _, text in Page(html).all("td")]
-    for section in ("evaluation", "speed", "invariance"):
-        for engine in report[section]["engines"].values():
-            if engine["skipped"]:
-                assert f"skipped: {engine['skipped']}" in cells
+    for section in (report.evaluation, report.speed, report.invariance):
+        assert section is not None
+        for backend in section.backends.values():
+            if backend.skipped:
+                assert f"skipped: {backend.skipped}" in cells
 
 
 def test_without_pytorch_nothing_is_claimed(
     report_without_pytorch: Report, page_of: Callable[[Report], str]
 ) -> None:
-    reason = report_without_pytorch["evaluation"]["engines"]["pytorch"]["skipped"]
-    accuracy, speed = summary.answers(report_without_pytorch)
+    assert report_without_pytorch.evaluation is not None
+    reason = report_without_pytorch.evaluation.backends["pytorch"].skipped
+    assert reason is not None
+    accuracy, speed = answers.answers(report_without_pytorch)
     assert accuracy.lead == "Not known."
     assert speed.lead.endswith("ms.")
     page = Page(page_of(report_without_pytorch))
@@ -247,42 +267,91 @@ def test_warnings(report: Report, report_beyond_budget: Report, html: str) -> No
     assert "UAR is over 3 of the 4 classes: no test utterance of sadness." in found
     assert any(text.startswith("Random weights") for text in found)
     assert any(
-        text.startswith("Speed: Other processes kept 1.2") for text in summary.warnings(report_beyond_budget)
+        text.startswith("Speed: Other processes kept 1.2") for text in answers.warnings(report_beyond_budget)
     )
-    timing = report["evaluation"]["timing"]
     for quiet in (0.1, None):
-        assert summary.noise({"timing": timing | {"other_load": quiet}}) is None
-    assert summary.noise({}) is None
+        assert Conditions(2, quiet, False, "").warning is None
 
 
 def test_answers(report: Report, report_without_change: Report, report_beyond_budget: Report) -> None:
-    accuracy, speed, invariance, *_ = summary.answers(report)
-    changed = report["evaluation"]["engines"]["onnxruntime-int8"]
-    total = len(changed["parity"]["changed"])
-    assert accuracy.lead == "Nothing that can be told from chance."
-    assert f"ONNX Runtime int8 changes {total} of 120 labels" in accuracy.sentence
-    assert f"WAR {100 * changed['accuracy']['war']:.1f} %" in accuracy.sentence
-    times = {key: engine["speedup"] for key, engine in report["speed"]["cases"][1]["engines"].items()}
-    assert speed.lead == f"{times['onnxruntime-int8']:.2f} × PyTorch."
-    assert f"torch.compile, runs at {times['torch-compile']:.2f} ×" in speed.sentence
+    accuracy, speed, invariance, *_ = answers.answers(report)
+    assert report.evaluation is not None
+    assert report.speed is not None
+    changed = report.evaluation.backends["onnxruntime-int8"]
+    assert changed.parity is not None
+    assert changed.accuracy is not None
+    assert accuracy.lead == "No measurable loss."
+    assert f"ONNX Runtime int8 changes {len(changed.parity.changed)} of 120 labels" in accuracy.sentence
+    assert f"WAR {100 * changed.accuracy.war:.1f} %" in accuracy.sentence
+    assert "(chance 33.3 %)" in accuracy.sentence
+    times = {key: timed.speedup for key, timed in report.speed.cases[1].timed.items()}
+    ours, compiled = times["onnxruntime-int8"], times["torch-compile"]
+    assert ours is not None
+    assert compiled is not None
+    assert speed.lead == f"{ours.value:.2f} × PyTorch."
+    assert f"{ours.value:.2f} × ({ours.low:.2f} to {ours.high:.2f}) PyTorch" in speed.sentence
+    assert f"torch.compile, {compiled.value:.2f} ×" in speed.sentence
     assert invariance.lead == "Yes."
-    assert summary.answers(report_without_change)[0].lead == "No."
-    assert summary.answers(report_without_change)[0].sentence.startswith(
-        "All 2 engines give PyTorch's label for all 40"
+    assert answers.answers(report_without_change)[0].lead == "No."
+    assert answers.answers(report_without_change)[0].sentence.startswith(
+        "All 2 backends give PyTorch's label for all 40"
     )
-    assert summary.answers(report_beyond_budget)[-1].lead == "Not with ONNX Runtime int8."
+    assert answers.answers(report_beyond_budget)[-1].lead == "Not with ONNX Runtime int8."
 
 
-def test_an_engine_that_loses_is_named(report: Report, report_of: Callable[..., Report]) -> None:
-    losing = json.loads(json.dumps(report["evaluation"]))
-    test = losing["engines"]["onnxruntime-int8"]["parity"]["mcnemar"]
-    test |= {"only_reference_right": 12, "only_engine_right": 1, "p_value": 2 * 14 / 2**13}
-    told = report_of(evaluation=losing)
-    accuracy, *_ = summary.answers(told)
+def test_a_disturbed_run_has_no_factor_in_its_headline(report_beyond_budget: Report) -> None:
+    speed, _ = answers.answers(report_beyond_budget)
+    assert speed.lead.endswith(" ms.")
+    assert "no factor can be given" in speed.sentence
+    assert "×" not in speed.lead + speed.sentence
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "lead", "verdict"),
+    [
+        (0.97, 1.08, "As fast as PyTorch.", "as fast"),
+        (1.01, 1.08, "1.04 × PyTorch.", "faster"),
+        (0.90, 0.99, "1.04 × PyTorch.", "slower"),
+    ],
+)
+def test_no_sentence_claims_more_than_its_interval(
+    report: Report, report_of: Callable[..., Report], low: float, high: float, lead: str, verdict: str
+) -> None:
+    assert report.speed is not None
+    key = "onnxruntime-int8"
+    case = report.speed.cases[1]
+    timed = replace(case.timed[key], speedup=Ratio(1.04, low, high, False))
+    case = replace(case, backends=case.backends | {key: replace(case.backends[key], timed=timed)})
+    told = report_of(replace(report.speed, cases=(case,)))
+    assert answers.answers(told)[0].lead == lead
+    table = tables.overview(told)
+    assert table is not None
+    assert {row.cells[0]: row.cells[-1] for row in table.rows}["ONNX Runtime int8"] == verdict
+
+
+def test_a_model_at_chance_is_called_one(report_at_chance: Report, report: Report) -> None:
+    assert any(
+        each.startswith("A model at chance: PyTorch reaches") for each in answers.warnings(report_at_chance)
+    )
+    assert not any("at chance" in each for each in answers.warnings(report))
+
+
+def test_a_backend_that_loses_is_named(report: Report, report_of: Callable[..., Report]) -> None:
+    assert report.evaluation is not None
+    key = "onnxruntime-int8"
+    losing = report.evaluation.backends[key]
+    assert losing.parity is not None
+    test = McNemar(1, 2 * 14 / 2**13, 12, 1)
+    losing = replace(losing, parity=replace(losing.parity, mcnemar=test))
+    evaluation = replace(report.evaluation, backends=report.evaluation.backends | {key: losing})
+    told = report_of(evaluation)
+    accuracy, *_ = answers.answers(told)
     assert accuracy.lead == "Yes, with ONNX Runtime int8."
-    assert "4 of 5 engines lose nothing" in accuracy.sentence
-    assert summary.chosen(losing) == "openvino-fp32", "the fastest of those that keep the accuracy"
-    verdicts = {row.title: row.verdict for row in summary.engine_rows(told)}
+    assert "4 of 5 backends show no measurable loss" in accuracy.sentence
+    assert answers.chosen(evaluation) == "openvino-fp32", "the fastest of those that keep the accuracy"
+    table = tables.overview(report_of(evaluation, report.speed))
+    assert table is not None
+    verdicts = {row.cells[0]: row.cells[-1] for row in table.rows}
     assert verdicts["ONNX Runtime int8"] == "right less often, faster"
     assert verdicts["ONNX Runtime"] == "same labels, faster"
     assert verdicts["PyTorch"] == "the reference"

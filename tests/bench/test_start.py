@@ -13,8 +13,9 @@ from mtab.errors import EngineError
 from mtab.loading import open_preprocessor
 from mtab_bench.backends import Backend, bundle_backends, pytorch_backends
 from mtab_bench.cases import make_cases
+from mtab_bench.memory import process_memory
 from mtab_bench.sections import start
-from mtab_bench.sections.start import measure_starts, process_memory, start_once
+from mtab_bench.sections.start import measure_starts, start_once
 
 
 @pytest.fixture(scope="module")
@@ -74,11 +75,14 @@ def test_starts_begin_with_empty_caches_and_leave_the_users_alone(tone_bundle: P
     assert list(failures) == ["x"]
     [(key, measured)] = found.items()
     assert key == "onnxruntime-fp32"
-    start, memory = measured["start"], measured["memory"]
-    assert len(start["values"]) == 2
-    assert start["p50"] == pytest.approx(sum(start["values"]) / 2)
-    assert start["first_ever"] > 0
-    assert 10 < memory["private"] <= memory["ram"] <= memory["max_ram"] < 2000  # MB
+    start, memory = measured
+    assert len(start.values) == 2
+    assert start.p50 == pytest.approx(sum(start.values) / 2)
+    assert start.first_ever > 0
+    assert memory.max_ram is not None
+    assert memory.ram is not None
+    assert memory.private is not None
+    assert 10 < memory.private <= memory.ram <= memory.max_ram < 2000  # MB
     assert sorted(Path(os.environ["MTAB_CACHE"]).rglob("*")) == before
 
 

@@ -1,26 +1,22 @@
 """A section in the terminal: the JSON's figures, in 110 columns."""
 
-from typing import Any
-
 import pytest
 
-from mtab_bench.render.summary import SECTIONS, section_line
+from mtab_bench.render.provenance import section_line
 from mtab_bench.render.text import WIDTH, to_text
-
-Report = dict[str, Any]
+from mtab_bench.report import SECTIONS, Report
 
 
 @pytest.mark.parametrize("name", SECTIONS)
 def test_fits_the_terminal(report: Report, name: str) -> None:
     lines = to_text(report, name).splitlines()
     assert max(map(len, lines)) <= WIDTH
-    assert section_line(report, name) in " ".join(lines)
+    assert section_line(report, report.sections[name]) in " ".join(lines)
 
 
 def test_every_section_of_every_report_is_written(any_report: Report) -> None:
-    for name in SECTIONS:
-        if name in any_report:
-            assert to_text(any_report, name)
+    for name in any_report.sections:
+        assert to_text(any_report, name)
 
 
 def row(text: str, title: str, number: int = 0) -> list[str]:
@@ -31,20 +27,30 @@ def row(text: str, title: str, number: int = 0) -> list[str]:
 
 def test_evaluation(report: Report) -> None:
     text = to_text(report, "evaluation")
-    for engine in report["evaluation"]["engines"].values():
-        if engine["skipped"]:
-            assert f"{engine['title']} skipped: {engine['skipped']}" in text
+    assert report.evaluation is not None
+    for backend in report.evaluation.backends.values():
+        if backend.skipped:
+            assert f"{backend.title} skipped: {backend.skipped}" in text
             continue
-        accuracy, latency = engine["accuracy"], engine["latency"]
-        scored, timed = row(text, engine["title"]), row(text, engine["title"], 1)
-        assert scored[:4] == [f"{100 * accuracy[key]:.1f} %" for key in ("war", "uar", "weighted_f1", "ece")]
-        shown = [float(cell.removesuffix(" ms")) for cell in timed[:5]]
-        assert shown == pytest.approx(
-            [1e3 * latency[key] for key in ("p50", "p90", "p95", "p99", "mean")], rel=0.006
+        accuracy, timed, parity = backend.accuracy, backend.timed, backend.parity
+        assert accuracy is not None
+        assert timed is not None
+        scored = row(text, backend.title)
+        assert scored == [
+            f"{100 * each:.1f} %"
+            for each in (accuracy.war, accuracy.uar, accuracy.chance, accuracy.weighted_f1, accuracy.ece)
+        ]
+        shown = row(text, backend.title, 3 if parity else 2)
+        assert timed.repeated is not None
+        milliseconds = [1e3 * each for each in (timed.latency.p50, timed.latency.p99, timed.repeated.p50)]
+        assert [float(cell.removesuffix(" ms")) for cell in shown[:3]] == pytest.approx(
+            milliseconds, rel=0.006
         )
-        assert timed[-1] == f"{engine['speedup']:.2f} ×"
-        if engine["parity"]:
-            assert scored[5] == str(len(engine["parity"]["changed"]))
+        if parity:
+            assert timed.speedup is not None
+            assert shown[-1].startswith(f"[{timed.speedup.value:.2f} × (")
+            assert shown[-1].endswith("disturbed]")
+            assert row(text, backend.title, 2)[1] == str(len(parity.changed))
     assert "Other processes kept 1.2 cores busy" in text
     assert "UAR is over 3 of the 4 classes: no test utterance of sadness." in text
 
@@ -52,11 +58,12 @@ def test_evaluation(report: Report) -> None:
 def test_speed(report: Report) -> None:
     text = to_text(report, "speed")
     assert "Weights are random" in text
-    for number, case in enumerate(report["speed"]["cases"]):
-        shown = row(text, "OpenVINO bf16", number)
-        timed = case["engines"]["openvino-bf16"]
-        assert float(shown[0].removesuffix(" ms")) == pytest.approx(1e3 * timed["latency"]["p50"], rel=0.006)
-        assert shown[5] == f"{timed['speedup']:.2f} ×"
+    assert report.speed is not None
+    for number, case in enumerate(report.speed.cases):
+        shown, timed = row(text, "OpenVINO bf16", number), case.timed["openvino-bf16"]
+        assert float(shown[0].removesuffix(" ms")) == pytest.approx(1e3 * timed.latency.p50, rel=0.006)
+        assert timed.speedup is not None
+        assert shown[5].startswith(f"{timed.speedup.value:.2f} × ({timed.speedup.low:.2f} to ")
 
 
 def test_invariance(report: Report) -> None:
@@ -67,4 +74,4 @@ def test_invariance(report: Report) -> None:
 def test_without_pytorch(report_without_pytorch: Report) -> None:
     text = to_text(report_without_pytorch, "evaluation")
     assert text.startswith("Did deployment cost accuracy? Not known. PyTorch was")
-    assert row(text, "ONNX Runtime")[4:] == ["-"] * 5
+    assert row(text, "ONNX Runtime", 2)[-1] == "–"

@@ -183,14 +183,14 @@ def _invariance(section: Invariance) -> Table:
             )
         )
     return Table(
-        "Movement of a probability",
+        "Movement",
         (
             Column("backend", words=True),
             Column("precision", words=True, page_only=True),
             *map(Column, company),
             Column("largest"),
             Column("budget"),
-            Column("labels changed"),
+            Column("labels"),
             Column("verdict", words=True, page_only=True),
         ),
         tuple(rows),
@@ -217,7 +217,7 @@ def _training(section: Training) -> Table:
         (
             Column("recipe", words=True),
             Column("precision", words=True, page_only=True),
-            Column("epoch, median"),
+            Column("median"),
             Column("times the first"),
             Column("padding"),
             Column("before the first epoch", page_only=True),
