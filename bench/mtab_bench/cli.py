@@ -18,7 +18,6 @@ from mtab_bench.commands.options import (
     checkpoint_option,
     out_option,
     overwrite_option,
-    threads_option,
 )
 from mtab_bench.commands.report import report_command
 from mtab_bench.commands.soak import soak_command

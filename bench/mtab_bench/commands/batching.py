@@ -11,7 +11,6 @@ from mtab_bench.commands.options import (
     bundle_option,
     out_option,
     overwrite_option,
-    threads_option,
 )
 
 

@@ -13,7 +13,6 @@ from mtab_bench.commands.options import (
     checkpoint_option,
     out_option,
     overwrite_option,
-    threads_option,
 )
 
 if TYPE_CHECKING:

@@ -6,13 +6,12 @@ import click
 
 from mtab.console import Command
 from mtab.machine import usable_cores
-from mtab.options import json_option
+from mtab.options import json_option, threads_option
 from mtab_bench.commands.options import (
     bundle_option,
     checkpoint_option,
     out_option,
     overwrite_option,
-    threads_option,
 )
 
 

@@ -15,11 +15,6 @@ checkpoint_option = click.option(
     metavar="RUN",
     help="Run that the bundle was exported from.  [default: the folder that the bundle lies in]",
 )
-threads_option = click.option(
-    "--threads",
-    type=click.IntRange(min=1),
-    help="Threads of every backend on the CPU.  [default: one for each core]",
-)
 out_option = click.option(
     "--out",
     type=click.Path(path_type=Path),
