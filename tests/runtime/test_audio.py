@@ -531,7 +531,7 @@ def test_integers_on_the_scale_of_their_dtype(array: np.ndarray, scale: int | No
 
 
 @pytest.mark.parametrize("dtype", [np.int32, np.int64, np.uint32, np.uint64, ">i4"])
-@pytest.mark.parametrize("bits", [8, 16, 24])
+@pytest.mark.parametrize("bits", [8, 16, 23])
 @pytest.mark.parametrize("offset", [False, True])
 def test_integers_on_a_smaller_scale(dtype: Any, bits: int, offset: bool) -> None:
     """By their dtype they would be silence."""
