@@ -5,18 +5,19 @@
 >>> model.predict("clip.wav", text="I never said that!")             # doctest: +SKIP
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mtab.aio import AsyncModel as AsyncModel
-    from mtab.aio import QueueFullError as QueueFullError
     from mtab.errors import MtabError as MtabError
+    from mtab.errors import QueueFullError as QueueFullError
+    from mtab.inputs import Input as Input
     from mtab.limits import Limits as Limits
     from mtab.loading import load as load
-    from mtab.model import Failure as Failure
-    from mtab.model import Input as Input
     from mtab.model import Model as Model
-    from mtab.model import Result as Result
+    from mtab.results import Failure as Failure
+    from mtab.results import Result as Result
 
 __version__ = "0.1.0"
 __all__ = [
@@ -31,20 +32,25 @@ __all__ = [
     "__version__",
     "load",
 ]
+# Imported on first use, so that `mtab --help` and the readers of corpora do not pay for an engine.
+_MODULES = {
+    "AsyncModel": "aio",
+    "Failure": "results",
+    "Input": "inputs",
+    "Limits": "limits",
+    "Model": "model",
+    "MtabError": "errors",
+    "QueueFullError": "errors",
+    "Result": "results",
+    "load": "loading",
+}
 
 
 def __getattr__(name: str) -> Any:
-    # Imported on first use, so that `mtab --help` and the readers of corpora do not pay for an engine.
-    if name in ("AsyncModel", "QueueFullError"):
-        from mtab import aio as module
-    elif name in ("Failure", "Input", "Model", "Result"):
-        from mtab import model as module
-    elif name == "Limits":
-        from mtab import limits as module
-    elif name == "MtabError":
-        from mtab import errors as module
-    elif name == "load":
-        from mtab import loading as module
-    else:
+    if name not in _MODULES:
         raise AttributeError(f"module 'mtab' has no attribute {name!r}")
-    return getattr(module, name)
+    return getattr(import_module(f"mtab.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,25 +1,26 @@
 """`AsyncModel`: requests that arrive at the same time are answered together, in asyncio and from threads."""
 
 import asyncio
+import functools
+import os
 import time
+import weakref
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Condition
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from mtab.audio import SAMPLE_RATE
 from mtab.batching import WINDOW, plan
-from mtab.errors import MtabError
+from mtab.errors import MtabError, QueueFullError
+from mtab.inputs import Audio
 from mtab.limits import BATCH_SECONDS, BATCH_SIZE, BatchLimits
-from mtab.model import Audio, Model, Result, ResultOptions, length_of
+from mtab.model import Model, length_of
 from mtab.preprocess import Features
+from mtab.results import Result, ResultOptions
 
 _READERS = 4
-
-
-class QueueFullError(MtabError):
-    """As many requests as an `AsyncModel` takes are being answered: try again later, or elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class AsyncModel:
     A request waits for others up to ``max_latency`` seconds, less once ``batch_size`` are there; batches are
     of like length and ``batch_seconds`` as in `Model.stream`, and the oldest request is always in the next.
     At most ``max_queue`` requests are unanswered at once. Audio is decoded on threads beside the event loop.
+    A process that is forked begins without a request, and with threads and an engine of its own.
     """
 
     def __init__(
@@ -60,21 +62,35 @@ class AsyncModel:
         self.limits = BatchLimits(batch_size, batch_seconds)
         self.max_latency = max_latency
         self.max_queue = max_queue
+        self._closed = False
+        self._begin()
+        _live.add(self)
+
+    def _begin(self) -> None:
+        """Without a request, and with threads of this process."""
         self._changed = Condition()
         # All that are unanswered, and of these the ones that wait for the engine, oldest first.
         self._accepted: set[Future[Result]] = set()
         self._waiting: dict[Future[Result], _Request] = {}
         self._working = False
-        self._closed = False
         self._readers = ThreadPoolExecutor(_READERS, "mtab-reader")
         self._engine = ThreadPoolExecutor(1, "mtab-engine")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        options = {
+            "batch_size": self.limits.utterances,
+            "batch_seconds": self.limits.seconds,
+            "max_latency": self.max_latency,
+            "max_queue": self.max_queue,
+        }
+        return functools.partial(AsyncModel, **options), (self.model,)
 
     async def predict(
         self,
         audio: Audio | None,
         text: str | None = None,
         *,
-        sampling_rate: int = SAMPLE_RATE,
+        sampling_rate: float = SAMPLE_RATE,
         top_k: int | None = None,
         abstain: float | None = None,
         return_embedding: bool = False,
@@ -99,7 +115,7 @@ class AsyncModel:
         audio: Audio | None,
         text: str | None = None,
         *,
-        sampling_rate: int = SAMPLE_RATE,
+        sampling_rate: float = SAMPLE_RATE,
         top_k: int | None = None,
         abstain: float | None = None,
         return_embedding: bool = False,
@@ -147,7 +163,7 @@ class AsyncModel:
         answer: Future[Result],
         audio: Audio | None,
         text: str | None,
-        sampling_rate: int,
+        sampling_rate: float,
         options: ResultOptions,
     ) -> None:
         if answer.cancelled():
@@ -199,3 +215,15 @@ class AsyncModel:
                 self._changed.wait(left)
             self._working = False
             return {}
+
+
+_live: weakref.WeakSet[AsyncModel] = weakref.WeakSet()
+
+
+def _begin_again() -> None:
+    for model in list(_live):
+        model._begin()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_again)

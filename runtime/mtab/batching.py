@@ -67,10 +67,12 @@ def in_batches(
     """The answers for ``items`` in their order, of which ``compute`` gives those of one batch.
 
     Lazy: `WINDOW` batches' worth of items are taken, each batch is computed once an answer in it is asked
-    for, and no more is taken before all of these are answered. An item is let go of once it is computed.
+    for, and no more is taken before all of these are answered. An item is let go of once it is computed. What
+    ``items`` raises is raised in its turn, after the answers for those before it.
     """
     source = iter(items)
-    while waiting := dict(enumerate(_window(source, length, limits))):
+    raised: list[Exception] = []
+    while not raised and (waiting := dict(enumerate(_window(source, length, limits, raised)))):
         batches = plan([length(item) for item in waiting.values()], limits)
         batch_of = {i: batch for batch in batches for i in batch}
         answers: dict[int, Answer] = {}
@@ -79,9 +81,13 @@ def in_batches(
                 batch = batch_of[i]
                 answers.update(zip(batch, compute([waiting.pop(j) for j in batch]), strict=True))
             yield answers.pop(i)
+    if raised:
+        raise raised[0]
 
 
-def _window(items: Iterator[Item], length: Callable[[Item], Length], limits: BatchLimits) -> Iterator[Item]:
+def _window(
+    items: Iterator[Item], length: Callable[[Item], Length], limits: BatchLimits, raised: list[Exception]
+) -> Iterator[Item]:
     seconds = 0.0
     for _ in range(WINDOW * limits.utterances):
         if seconds >= WINDOW * limits.seconds:
@@ -89,6 +95,9 @@ def _window(items: Iterator[Item], length: Callable[[Item], Length], limits: Bat
         try:
             item = next(items)
         except StopIteration:
+            return
+        except Exception as error:  # whatever the source raises
+            raised.append(error)
             return
         seconds += length(item).cost
         yield item

@@ -27,3 +27,7 @@ class BundleError(MtabError):
 
 class EngineError(MtabError):
     """An inference engine or a device was asked for that cannot be had here."""
+
+
+class QueueFullError(MtabError):
+    """As many requests as an `mtab.AsyncModel` takes are being answered: try again later, or elsewhere."""

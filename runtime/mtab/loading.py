@@ -1,5 +1,6 @@
 """`load`: from a bundle to a `Model` on the engine, the device and the precision that were asked for."""
 
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -40,7 +41,16 @@ def load(
     preprocess = open_preprocessor(opened)
     wanted = resolve(opened, device, engine, precision, threads)
     graph, started = open_engine(opened, wanted.engine, wanted.device, wanted.precision, wanted.threads)
-    return Model(opened, graph, started, preprocess)
+    again = partial(
+        load,
+        opened.folder.absolute(),
+        started.device,
+        engine=started.name,
+        precision=started.precision,
+        threads=wanted.threads,
+        verify=verify,
+    )
+    return Model(opened, graph, started, preprocess, again)
 
 
 def open_preprocessor(bundle: Bundle) -> Preprocessor:

@@ -1,10 +1,9 @@
 """`Model.predict` and `Model.stream`: the emotion of utterances, from a bundle on an engine."""
 
-import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal, NamedTuple, TypedDict, TypeVar, Unpack, overload
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Literal, NamedTuple, TypedDict, TypeVar, Unpack, overload
 
 import numpy as np
 
@@ -12,96 +11,11 @@ from mtab.audio import SAMPLE_RATE
 from mtab.batching import Length, in_batches
 from mtab.bundle import Bundle, GraphEntry
 from mtab.engines.base import Engine
-from mtab.errors import AudioError, EngineError, MtabError, TextError
+from mtab.errors import AudioError, BundleError, EngineError, MtabError, TextError
+from mtab.inputs import Audio, Input, Utterance, as_input, is_many, name_or, paired
 from mtab.limits import BATCH_SECONDS, BATCH_SIZE, BatchLimits, Limits
 from mtab.preprocess import Features, Preprocessor, require_supported
-
-Audio = str | Path | np.ndarray
-"""A file, or samples of shape (samples,) or (samples, channels)."""
-_CLIP = (str, Path, np.ndarray)
-
-UNKNOWN = "unknown"
-"""The label of an answer that is not sure enough."""
-
-
-class Input(NamedTuple):
-    """One utterance to answer: a clip with its transcript, as `Model.predict` takes them.
-
-    Of ``audio`` the part from ``start`` to ``end`` seconds counts. ``name`` is what errors call the utterance
-    (None: its file, or its number).
-    """
-
-    audio: Audio | None
-    text: str | None = None
-    start: float | None = None
-    end: float | None = None
-    sampling_rate: int = SAMPLE_RATE
-    name: str | None = None
-
-
-Utterance = Audio | tuple[Audio | None, str | None] | Input
-"""What `Model.stream` takes: a clip, a clip with its transcript, or an `Input`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """The answer for one utterance.
-
-    ``label`` is the likeliest class, or `UNKNOWN` where that is less likely than was asked for;
-    ``probabilities`` are by class, in the model's order, of ``top_k`` in falling order. ``duration`` is in
-    seconds, of the audio that was used (None without audio); ``modalities`` are those that the answer rests
-    on; ``text_truncated`` says that the transcript's end did not fit the text encoder. ``embedding`` is
-    float32 (width,), what the classifier sees, where it was asked for.
-    """
-
-    label: str
-    probabilities: dict[str, float]
-    duration: float | None
-    modalities: tuple[str, ...]
-    text_truncated: bool = False
-    embedding: np.ndarray | None = dataclasses.field(default=None, repr=False, compare=False)
-
-    @property
-    def score(self) -> float:
-        """The probability of the likeliest class."""
-        return max(self.probabilities.values())
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """What stands in the place of an utterance's `Result` where it has none: its name and the reason."""
-
-    name: str
-    error: MtabError
-
-
-@dataclass(frozen=True, slots=True)
-class ResultOptions:
-    """What of an answer is wanted; see `Model.predict`."""
-
-    top_k: int | None = None
-    abstain: float | None = None
-    return_embedding: bool = False
-
-    def __post_init__(self) -> None:
-        if self.top_k is not None and self.top_k < 1:
-            raise MtabError(f"top_k is {self.top_k}, expected 1 or more")
-        if self.abstain is not None and not 0 <= self.abstain <= 1:
-            raise MtabError(f"abstain is {self.abstain}, expected a probability from 0 to 1")
-
-    def apply(self, result: Result) -> Result:
-        """Of a result that holds everything, what is wanted."""
-        probabilities = result.probabilities
-        if self.top_k is not None:
-            falling = sorted(probabilities.items(), key=lambda each: each[1], reverse=True)
-            probabilities = dict(falling[: self.top_k])
-        unsure = self.abstain is not None and result.score < self.abstain
-        return dataclasses.replace(
-            result,
-            label=UNKNOWN if unsure else result.label,
-            probabilities=probabilities,
-            embedding=result.embedding if self.return_embedding else None,
-        )
+from mtab.results import Failure, Result, ResultOptions
 
 
 class _Options(TypedDict, total=False):
@@ -113,17 +27,33 @@ class _Options(TypedDict, total=False):
 
 
 class Model:
-    """A bundle on an engine. Safe to use from many threads at once.
+    """A bundle on an engine. Safe to use from many threads at once, in forked processes, and to pickle.
 
     ``limits`` are what one utterance may hold; assign others where they are too small or too large.
     """
 
-    def __init__(self, bundle: Bundle, graph: GraphEntry, engine: Engine, preprocess: Preprocessor) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        graph: GraphEntry,
+        engine: Engine,
+        preprocess: Preprocessor,
+        load: "Callable[[], Model] | None" = None,
+    ) -> None:
+        """``load`` opens the bundle again in the same way, for a forked process and for a pickled model."""
         self.bundle = bundle
         self.graph = graph
         self.engine = engine
         self.preprocess = preprocess
         self.limits = Limits()
+        self._load = load
+        self._process = os.getpid()
+        self._opening = threading.Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._load is None:
+            raise MtabError(f"{self.bundle.folder}: not of mtab.load, expected such a model to pickle")
+        return _opened_again, (self._load, self.bundle.content, self.limits)
 
     def __repr__(self) -> str:
         supported = " or ".join("+".join(each) for each in self.bundle.config.supported_modalities)
@@ -150,7 +80,7 @@ class Model:
         audio: Audio | None,
         text: str | None = None,
         *,
-        sampling_rate: int = ...,
+        sampling_rate: float = ...,
         **options: Unpack[_Options],
     ) -> Result: ...
     @overload
@@ -159,7 +89,7 @@ class Model:
         audio: Sequence[Audio | None],
         text: Sequence[str | None] | None = None,
         *,
-        sampling_rate: int = ...,
+        sampling_rate: float = ...,
         on_error: Literal["raise"] = ...,
         **options: Unpack[_Options],
     ) -> list[Result]: ...
@@ -178,7 +108,7 @@ class Model:
         audio: Sequence[Audio | None] | None,
         text: Sequence[str | None] | None = None,
         *,
-        sampling_rate: int = ...,
+        sampling_rate: float = ...,
         on_error: Literal["raise", "skip"],
         **options: Unpack[_Options],
     ) -> list[Result | Failure]: ...
@@ -187,7 +117,7 @@ class Model:
         audio: Audio | Sequence[Audio | None] | None,
         text: str | Sequence[str | None] | None = None,
         *,
-        sampling_rate: int = SAMPLE_RATE,
+        sampling_rate: float = SAMPLE_RATE,
         top_k: int | None = None,
         abstain: float | None = None,
         return_embedding: bool = False,
@@ -197,8 +127,9 @@ class Model:
     ) -> Result | Failure | Sequence[Result | Failure]:
         """The emotion of one utterance, or of a list of them, in the list's order.
 
-        ``audio`` is a file, or an array (samples,) or (samples, channels) at ``sampling_rate`` Hz; ``text``
-        is its transcript. Without ``audio`` a list of texts is a list of utterances.
+        ``audio`` is a path, a file's content as bytes, a file opened with ``"rb"``, or an array (or a tensor)
+        (samples,) or (samples, channels) at ``sampling_rate`` Hz; ``text`` is its transcript. Without
+        ``audio`` a list of texts is a list of utterances. Any iterable counts as a list.
 
         Of the probabilities only the ``top_k`` highest are kept; where even the highest is below ``abstain``,
         the label is ``"unknown"``; with ``return_embedding`` results hold what the classifier sees. For
@@ -208,12 +139,11 @@ class Model:
         cannot be used or is beyond ``limits``, or a modality that this model cannot do without; `MtabError`
         if there is not a transcript for each; `EngineError` if the engine fails, as for want of memory.
         """
-        single = False
-        if (audio is None or isinstance(audio, _CLIP)) and (text is None or isinstance(text, str)):
-            single = True
-            inputs = [Input(audio, text, sampling_rate=sampling_rate, name=_name(audio, "utterance"))]
-        else:
-            inputs = [Input(a, t, sampling_rate=sampling_rate) for a, t in _pairs(audio, text)]
+        single = not is_many(audio) and not is_many(text)
+        pairs: list[tuple[Any, Any]] = [(audio, text)] if single else paired(audio, text)
+        inputs = [Input(a, t, sampling_rate=sampling_rate) for a, t in pairs]
+        if single:
+            inputs = [each._replace(name=name_or(each, "utterance")) for each in inputs]
         answers = self.stream(
             inputs,
             top_k=top_k,
@@ -288,17 +218,17 @@ class Model:
     def _read_each(self, utterances: Iterable[Utterance], skip: bool) -> "Iterator[_Read]":
         """What was read of each utterance; unless ``skip``, none after the first that cannot be used."""
         for i, each in enumerate(utterances):
-            if isinstance(each, _CLIP):
-                given = Input(each)
-            else:
-                given = each if isinstance(each, Input) else Input(each[0], each[1])
-            audio, text, start, end, sampling_rate, name = given
-            name = name or _name(audio, f"utterance {i}")
+            name = f"utterance {i}"
             found: Features | MtabError
             try:
-                found = self.read(audio, text, sampling_rate=sampling_rate, start=start, end=end, name=name)
+                given = as_input(each)
+                name = name_or(given, name)
+                audio, text, start, end, rate, _ = given
+                found = self.read(audio, text, sampling_rate=rate, start=start, end=end, name=name)
             except (AudioError, TextError) as error:
                 found = _bare(error)
+            except MtabError as error:
+                found = _bare(MtabError(f"{name}: {error}"))
             yield _Read(name, found)
             if isinstance(found, MtabError) and not skip:
                 return
@@ -308,7 +238,7 @@ class Model:
         audio: Audio | None,
         text: str | None,
         *,
-        sampling_rate: int = SAMPLE_RATE,
+        sampling_rate: float = SAMPLE_RATE,
         start: float | None = None,
         end: float | None = None,
         name: str | None = None,
@@ -317,27 +247,17 @@ class Model:
 
         Raises `AudioError` and `TextError` as `predict`.
         """
-        name = name or _name(audio, "utterance")
+        name = name or name_or(Input(audio), "utterance")
         try:
             features = self.preprocess(
                 audio, text, sampling_rate=sampling_rate, start=start, end=end, limits=self.limits
             )
+            require_supported(features, self.bundle.config.supported_modalities)
         except (AudioError, TextError) as error:
             if str(error).startswith(f"{name}:"):
                 raise
             raise type(error)(f"{name}: {error}") from None
-        self.check(features, name)
         return features
-
-    def check(self, features: Features, name: str) -> None:
-        """Refuse an utterance, ``name`` in the error, with modalities that the model cannot answer from.
-
-        Raises `TextError` for want of a transcript and `AudioError` for want of audio.
-        """
-        try:
-            require_supported(features, self.bundle.config.supported_modalities)
-        except (AudioError, TextError) as error:
-            raise type(error)(f"{name}: {error}") from None
 
     def answer(self, features: Sequence[Features]) -> list[Result]:
         """The results, with everything in them, of one batch of utterances that `read` has prepared.
@@ -379,7 +299,29 @@ class Model:
 
         ``logits`` and ``probabilities`` (B, classes), ``embeddings`` (B, width). Raises `EngineError`.
         """
+        if self._process != os.getpid():
+            self._open_after_fork()
         return self.engine.run(self.preprocess.collate(features))
+
+    def _open_after_fork(self) -> None:
+        """Give a forked process an engine of its own: a fork copies none of its threads."""
+        with self._opening:
+            if self._process == os.getpid():
+                return
+            if self._load is None or self.engine.device != "cpu":
+                found = f"opened on {self.engine.device} before this process was forked"
+                raise EngineError(f"{self.bundle.folder}: {found}, expected mtab.load after that")
+            self.engine = _opened_again(self._load, self.bundle.content, self.limits).engine
+            self._process = os.getpid()
+
+
+def _opened_again(load: Callable[[], Model], content: str, limits: Limits) -> Model:
+    """A model as it was; `BundleError` if its bundle is another by now."""
+    model = load()
+    if model.bundle.content != content:
+        raise BundleError(f"{model.bundle.folder}: changed since it was opened, expected the same bundle")
+    model.limits = limits
+    return model
 
 
 E = TypeVar("E", bound=MtabError)
@@ -405,21 +347,3 @@ def length_of(features: Features) -> Length:
     """How long an utterance is, for `mtab.batching`."""
     ids = features.input_ids
     return Length(features.seconds or 0.0, 0 if ids is None else len(ids))
-
-
-def _pairs(
-    audio: Audio | Sequence[Audio | None] | None, text: str | Sequence[str | None] | None
-) -> Iterable[tuple[Audio | None, str | None]]:
-    """Each clip with its transcript, where one of both may be missing altogether."""
-    if isinstance(audio, _CLIP) or isinstance(text, str):
-        raise MtabError("one of audio and text is a list, expected both or neither")
-    audios = [None] * len(text or ()) if audio is None else audio
-    texts = [None] * len(audios) if text is None else text
-    if len(audios) != len(texts):
-        raise MtabError(f"{len(texts)} transcripts for {len(audios)} clips, expected one each")
-    return zip(audios, texts, strict=True)
-
-
-def _name(audio: Audio | None, otherwise: str) -> str:
-    # As errors write it: without a leading "./".
-    return str(Path(audio)) if isinstance(audio, (str, Path)) else otherwise

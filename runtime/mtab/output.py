@@ -13,7 +13,7 @@ from typing import Any
 import click
 import numpy as np
 
-from mtab.model import UNKNOWN, Failure, Result
+from mtab.results import UNKNOWN, Failure, Result
 
 Answer = Result | Failure
 Write = Callable[[str, Answer], None]

@@ -153,7 +153,7 @@ class Preprocessor:
         self, audio: Any, rate: float, start: float | None, end: float | None, most: float
     ) -> np.ndarray:
         require_rate(rate)
-        require_times(start, end)
+        start, end = require_times(start, end)
         name = name_of(audio)
         if is_source(audio):
             samples = load_audio(audio, start, end, most)

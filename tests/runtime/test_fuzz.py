@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from mtab import Limits, Model, load
 from mtab.errors import AudioError, TextError
-from mtab.model import Failure, Result
+from mtab.results import Failure, Result
 
 NUMBER = int(os.environ.get("MTAB_FUZZ", "300"))
 HANGS = 120

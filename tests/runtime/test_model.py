@@ -4,9 +4,11 @@ import dataclasses
 import gc
 import itertools
 import math
+import multiprocessing
+import pickle
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ import mtab
 from mtab import Failure, Input, Limits, Model, Result
 from mtab.batching import WINDOW
 from mtab.data import Corpus
-from mtab.errors import AudioError, EngineError, MtabError, TextError
+from mtab.errors import AudioError, BundleError, EngineError, MtabError, TextError
 from mtab.preprocess import Preprocessor
 from mtab_train.checkpoint import load_model
 
@@ -640,3 +642,33 @@ def test_the_package_names_what_it_offers() -> None:
     assert {getattr(mtab, name) for name in mtab.__all__} >= {Failure, Input, Limits, Model, Result}
     with pytest.raises(AttributeError, match="no attribute 'predict'"):
         mtab.predict  # noqa: B018  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_a_pickled_model_is_the_same_model(tone_bundle: Path, clips: list[Path]) -> None:
+    model = mtab.load(tone_bundle, "cpu", threads=1)
+    model.limits = Limits(seconds=7)
+    copy = pickle.loads(pickle.dumps(model))
+    assert repr(copy) == repr(model)
+    assert copy.limits == model.limits
+    same([copy.predict(clips[0], "a")], [model.predict(clips[0], "a")])
+
+
+def test_a_pickle_of_a_bundle_that_is_another_now(copied: Path, change: Callable[..., None]) -> None:
+    pickled = pickle.dumps(mtab.load(copied, threads=1))
+    change(copied, "preprocessor_config.json", lambda values: values.update({"min_samples": 401}))
+    with pytest.raises(BundleError, match="changed since it was opened, expected the same bundle"):
+        pickle.loads(pickled)
+
+
+def test_a_spawned_process_takes_a_model(model: Model) -> None:
+    audio = [tone(0.1), tone(0.2)]
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        found = list(pool.map(model.predict, audio, ["a", "b"]))
+    same(found, model.predict(audio, ["a", "b"]))
+
+
+def test_the_api_is_listed() -> None:
+    assert set(mtab.__all__) <= set(dir(mtab))
+    for name in mtab.__all__:
+        assert getattr(mtab, name) is not None
+    assert mtab.errors.QueueFullError is mtab.QueueFullError

@@ -9,8 +9,10 @@ from itertools import islice
 import numpy as np
 
 from mtab.audio import SAMPLE_RATE
-from mtab.model import Input, Model, Result
+from mtab.inputs import Input
+from mtab.model import Model
 from mtab.progress import progress, track
+from mtab.results import Result
 from mtab.synthetic_inputs import speech, transcript
 from mtab.traffic import NewLengths
 from mtab_bench.memory import process_memory

@@ -57,7 +57,7 @@ def load_audio(
     more than ``most`` seconds: then no more than that is decoded.
     """
     try:
-        require_times(start, end)
+        start, end = require_times(start, end)
         with opened(source) as recording:
             read = read_soundfile if is_soundfile(recording) else read_container
             samples, rate = read(recording, start, end, most)

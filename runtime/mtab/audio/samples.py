@@ -73,7 +73,7 @@ def span(seconds: float, start: float | None, end: float | None) -> tuple[float,
     Raises `AudioError` if the part is empty or reaches more than 0.01 s beyond the recording, and if one of
     them is no number.
     """
-    require_times(start, end)
+    start, end = require_times(start, end)
     first = 0.0 if start is None else start
     last = seconds if end is None else end
     if not first >= 0 or (end is not None and not first < end):
@@ -89,11 +89,11 @@ def frames(count: int, rate: float, start: float | None, end: float | None) -> t
     return round(first * rate), round(last * rate)
 
 
-def require_times(start: object, end: object) -> None:
-    """Raise `AudioError` unless each is a number of seconds, or None."""
-    for name, value in (("start", start), ("end", end)):
-        if value is not None:
-            _require_number(name, value, "seconds")
+def require_times(start: object, end: object) -> tuple[float | None, float | None]:
+    """The same, as floats; `AudioError` unless each is a number of seconds, or None."""
+    first = None if start is None else _require_number("start", start, "seconds")
+    last = None if end is None else _require_number("end", end, "seconds")
+    return first, last
 
 
 def require_rate(rate: object) -> None:
@@ -120,7 +120,7 @@ def _require_number(name: str, value: object, unit: str) -> float:
     try:
         return float(value)
     except OverflowError:
-        return math.copysign(math.inf, value)
+        return math.inf if value > 0 else -math.inf
 
 
 def _require_samples(samples: np.ndarray, rate: float) -> None:

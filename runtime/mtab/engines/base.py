@@ -1,5 +1,6 @@
 """What every engine is, and what they share: devices, threads, signatures, errors in one line."""
 
+import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,6 +9,7 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
+from mtab.engines.forking import watch
 from mtab.errors import EngineError
 from mtab.graphs import GraphSpec
 from mtab.types import Precision
@@ -53,6 +55,8 @@ class Engine(ABC):
         self._outputs = tuple(outputs)
         self.inputs = tuple(tensor.name for tensor in self._inputs)
         self.outputs = tuple(tensor.name for tensor in self._outputs)
+        self._process = os.getpid()
+        watch(self)
 
     def require(self, spec: GraphSpec) -> None:
         """Raise `EngineError` unless the graph has the inputs and outputs of ``spec``, in its order.
@@ -71,9 +75,11 @@ class Engine(ABC):
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The graph's outputs by name; ``inputs`` may hold more than it takes.
 
-        Raises `EngineError` for an input of another dtype or shape, and if the device fails, as it does out
-        of memory.
+        Raises `EngineError` for an input of another dtype or shape, in a process that was forked since, and
+        if the device fails, as it does out of memory.
         """
+        if self._process != os.getpid():
+            raise EngineError(f"{self.path}: opened before this process was forked, expected after that")
         feed = {name: inputs[name] for name in self.inputs}
         self._check(feed)
         try:
