@@ -171,7 +171,7 @@ def test_every_form_of_a_clip(model: Model, clip: Path, form: Callable[[Path], A
     results = [
         model.predict(form(clip), "a"),
         *model.predict([form(clip)], ["a"]),
-        *model.stream([(form(clip), "a"), [form(clip), np.str_("a")], Input(form(clip), "a")]),
+        *model.stream([(form(clip), "a"), (form(clip), np.str_("a")), Input(form(clip), "a")]),
     ]
     with closing(AsyncModel(model, max_latency=0)) as server:
         results.append(server.submit(form(clip), "a").result(60))
