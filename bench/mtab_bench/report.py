@@ -93,6 +93,9 @@ def check_section(folder: Path, bundle: BundleRecord, name: str, overwrite: bool
     For before the minutes of measuring. Raises `MtabError` if ``folder`` is a file, holds the report of
     another checkpoint, or has the section already, unless ``overwrite``; `ConfigError` as `read_report`.
     """
+    # What writes the report has packages of its own: that one is missing is told now, too.
+    import mtab_bench.render.page  # noqa: F401
+
     if folder.exists() and not folder.is_dir():
         raise MtabError(f"{folder}: is a file, expected a folder or nothing")
     path = folder / JSON
