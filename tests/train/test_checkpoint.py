@@ -113,6 +113,17 @@ def test_an_optimizer_goes_on_as_if_never_stopped(tmp_path: Path) -> None:
         assert torch.equal(a, b)
 
 
+@pytest.mark.parametrize("change", [{"elsewhere/exp_avg": (3,)}, {"{}/exp_avg": (7, 7)}])
+def test_moments_of_another_model_are_refused(tmp_path: Path, change: dict[str, tuple[int, ...]]) -> None:
+    model, optimizer = trained()
+    save_state(tmp_path, 1, model, optimizer, TrainerState())
+    path = tmp_path / "checkpoints" / "epoch-0001" / "optimizer.safetensors"
+    first = next(name for name, _ in model.named_parameters())
+    save_file({name.format(first): torch.zeros(shape) for name, shape in change.items()}, path)
+    with pytest.raises(ConfigError, match=r"optimizer\.safetensors: tensor '.*/exp_avg'.* fits no parameter"):
+        load_state(tmp_path, model, optimizer)
+
+
 def test_the_newest_state_counts_and_older_ones_go(tmp_path: Path) -> None:
     model, optimizer = trained()
     for epoch in (9, 10):

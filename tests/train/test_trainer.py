@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from mtab import progress as progress_module
 from mtab.config import to_dict
 from mtab.data import Corpus, read_corpus, validate
 from mtab.errors import ConfigError, DataError, EngineError, MtabError
@@ -130,6 +132,30 @@ def test_the_chosen_epoch_is_the_best_on_validation_and_test_is_scored_once(
     assert not ids[0] & ids[1]
     assert not ids[0] & ids[2]
     assert not ids[1] & ids[2]
+
+
+def test_progress_is_told_within_an_epoch_where_there_is_no_terminal(
+    tmp_path: Path,
+    start: Start,
+    tones: Corpus,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(progress_module, "EVERY", 0.005)
+    fit(tmp_path / "run", start, tones, epochs=2, batch_size=1)
+    told = capsys.readouterr().err
+    assert re.search(r"training 1/2 epochs · epoch 2, loss [\d.]+ \d+/\d+ batches, .* elapsed, .* left", told)
+    assert "answering validation part" in told
+    assert "reading training part" in told
+
+
+def test_a_loss_that_breaks_in_the_last_step_stops_the_run(
+    tmp_path: Path, start: Start, tones: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer_module, "negative_log_likelihood", lambda *_: float("nan"))
+    with pytest.raises(MtabError, match="the validation loss of epoch 1 is nan"):
+        fit(tmp_path / "run", start, tones)
+    assert not (tmp_path / "run" / RESULTS).exists()
 
 
 def test_the_papers_protocol_chooses_on_the_test_part(tmp_path: Path, start: Start, tones: Corpus) -> None:

@@ -20,6 +20,7 @@ from mtab.console import Command
 from mtab.data.records import SYNTHETIC_MARKER
 from mtab.errors import MtabError
 from mtab.files import atomic_folder
+from mtab.progress import progress
 from mtab_train import espeak
 from mtab_train.sentences import sentence
 
@@ -292,12 +293,10 @@ LAYOUTS = {
 def synthesize(out: Path, layout: str, utterances: int, seed: int, overwrite: bool = False) -> None:
     """Write a corpus of ``utterances`` to the folder ``out``; the same seed gives the same bytes.
 
-    ``layout`` is one of `LAYOUTS`. Shows a progress bar where stderr is a terminal. Raises `MtabError` if
+    ``layout`` is one of `LAYOUTS`. Shows its progress on stderr. Raises `MtabError` if
     ``out`` exists, unless ``overwrite``, and for fewer than `MIN_UTTERANCES`; nothing is left behind on
     failure.
     """
-    from tqdm import tqdm
-
     if utterances < MIN_UTTERANCES:
         raise MtabError(f"{out}: {utterances} utterances, expected {MIN_UTTERANCES} or more")
     emotions, write = LAYOUTS[layout]
@@ -305,14 +304,14 @@ def synthesize(out: Path, layout: str, utterances: int, seed: int, overwrite: bo
     turns = plan(emotions, utterances, random)
     with (
         atomic_folder(out, overwrite) as folder,
-        tqdm(total=utterances, desc=f"synth {layout}", unit="utt", disable=None) as progress,
+        progress(f"speaking {layout}", utterances, "utterances") as shown,
     ):
 
         def save(turn: Turn, file: Path) -> float:
             wave = render(turn, gain=random.uniform(-6, 6))
             file.parent.mkdir(parents=True, exist_ok=True)
             soundfile.write(file, wave, SAMPLE_RATE, subtype="PCM_16")
-            progress.update()
+            shown.update()
             return len(wave) / SAMPLE_RATE
 
         write(folder, turns, save, random)

@@ -22,11 +22,11 @@ from mtab.errors import ConfigError, DataError, EngineError, MtabError
 from mtab.files import write_json, write_text
 from mtab.preprocess import Preprocessor
 from mtab.progress import Progress, progress, say
+from mtab.provenance import Calibration
 from mtab_train import plots
 from mtab_train.batch_model import BatchModel
 from mtab_train.batches import Batch, ExampleDataset, class_weights
 from mtab_train.calibration import (
-    Calibration,
     calibrated,
     calibration_scores,
     fit_temperature,
