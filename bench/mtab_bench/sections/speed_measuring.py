@@ -69,8 +69,11 @@ def measure_speed(bundle: Bundle, checkpoint: Path | None = None, options: Optio
         bench.export_plain(cases[0])
         # Before this process has every backend in its own memory.
         starts = bench.starts(cases[0])
-        bench.time_cases(cases)
-        bench.time_parts([case for case in cases if case.batch_size == options.batch_sizes[0]])
+        try:
+            bench.time_cases(cases)
+            bench.time_parts([case for case in cases if case.batch_size == options.batch_sizes[0]])
+        except KeyboardInterrupt:
+            bench.interrupted = True
     section = bench.section(cases, starts)
     if section.interrupted and not section.cases:
         raise KeyboardInterrupt
@@ -90,7 +93,7 @@ class _Bench:
         self._timings: list[Timing] = []
         self._found: dict[int, dict[str, CaseBackend]] = {}
         self._parts: list[Part] = []
-        self._interrupted = False
+        self.interrupted = False
         self._reference, self._model, reason = reference_model(bundle, checkpoint, options.threads)
         self._backends = [
             *pytorch_backends(Path(self._reference.source), options.threads),
@@ -153,7 +156,7 @@ class _Bench:
                 runs = self._open([wanted[key] for key in group], cases[0])
                 opened = opened or bool(runs)
                 for number, case in enumerate(cases):
-                    if runs and not self._interrupted:
+                    if runs and not self.interrupted:
                         self._time_case(number, case, runs)
                     shown.update()
                 del runs
@@ -187,7 +190,7 @@ class _Bench:
             Phase(lambda _: case.inputs, 1, MIN_SAMPLES),
         )
         title = f"{case.batch_size} x {case.seconds:g} s"
-        timings, self._interrupted = (
+        timings, self.interrupted = (
             time_phases({key: runs[key] for key in longest}, phases, title) if longest else ([], False)
         )
         self._timings += timings[:1]
@@ -205,7 +208,7 @@ class _Bench:
                         timings, key, case.batch_size, case.batch_size * case.seconds if hears else None
                     ),
                     energy=None
-                    if self._interrupted
+                    if self.interrupted
                     else self._energy(key, lambda r=runs[key]: r(case.inputs)),
                 ),
             )
@@ -213,7 +216,7 @@ class _Bench:
             found.setdefault(key, CaseBackend(failure=reason))
 
     def _time_trtexec(self, number: int, case: Case) -> None:
-        if self._interrupted or TRTEXEC in self._skipped or not self._options.wants(TRTEXEC):
+        if self.interrupted or TRTEXEC in self._skipped or not self._options.wants(TRTEXEC):
             return
         try:
             graph = self._bundle.manifest.graph(FUSED.name, "fp32")
@@ -235,18 +238,18 @@ class _Bench:
 
     def time_parts(self, cases: list[Case]) -> None:
         """Each part of the model in PyTorch, on the bundle's engines on the CPU, and through optimum."""
-        if self._model is None or not self._options.parts or self._interrupted:
+        if self._model is None or not self._options.parts or self.interrupted:
             return
         published = self._export_by_optimum()
         keys = {each.key for each in self._backends} - self._skipped.keys()
         how = self._options.threads, self._options.min_seconds
         for case in track(cases, "timing parts", "cases"):
-            parts, timings, self._interrupted = time_parts(
+            parts, timings, self.interrupted = time_parts(
                 self._bundle, self._model, case, keys, published, *how
             )
             self._parts += parts
             self._timings += timings
-            if self._interrupted:
+            if self.interrupted:
                 return
 
     def _export_by_optimum(self) -> dict[str, PublishedEncoder]:
@@ -287,7 +290,7 @@ class _Bench:
         return Speed(
             created=now(),
             machine=Machine.here(),
-            interrupted=self._interrupted,
+            interrupted=self.interrupted,
             protocol=None,
             timing=Conditions.of(threads, self._timings, DESCRIPTION),
             reference=REFERENCE,
