@@ -50,10 +50,11 @@ CASES = (
         "<FOLDER>: no fold 'speaker-77', expected one of <FOLDS>",
     ),
     Case(
-        "The run folder exists",
+        "The run folder holds a finished run",
         lambda place: [*fit(place, place.corpus.root / "manifest.csv"), "--out", place.run],
         MtabError,
-        "<FOLDER>: exists already; choose another folder or give --overwrite",
+        "<FOLDER>: exists already, a finished run; --resume <FOLDER> --epochs N trains it for more, "
+        "--overwrite replaces it",
     ),
     Case(
         "A run to go on with that is none",
