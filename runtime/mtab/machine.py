@@ -1,8 +1,10 @@
 """What a figure was measured on: processor, instruction set, system, versions."""
 
 import hashlib
+import math
 import os
 import platform
+import re
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -57,8 +59,7 @@ def describe_machine(
         first = blocks[0] if blocks else {}
         described["cpu"] = first.get("model name") or described["cpu"]
         described["instruction_sets"] = instruction_sets(cpuinfo)
-        cores = {(block["physical id"], block["core id"]) for block in blocks if "core id" in block}
-        described["cores"]["physical"] = len(cores) or None
+        described["cores"]["physical"] = _physical_cores(cpuinfo)
     if memory_limit.is_file():
         limit = memory_limit.read_text().strip()
         described["memory"]["limit"] = None if limit == "max" else int(limit)
@@ -90,11 +91,75 @@ def processor_key(cpuinfo: Path = CPUINFO) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def usable_cores() -> int:
-    """How many logical cores this process may run on."""
+def usable_cores(process: Path = Path("/proc/self")) -> int:
+    """How many logical cores this process may keep busy, by its affinity and its container's CPU quota."""
+    cores = os.cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        cores = len(os.sched_getaffinity(0))
+    quota = cpu_quota(process)
+    return cores if quota is None else min(cores, quota)
+
+
+def cpu_quota(process: Path = Path("/proc/self")) -> int | None:
+    """The cores that a control group's quota of CPU time is worth, rounded up; None without a quota.
+
+    The smallest one counts, of the group and of all that it lies in. ``process`` is the kernel's folder of a
+    process, whose ``cgroup`` and ``mountinfo`` say where its groups are.
+    """
+    try:
+        groups = (process / "cgroup").read_text().splitlines()
+        mounts = (process / "mountinfo").read_text().splitlines()
+    except (OSError, ValueError):
+        return None
+    # Version 2 has one group, without a controller's name.
+    path_of = {
+        name: path
+        for _, names, path in (line.split(":", 2) for line in groups if line.count(":") >= 2)
+        for name in names.split(",")
+    }
+    found = []
+    for mount in mounts:
+        fields, _, kind = mount.partition(" - ")
+        _, _, _, root, point, *_ = [*fields.split(), *[""] * 5]
+        form, _, options = [*kind.split(" ", 2), "", "", ""][:3]
+        name = "" if form == "cgroup2" else "cpu"
+        if name not in path_of or (form == "cgroup" and "cpu" not in options.split(",")):
+            continue
+        if form not in ("cgroup", "cgroup2"):
+            continue
+        top = Path(_unescaped(point))
+        # A container may see its own group as the root.
+        inner = os.path.relpath(path_of[name], root)
+        group = top if inner.startswith("..") else top / inner
+        while True:
+            if (cores := _quota(group)) is not None:
+                found.append(cores)
+            if group == top:
+                break
+            group = group.parent
+    return max(1, math.ceil(min(found))) if found else None
+
+
+def quota_threads() -> int | None:
+    """The threads that an engine can keep busy where a quota leaves fewer than the machine has cores."""
+    quota, physical = cpu_quota(), _physical_cores(CPUINFO)
+    return quota if quota is not None and quota < (physical or os.cpu_count() or 1) else None
+
+
+def _quota(group: Path) -> float | None:
+    """The cores that one control group may use, None if it has no quota."""
+    with suppress(OSError, ValueError, ZeroDivisionError):
+        if (group / "cpu.max").is_file():
+            quota, period = (group / "cpu.max").read_text().split()
+            return None if quota == "max" else int(quota) / int(period)
+        quota, period = (int((group / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
+        return quota / period if quota > 0 else None
+    return None
+
+
+def _unescaped(path: str) -> str:
+    """A path as the kernel lists it, with its blanks."""
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), path)
 
 
 def _total_memory() -> int | None:
@@ -123,6 +188,14 @@ def _blocks(text: str) -> list[dict[str, str]]:
         for block in text.split("\n\n")
         if block.strip()
     ]
+
+
+def _physical_cores(cpuinfo: Path) -> int | None:
+    """The machine's cores without their second threads, None where the system does not tell."""
+    if not cpuinfo.is_file():
+        return None
+    blocks = _blocks(cpuinfo.read_text(encoding="utf-8", errors="replace"))
+    return len({(each.get("physical id"), each["core id"]) for each in blocks if "core id" in each}) or None
 
 
 def _versions() -> dict[str, str]:

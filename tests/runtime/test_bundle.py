@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import mtab
@@ -399,14 +400,35 @@ def test_a_name_that_no_file_can_have(copied: Path, change: Change) -> None:
     assert refusal(copied) == f"{copied / name}: File name too long, expected a file as in manifest.json"
 
 
-@pytest.mark.parametrize("verify", [True, False])
 @pytest.mark.parametrize("name", FILES)
-def test_a_link_that_leads_out(copied: Path, tmp_path: Path, name: str, verify: bool) -> None:
+def test_a_link_that_leads_out(copied: Path, tmp_path: Path, name: str) -> None:
+    """Its hash proves the content, and nothing else does."""
     (copied / name).rename(tmp_path / "outside")
     for target in (tmp_path / "outside", "../outside"):
         (copied / name).unlink(missing_ok=True)
         (copied / name).symlink_to(target)
-        assert refusal(copied, verify) == f"{copied / name}: leads out of the bundle, expected a file in it"
+        assert mtab.load(copied, threads=1).labels == ("high", "low")
+        found = refusal(copied, verify=False)
+        assert found == f"{copied / name}: leads out of the bundle, expected a file in it"
+    content = (tmp_path / "outside").read_bytes()
+    (tmp_path / "outside").write_bytes(content[:-1] + b"?")
+    assert refusal(copied).startswith(f"{copied / name}: SHA-256 ")
+
+
+@pytest.mark.parametrize("verify", [True, False])
+def test_a_bundle_in_the_cache_of_a_hub(
+    copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verify: bool
+) -> None:
+    """Every file is a link to a blob, which is named by a hash of one kind or another."""
+    snapshot, blobs = tmp_path / "models--a--b" / "snapshots" / "0f1e", tmp_path / "models--a--b" / "blobs"
+    blobs.mkdir(parents=True)
+    snapshot.mkdir(parents=True)
+    for number, path in enumerate(sorted(copied.iterdir())):
+        path.rename(blobs / f"{number:040x}")
+        (snapshot / path.name).symlink_to(f"../../blobs/{number:040x}")
+    for folder in (snapshot, Path("snapshots/0f1e"), Path()):
+        monkeypatch.chdir(snapshot if folder == Path() else tmp_path / "models--a--b")
+        assert mtab.load(folder, threads=1, verify=verify).predict(np.ones(800), "a").duration == 0.05
 
 
 def test_a_linked_folder_that_leads_out(copied: Path, change: Change, tmp_path: Path) -> None:

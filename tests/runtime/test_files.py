@@ -352,3 +352,17 @@ def test_cache_dir(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str],
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert cache_dir() == Path(expected)
+
+
+def test_no_home_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("MTAB_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    with pytest.raises(OSError, match="set MTAB_CACHE"):
+        (cache_dir() / "a").mkdir(parents=True)
+    with pytest.raises(OSError, match="set MTAB_CACHE"):
+        write_text(cache_dir() / "a" / "b.json", "{}")
+    assert not (cache_dir() / "a").is_file()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mtab.machine import OtherLoad, describe_machine
+from mtab.machine import OtherLoad, cpu_quota, describe_machine, usable_cores
 
 X86 = """processor\t: {0}
 model name\t: Intel(R) Xeon(R) Platinum 8481C
@@ -112,3 +112,63 @@ def test_other_load_is_unknown_without_stat(tmp_path: Path) -> None:
     with OtherLoad(tmp_path / "none") as load:
         pass
     assert load.cores is None
+
+
+def process(folder: Path, cgroup: str, root: str, kind: str) -> Path:
+    """The kernel's folder of a process whose control groups are mounted at ``folder/mount``."""
+    (folder / "mount" / "a" / "b").mkdir(parents=True)
+    (folder / "cgroup").write_text(cgroup)
+    point = str(folder / "mount").replace(" ", r"\040")
+    (folder / "mountinfo").write_text(
+        f"22 1 0:20 / /proc rw - proc proc rw\n30 22 0:26 {root} {point} rw,nosuid shared:9 - {kind}\n"
+    )
+    return folder
+
+
+V2 = ("0::/a/b\n", "/", "cgroup2 cgroup2 rw")
+V1 = ("5:memory:/x\n4:cpu,cpuacct:/a/b\n", "/", "cgroup cgroup rw,cpu,cpuacct")
+
+
+@pytest.mark.parametrize(
+    ("quotas", "cores"),
+    [
+        ({}, None),
+        ({"a/b": "max 100000"}, None),
+        ({"a/b": "100000 100000"}, 1),
+        ({"a/b": "150000 100000"}, 2),
+        ({"a/b": "5000 100000"}, 1),
+        ({"a/b": "max 100000", "a": "250000 100000"}, 3),
+        ({"a/b": "800000 100000", "a": "200000 50000", ".": "700000 100000"}, 4),
+        ({".": "200000 100000"}, 2),
+        ({"a/b": "nonsense"}, None),
+    ],
+)
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_quota_of_cpu_time(tmp_path: Path, version: int, quotas: dict[str, str], cores: int | None) -> None:
+    folder = process(tmp_path / "of one", *(V2 if version == 2 else V1))
+    for group, content in quotas.items():
+        if version == 2:
+            (folder / "mount" / group / "cpu.max").write_text(content + "\n")
+        else:
+            quota, _, period = content.replace("max", "-1").partition(" ")
+            (folder / "mount" / group / "cpu.cfs_quota_us").write_text(quota + "\n")
+            (folder / "mount" / group / "cpu.cfs_period_us").write_text(period + "\n")
+    assert cpu_quota(folder) == cores
+    assert usable_cores(folder) == min(usable_cores(tmp_path / "nothing"), cores or 10**6)
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "root"), [("0::/\n", "/"), ("0::/docker/1\n", "/docker/1"), ("0::/c\n", "/d")]
+)
+def test_a_quota_as_a_container_sees_it(tmp_path: Path, cgroup: str, root: str) -> None:
+    folder = process(tmp_path, cgroup, root, "cgroup2 cgroup rw,nsdelegate")
+    (folder / "mount" / "cpu.max").write_text("300000 100000\n")
+    assert cpu_quota(folder) == 3
+
+
+def test_a_machine_without_control_groups(tmp_path: Path) -> None:
+    assert cpu_quota(tmp_path) is None
+    for content in ("", "nonsense", "a:b:c", "1 2 - cgroup"):
+        (tmp_path / "cgroup").write_text(content)
+        (tmp_path / "mountinfo").write_text(content)
+        assert cpu_quota(tmp_path) is None

@@ -19,7 +19,7 @@ from mtab.engines import graph_cache
 from mtab.engines.base import Engine, Tensor, check_threads, one_line, parse_device
 from mtab.errors import EngineError
 from mtab.files import cache_dir, read_json
-from mtab.machine import instruction_sets, saturates_int8
+from mtab.machine import instruction_sets, quota_threads, saturates_int8
 from mtab.types import Precision
 
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
@@ -232,7 +232,8 @@ def _session_options(
     threads: int | None, entries: Mapping[str, str] | None = None
 ) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or 0
+    # By itself it takes one a core, whatever share of them it may use.
+    options.intra_op_num_threads = threads or quota_threads() or 0
     # What it has to say comes as an exception, in one line of ours.
     options.log_severity_level = 4
     if saturates_int8(platform.machine(), instruction_sets()):

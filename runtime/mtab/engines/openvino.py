@@ -11,7 +11,7 @@ import numpy as np
 
 from mtab.engines.base import Engine, Tensor, check_threads, one_line, parse_device
 from mtab.errors import EngineError
-from mtab.machine import instruction_sets, saturates_int8
+from mtab.machine import instruction_sets, quota_threads, saturates_int8
 from mtab.types import Precision
 
 # OpenVINO's names for the arithmetic, and for the capability that a device needs for it. Without a hint it
@@ -56,8 +56,8 @@ class OpenVinoEngine(Engine):
             raise EngineError(f"device {device}: OpenVINO finds {', '.join(found)}, expected {target}")
         hint = hint_of(device, precision, core.get_property(target, "OPTIMIZATION_CAPABILITIES"))
         settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": hint}
-        if threads is not None and kind == "cpu":
-            settings["INFERENCE_NUM_THREADS"] = threads
+        if kind == "cpu" and (number := threads or quota_threads()):
+            settings["INFERENCE_NUM_THREADS"] = number
         if precision == "int8":
             settings["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = _GROUP
         try:
