@@ -140,6 +140,7 @@ def test_command_on_synthetic_inputs(
     assert section(tmp_path / "within")["protocol"]["dataset"] is None
     # A budget that no float32 arithmetic can keep: the report is written, and the exit code tells.
     monkeypatch.setitem(BUDGETS, "fp32", Budget(1e-12, 1.0))
+    monkeypatch.setattr("mtab_bench.sections.invariance.budget_of", lambda *_: Budget(1e-12, 1.0))
     code, output = run(*options, "--out", tmp_path / "beyond")
     assert code == 1
     assert "expected at most 1e-12" in output
