@@ -744,3 +744,19 @@ def test_typed_with_too_little_memory(tone_bundle: Path, tmp_path: Path) -> None
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"Error: {tone_bundle / 'model.onnx'}: ONNX Runtime fails on cpu with ")
     assert done.stderr.count("\n") == 1
+
+
+def test_a_folder_is_its_audio_files(tone_bundle: Path, clip: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "recordings"
+    names = ["b.WAV", "a/c.wav", "a/d/e.wav"]
+    for name in [*names, ".hidden.wav", "._b.wav", "notes.txt"]:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(clip.read_bytes())
+    (tmp_path / "t.txt").write_text("a tone\n" * 4)
+    (tmp_path / "empty").mkdir()
+    found = answers(tone_bundle, folder, clip, "--text-file", tmp_path / "t.txt")
+    expected = [*(str(folder / name) for name in sorted(names, key=lambda name: Path(name))), str(clip)]
+    assert [each["utterance"] for each in found] == expected
+    assert "--text is one transcript" in wrong_use("predict", tone_bundle, folder, "--text", "a")
+    found = failure(tone_bundle, tmp_path / "empty", "--text", "a")
+    assert found == f"{tmp_path / 'empty'}: not found (but a folder), expected a clip"

@@ -22,11 +22,33 @@ from mtab.audio.samples import (
     span,
     to_mono_16k,
 )
-from mtab.audio.soundfiles import is_soundfile, read_soundfile
+from mtab.audio.soundfiles import SUFFIXES, is_soundfile, read_soundfile
 from mtab.audio.sources import Source, is_array, is_source, name_of, opened, path_of
 from mtab.errors import AudioError
 
+AUDIO_SUFFIXES = (
+    *SUFFIXES,
+    *(
+        ".aac",
+        ".aif",
+        ".aiff",
+        ".amr",
+        ".au",
+        ".caf",
+        ".m4a",
+        ".mka",
+        ".mkv",
+        ".mov",
+        ".mp4",
+        ".oga",
+        ".opus",
+    ),
+    *(".w64", ".webm", ".wma"),
+)
+"""The names of files that hold speech, for a folder of many files."""
+
 __all__ = [
+    "AUDIO_SUFFIXES",
     "SAMPLE_RATE",
     "Source",
     "as_array",

@@ -115,12 +115,14 @@ def predict(
     Examples:
       mtab predict bundle clip.wav --text "I never said that!"
       mtab predict bundle a.wav b.wav --text-file transcripts.txt --format json
+      mtab predict bundle recordings --on-error skip
       mtab predict bundle --manifest recordings.csv --on-error skip --format csv > emotions.csv
     """
     if (text is not None) + (text_file is not None) + (manifest is not None) > 1:
         raise click.UsageError("give one of --text, --text-file and --manifest")
     if manifest is not None and audio:
         raise click.UsageError("give AUDIO or --manifest, not both")
+    audio = tuple(file for path in audio for file in _files(path))
     if text is not None and len(audio) > 1:
         raise click.UsageError(
             f"--text is one transcript, expected one AUDIO, got {len(audio)}; see --text-file"
@@ -130,9 +132,10 @@ def predict(
     if manifest is None and not audio and text is None:
         raise click.UsageError("give AUDIO, --text or --manifest")
 
+    from mtab.inputs import Input
     from mtab.loading import load
-    from mtab.model import Failure, Input
     from mtab.output import STYLES, printed, saved_embeddings
+    from mtab.results import Failure
 
     if manifest is not None:
         utterances = _read_manifest(manifest, columns)
@@ -172,6 +175,22 @@ def predict(
         if failed == len(names):
             raise MtabError(message)
         click.echo(message, err=True)
+
+
+def _files(path: Path) -> list[Path]:
+    """The audio files anywhere below a folder, sorted; a file itself."""
+    from mtab.audio import AUDIO_SUFFIXES
+
+    if not path.is_dir():
+        return [path]
+    found = [
+        file
+        for file in sorted(path.rglob("*"))
+        # Hidden files are not what was recorded: macOS puts one beside each on some disks.
+        if file.suffix.lower() in AUDIO_SUFFIXES and not file.name.startswith(".") and file.is_file()
+    ]
+    # An empty one is an error in its own place.
+    return found or [path]
 
 
 def _utterances(audio: Sequence[Path | None], texts: Sequence[str | None]) -> "list[Utterance]":
