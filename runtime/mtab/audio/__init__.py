@@ -28,22 +28,8 @@ from mtab.errors import AudioError
 
 AUDIO_SUFFIXES = (
     *SUFFIXES,
-    *(
-        ".aac",
-        ".aif",
-        ".aiff",
-        ".amr",
-        ".au",
-        ".caf",
-        ".m4a",
-        ".mka",
-        ".mkv",
-        ".mov",
-        ".mp4",
-        ".oga",
-        ".opus",
-    ),
-    *(".w64", ".webm", ".wma"),
+    *(".aac", ".aif", ".aiff", ".amr", ".au", ".caf", ".m4a", ".mka", ".mkv"),
+    *(".mov", ".mp4", ".oga", ".opus", ".w64", ".webm", ".wma"),
 )
 """The names of files that hold speech, for a folder of many files."""
 
