@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
-from tqdm import tqdm
 
 from mtab.errors import BundleError
+from mtab.progress import progress
 from mtab_export.magnitudes import largest_magnitudes
 from mtab_export.precision import FLOAT32, LOW, convert, reads_any
 
@@ -84,7 +84,7 @@ def bisect(trial: Trial, fp32_nodes: Sequence[str] = ()) -> list[Culprit]:
         if (layer := _layer(node)) not in overflowing:
             layers.setdefault(layer, node.name or "")
     if layers and (error := trial.error(kept)) > trial.budget:
-        with tqdm(desc="bisecting", unit="trial", disable=None, leave=False) as bar:
+        with progress("bisecting", unit="trials") as bar:
 
             def alone(group: Mapping[str, str]) -> float:
                 bar.update()

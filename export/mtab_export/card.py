@@ -7,7 +7,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from mtab.bundle import BundleConfig, Manifest
 from mtab.certificate import AccuracyChange
 from mtab.console import markdown_table
-from mtab.graphs import FUSED
+from mtab.graphs import FUSED, Budget
 from mtab.provenance import Training
 
 CARD = "README.md"
@@ -16,8 +16,8 @@ _METRICS = {"war": ("accuracy", "WAR"), "uar": ("recall", "UAR"), "weighted_f1":
 """Of a run's scores, the Hub's name and ours."""
 
 _PROTOCOLS = {
-    "honest": "the epoch was chosen on a part of the training data, and the test part scored once",
-    "paper": "the epoch was chosen on the test part itself, as in the paper, so that the figures flatter",
+    "honest": "the epoch was chosen on a part of the training data, and not on the test part",
+    "paper": "the epoch was chosen on the test part itself, as in the paper, so that its figures flatter",
 }
 
 
@@ -135,6 +135,11 @@ A model of the architecture [Mul-TAB](https://doi.org/10.3390/app14083276) (Appl
 exported by mtab to ONNX."""
     if training.dataset is None:
         summary += "\n\n**Never trained: random weights.** It shows size and speed; its answers mean nothing."
+    if not training.finished:
+        summary += (
+            "\n\n**Training had not ended.** These are the weights of its best epoch until then; the test "
+            "part was not scored, and the probabilities are not calibrated."
+        )
     if training.synthetic:
         summary += "\n\n**Trained on synthetic speech.** No figure here says anything about real emotion."
     return summary
@@ -176,6 +181,7 @@ def _training(training: Training) -> str:
         ("folds", training.folds),
         ("test part", training.fold),
         ("protocol", f"{training.protocol}: {_PROTOCOLS[training.protocol]}"),
+        ("state", None if training.finished else "stopped before its end"),
         ("epoch", training.selected_epoch),
         ("seed", training.seed),
     ]
@@ -188,7 +194,9 @@ No license is recorded: it depends on those of the corpus and of the pretrained 
 def _test(training: Training) -> str:
     test = training.test
     if test is None:
-        return "None: " + ("random weights." if training.dataset is None else "the run has none.")
+        if training.dataset is None:
+            return "None: random weights."
+        return "None: " + ("the run has none." if training.finished else "the training had not ended.")
     present = [recall for recall in test.recall.values() if recall is not None]
     figures = [(name, f"{getattr(test, key):.3f}") for key, (_, name) in _METRICS.items()]
     recalls = [
@@ -217,6 +225,8 @@ def _graphs(manifest: Manifest) -> str:
             f"{held.max_batched_difference:.1e}",
             f"{held.max_invariance_difference:.1e}",
             f"{held.label_agreement:.2%}",
+            f"{len(held.changed_near_ties)} of {len(held.near_ties)}",
+            _format_budget(held.budget),
             _change(held.accuracy),
             held.utterances,
             held.corpus,
@@ -228,19 +238,24 @@ def _graphs(manifest: Manifest) -> str:
         "precision",
         "file",
         "MB",
-        "alone",
+        "unbatched",
         "batched",
         "invariance",
         "labels kept",
+        "near ties",
+        "budget",
         "WAR change",
     )
     arithmetic = {precision: held.arithmetic for _, precision, _, held in judged}
     computed = "\n".join(f"- {precision}: {how}" for precision, how in arithmetic.items())
     return f"""\
 Each graph was compared with PyTorch on utterances of the corpus named, and is here because it kept to its
-budget. "alone" and "batched" are the largest changes of a probability, for an utterance by itself and in
-padded batches; "invariance" is the largest between the two. WAR's change has its 95 % interval. A part was
-run with the others in PyTorch; "all parts" are the parts one after another.
+budget: the largest change of a probability, and the least share of labels kept. "unbatched" and "batched" are
+the largest changes of a probability, for an utterance by itself and in padded batches; "invariance" is the
+largest between the two. "near ties" are labels that changed where PyTorch's lead was within what the budget
+can overturn, of all such utterances: those are exempt from the budget, as many as it lets change elsewhere
+and at least one. WAR's change has its 95 % interval. A part was run with the others in PyTorch; "all parts"
+are the parts one after another.
 
 {markdown_table(rows, (*header, "utterances", "corpus"))}
 
@@ -267,19 +282,15 @@ def _engines(manifest: Manifest) -> str:
 
 
 def _limits(training: Training, config: BundleConfig) -> str:
+    if training.dataset is None:
+        return "Its weights are random: its answers mean nothing."
     limits = [
         "It names the class that an utterance is most like, as people labelled such utterances. "
         "What somebody feels is another matter.",
         "The probabilities share out 1 among these classes: one always comes first, also for noise and for "
         "an emotion that is not among them. They say nothing of an emotion's strength.",
+        _calibrated(training),
     ]
-    if training.test is not None and (error := training.test.ece):
-        limits.append(
-            f"Expected calibration error of the probabilities on the test part: {error.after:.3f} "
-            f"({error.before:.3f} before temperature scaling). Elsewhere it may be much more."
-        )
-    else:
-        limits.append("The probabilities are not calibrated: 0.9 does not mean right in nine of ten cases.")
     if speech := _speech(training):
         limits.append(
             f"It learned from {speech.speakers}. Not measured: any other speech, such as spontaneous, in "
@@ -298,6 +309,19 @@ def _limits(training: Training, config: BundleConfig) -> str:
     return "\n".join(f"- {limit}" for limit in limits)
 
 
+def _calibrated(training: Training) -> str:
+    """Whether the probabilities were calibrated, and what that did to the test part."""
+    calibration = training.calibration
+    if calibration is None or calibration.validation is None:
+        why = f" ({calibration.reason})" if calibration is not None and calibration.reason else ""
+        return f"The probabilities are not calibrated{why}: 0.9 does not mean right in nine of ten cases."
+    error = calibration.test.ece
+    return (
+        f"Expected calibration error of the probabilities on the test part: {error.after:.3f} "
+        f"({error.before:.3f} before temperature scaling). Elsewhere it may be much more."
+    )
+
+
 def _provenance(manifest: Manifest) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in manifest.versions.items())
     return f"""\
@@ -309,6 +333,10 @@ def _provenance(manifest: Manifest) -> str:
 
 def _megabytes(manifest: Manifest, *names: str) -> str:
     return f"{sum(manifest.files[name].size for name in names if name in manifest.files) / 1e6:.1f}"
+
+
+def _format_budget(budget: Budget) -> str:
+    return f"{budget.max_difference:.0e}, {100 * budget.min_agreement:g}%"
 
 
 def _change(accuracy: AccuracyChange | None) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from mtab.graphs import split_of
-from mtab.parity import Answer, Answers
+from mtab.parity import Answers, Forward
 from mtab.preprocess import Features, Preprocessor
 from mtab_export.gate import Engine
 from mtab_export.onnx_graph import graph_sizes, run_part
@@ -19,17 +19,17 @@ class Chain:
         modalities = model.config.modalities
         self.model = model
         self.parts = tuple(spec.of(modalities, graph_sizes(model)) for spec in split_of(modalities))
-        self._preprocess = preprocess
+        self.preprocess = preprocess
         self._remembered: dict[tuple[int, ...], dict[str, np.ndarray]] = {}
 
-    def answer(self, engines: Mapping[str, Engine]) -> Answer:
-        """Answers for padded batches, the parts that ``engines`` names computed by those."""
+    def forward(self, engines: Mapping[str, Engine]) -> Forward:
+        """The forward pass over padded batches, the parts that ``engines`` names computed by those."""
         return lambda features: self.values(features, engines)
 
     def values(self, features: Sequence[Features], engines: Mapping[str, Engine]) -> Answers:
         """Every part's inputs and outputs for one padded batch, by name."""
         remembered = self._remembered.setdefault(tuple(map(id, features)), {})
-        values: dict[str, np.ndarray] = dict(self._preprocess.collate(features))
+        values: dict[str, np.ndarray] = dict(self.preprocess.collate(features))
         in_pytorch = True
         for spec in self.parts:
             outputs = [tensor.name for tensor in spec.outputs]

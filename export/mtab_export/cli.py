@@ -1,32 +1,44 @@
 """The command ``mtab-export``."""
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from mtab import __version__
-from mtab.console import Command, Group, table
-from mtab.options import bundle_argument, corpus_options
-from mtab_export.inspection import inspect
+from mtab.options import corpus_options
+from mtab.progress import say
+from mtab_export.inspect_command import inspect
+from mtab_export.sections import SectionedGroup
+from mtab_export.verify_command import verify
 
 if TYPE_CHECKING:
     from mtab.types import Precision
-    from mtab_export.exporter import Options, Outcome
-    from mtab_export.gate import Verdict
+    from mtab_export.options import Options
     from mtab_export.tensorrt import Flavor
     from mtab_train.run import Run
 
 DTYPES = ("fp32", "fp16", "bf16", "int8")
-HEADER = (
-    *("part", "precision", "MB", "seconds"),
-    *("alone", "batched", "invariance", "logits", "labels kept", "WAR change", "verdict"),
+
+SECTIONS = {
+    "Comparing with PyTorch": (
+        *("device", "dataset", "data_dir", "columns", "utterances", "batch_size", "atol", "min_agreement"),
+    ),
+    "Lower precisions": ("fp32_nodes", "auto_islands", "reduce_range", "calibration_data"),
+    "TensorRT, and ONNX Runtime's TensorRT providers": (
+        *("flavor", "sm", "min_shapes", "opt_shapes", "max_shapes", "workspace", "refit", "strip_weights"),
+    ),
+}
+
+
+@click.group(
+    cls=SectionedGroup,
+    sections=SECTIONS,
+    extra="export",
+    invoke_without_command=True,
+    subcommand_metavar="[COMMAND]",
 )
-
-
-@click.group(cls=Group, extra="export", invoke_without_command=True, subcommand_metavar="[COMMAND]")
 @click.option(
     "--checkpoint",
     type=click.Path(path_type=Path),
@@ -47,10 +59,10 @@ HEADER = (
     "dtypes",
     type=click.Choice(DTYPES),
     multiple=True,
-    help="Precision of the graphs; may be given again.  [default: fp32]",
+    help="Precision of the graphs, and no other; may be given again.  [default: fp32]",
 )
-@click.option("--fp16", is_flag=True, help="Same as --dtype fp16.")
-@click.option("--int8", is_flag=True, help="Same as --dtype int8.")
+@click.option("--fp16", is_flag=True, help="Also write fp16; a new bundle without --dtype gets fp32 too.")
+@click.option("--int8", is_flag=True, help="Also write int8; a new bundle without --dtype gets fp32 too.")
 @click.option(
     "--target",
     type=click.Choice(["onnx", "tensorrt", "ort-trt"]),
@@ -62,6 +74,10 @@ HEADER = (
 @click.option(
     "--opset", type=click.IntRange(18, 22), help="ONNX opset of the graphs.  [default: 18; 22 for bf16]"
 )
+@click.option(
+    "--unfinished", is_flag=True, help="Export the best epoch so far of a run whose training has not ended."
+)
+@click.option("--overwrite", is_flag=True, help="Replace the bundle; without it, graphs are added.")
 @click.option(
     "--device", default="cpu", show_default=True, help="Device on which graphs are compared with PyTorch."
 )
@@ -91,8 +107,8 @@ HEADER = (
 @click.option(
     "--min-agreement",
     type=click.FloatRange(0, 1),
-    help="Smallest share of labels that have to stay the same.  "
-    "[default: fp32 1, fp16 0.995, bf16 and int8 0.99]",
+    help="Least share of labels kept; as many more, and at least one, may change where PyTorch's two "
+    "likeliest classes are a near tie.  [default: fp32 1, fp16 0.995, bf16 and int8 0.99]",
 )
 @click.option(
     "--fp32-nodes",
@@ -157,7 +173,6 @@ HEADER = (
 )
 @click.option("--refit", is_flag=True, help="Build engines whose weights can be replaced. It needs a GPU.")
 @click.option("--strip-weights", is_flag=True, help="Build engines without weights. It needs a GPU.")
-@click.option("--overwrite", is_flag=True, help="Replace the bundle; without it, graphs are added.")
 @click.version_option(__version__, prog_name="mtab-export")
 @click.pass_context
 def main(
@@ -190,11 +205,12 @@ def main(
     workspace: int | None,
     refit: bool,
     strip_weights: bool,
+    unfinished: bool,
     overwrite: bool,
 ) -> None:
     """Export a trained model to a bundle of ONNX graphs for the torch-free runtime.
 
-    Every graph is compared with PyTorch on utterances of the corpus, alone and in mixed batches. One that
+    Every graph is compared with PyTorch on utterances of the corpus, unbatched and in mixed batches. One that
     answers differently is left out, with a report of where its error comes from, and the exit code is 1. A
     bundle of the same checkpoint gets the graphs beside those that it has.
 
@@ -209,7 +225,8 @@ def main(
         return
 
     from mtab.graphs import BUDGETS, Budget
-    from mtab_export.exporter import Options
+    from mtab_export.exporter import with_base
+    from mtab_export.options import Options
     from mtab_train.run import newest_run, open_run
 
     # TensorRT's int8 has fixed ranges.
@@ -236,11 +253,13 @@ def main(
         fp32_nodes=fp32_nodes,
         auto_islands=auto_islands,
         reduce_range=reduce_range,
+        unfinished=unfinished,
     )
     run = open_run(checkpoint or newest_run())
     out = out or run.folder / "bundle"
+    wanted = options if dtypes else with_base(run, out, options, overwrite)
     if target == "onnx":
-        export(run, out, options, dataset, data_dir, columns, calibration_data, overwrite)
+        export(run, out, wanted, dataset, data_dir, columns, calibration_data, overwrite)
         return
     from mtab.bundle import open_bundle
     from mtab_export.engines import EngineOptions, build_engines, chosen_graphs, write_ort_options
@@ -249,17 +268,17 @@ def main(
     capabilities = tuple(sm.split(",")) if sm else ()
     strides = (run.model.audio_config or {}).get("conv_stride", (320,))
     built = workspace, refit, strip_weights, math.prod(strides)
-    wanted = EngineOptions(flavor, capabilities, min_shapes, opt_shapes, max_shapes, *built)
+    engines = EngineOptions(flavor, capabilities, min_shapes, opt_shapes, max_shapes, *built)
     if target == "tensorrt":
         # Before the minutes of exporting, not after them.
-        wanted.check()
-    if left := without_existing(run, out, options, overwrite):
+        engines.check()
+    if left := without_existing(run, out, wanted, overwrite):
         export(run, out, left, dataset, data_dir, columns, calibration_data, overwrite)
     bundle = open_bundle(out)
     graphs = chosen_graphs(bundle, options.parts, options.precisions)
     make = build_engines if target == "tensorrt" else write_ort_options
-    for line in make(bundle, graphs, wanted):
-        click.echo(line)
+    for line in make(bundle, graphs, engines):
+        say(line)
 
 
 def export(
@@ -273,7 +292,9 @@ def export(
     overwrite: bool,
 ) -> None:
     """Export graphs, print what was measured, and exit with 1 if one is over its budget."""
-    from mtab_export.exporter import GateError, export_bundle, utterances_to_calibrate, utterances_to_compare
+    from mtab_export.exporter import GateError, export_bundle
+    from mtab_export.tables import format_outcomes
+    from mtab_export.utterances import utterances_to_calibrate, utterances_to_compare
 
     corpus, chosen = utterances_to_compare(run, dataset, data_dir, columns)
     ranges = ()
@@ -283,101 +304,14 @@ def export(
     try:
         outcomes = export_bundle(run, out, corpus, chosen, options, ranges, overwrite).outcomes
     except GateError as error:
-        show(error.outcomes)
+        for line in format_outcomes(error.outcomes):
+            click.echo(line)
         raise
-    show(outcomes)
+    for line in format_outcomes(outcomes):
+        click.echo(line)
     if refused := [outcome for outcome in outcomes if not outcome.passed]:
         names = ", ".join(f"{outcome.part} {outcome.precision}" for outcome in refused)
         raise click.ClickException(f"over budget and left out: {names}; the rest is in {out}")
-
-
-def show(outcomes: "Sequence[Outcome]") -> None:
-    """Print what was measured of every graph, and where the error of a refused one comes from."""
-    first = outcomes[0].verdict.certificate
-    click.echo(f"Against PyTorch on {first.utterances} utterances of {first.corpus}:")
-    rows = []
-    for outcome in outcomes:
-        place = f"{outcome.size / 1e6:.1f}", f"{outcome.seconds:.0f}"
-        rows.append((outcome.part, outcome.precision, *place, *measured(outcome.verdict)))
-    click.echo(table(rows, HEADER))
-    for outcome in outcomes:
-        for failure in outcome.verdict.failures:
-            click.echo(f"{outcome.part} {outcome.precision}: {failure}")
-        if outcome.culprits:
-            rows = [
-                (
-                    culprit.layer or "(the model itself)",
-                    culprit.node.rpartition("/")[2],
-                    "overflow" if math.isinf(culprit.error) else f"{culprit.error:.1e}",
-                    "-" if culprit.largest is None else f"{culprit.largest:.3g}",
-                    f"--fp32-nodes '{culprit.pattern}'",
-                )
-                for culprit in outcome.culprits
-            ]
-            header = ("its error enters in", "first node", "adds", "largest number", "what cures it")
-            click.echo(table(rows, header))
-        if outcome.fp32_nodes:
-            click.echo(f"{outcome.part} {outcome.precision}: in float32 are {' '.join(outcome.fp32_nodes)}")
-
-
-def measured(verdict: "Verdict") -> tuple[str, ...]:
-    """The columns of a table that say what was measured."""
-    certificate = verdict.certificate
-    accuracy = certificate.accuracy
-    ties = f", near-ties: {count}" if (count := len(certificate.near_ties)) else ""
-    return (
-        f"{certificate.max_probability_difference:.1e}",
-        f"{certificate.max_batched_difference:.1e}",
-        f"{certificate.max_invariance_difference:.1e}",
-        f"{certificate.relative_logits_difference:.1e}",
-        f"{certificate.label_agreement:.2%}",
-        "-" if accuracy is None else f"{accuracy.war.change:+.3f}",
-        "over budget" if verdict.failures else f"passed{ties}",
-    )
-
-
-@click.command(cls=Command)
-@bundle_argument
-@corpus_options("Layout of another corpus to compare on.  [default: the utterances of the certificates]")
-@click.option(
-    "--checkpoint",
-    type=click.Path(path_type=Path),
-    metavar="RUN",
-    help="Run that was exported.  [default: the folder that the bundle lies in]",
-)
-@click.option(
-    "--device", default="cpu", show_default=True, help="Device on which graphs are compared with PyTorch."
-)
-def verify(
-    bundle: Path,
-    dataset: str | None,
-    data_dir: Path | None,
-    columns: dict[str, str] | None,
-    checkpoint: Path | None,
-    device: str,
-) -> None:
-    """Check a bundle's hashes, and measure its certificates again on this machine.
-
-    Against PyTorch where it and the checkpoint are here, else against the answers that the bundle stores.
-    Exits with 1 if a file was changed or a graph is over its budget.
-    """
-    from mtab.bundle import open_bundle
-    from mtab_export.verify import verify_bundle
-
-    opened = open_bundle(bundle)
-    click.echo(f"{bundle}: {len(opened.manifest.files)} files are as they were written")
-    reference, checks = verify_bundle(opened, dataset, data_dir, checkpoint, device, columns)
-    click.echo(f"Against {reference}")
-    rows, failures = [], []
-    for check in checks:
-        if check.verdict is None:
-            click.echo(f"{check.part} {check.precision}: not checked, {check.skipped}")
-            continue
-        rows.append((check.part, check.precision, *measured(check.verdict)))
-        failures += [f"{check.part} {check.precision}: {failure}" for failure in check.verdict.failures]
-    click.echo(table(rows, HEADER[:2] + HEADER[4:]))
-    if failures:
-        raise click.ClickException("; ".join(failures))
 
 
 main.add_command(inspect)

@@ -7,18 +7,16 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from tqdm import tqdm
 
 from mtab.certificate import AccuracyChange, Certificate, ScoreChange
-from mtab.data import Corpus, Utterance, corpus_hash
-from mtab.data.reading import read_utterances
+from mtab.data import corpus_hash
 from mtab.engines.onnxruntime import OnnxRuntimeEngine
-from mtab.errors import DataError
-from mtab.graphs import NEAR_TIE, Budget, GraphSpec
+from mtab.graphs import Budget, GraphSpec
 from mtab.machine import describe_machine
-from mtab.parity import Answer, Answers, answers_alone, answers_in_batches, compare
-from mtab.preprocess import Features, Preprocessor
-from mtab_export.precision import rounded
+from mtab.parity import Answers, Forward, answer_batched, answer_unbatched, compare
+from mtab.preprocess import Features
+from mtab.progress import progress
+from mtab.sample import Sample
 
 RESAMPLES = 1000
 
@@ -32,48 +30,6 @@ class Engine(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """The utterances that graphs are judged on, preprocessed."""
-
-    corpus: Corpus
-    utterances: tuple[Utterance, ...]
-    features: tuple[Features, ...]
-    preprocess: Preprocessor
-
-    @property
-    def names(self) -> list[str]:
-        """What errors and certificates call the utterances."""
-        return [utterance.id for utterance in self.utterances]
-
-    def answer(self, engine: Engine) -> Answer:
-        """A graph's answers for padded batches."""
-        return lambda features: engine.run(self.preprocess.collate(features))
-
-
-def read_sample(
-    corpus: Corpus,
-    utterances: Sequence[Utterance],
-    preprocess: Preprocessor,
-    supported: Sequence[tuple[str, ...]],
-    most: int,
-) -> Sample:
-    """Those that the model can answer among ``most`` drawn evenly from all; `DataError` if there is none."""
-    indices = np.linspace(0, len(utterances) - 1, min(len(utterances), most)).round().astype(int)
-    drawn = tqdm([utterances[i] for i in indices], desc="reading", unit="utt", disable=None, leave=False)
-    read = [
-        (utterance, features)
-        for utterance, features in read_utterances(drawn, preprocess, supported)
-        if isinstance(features, Features)
-    ]
-    if not read:
-        raise DataError(
-            f"{corpus.root}: none of {len(utterances)} utterances can be read, expected some to compare on"
-        )
-    used, features = zip(*read, strict=True)
-    return Sample(corpus, used, features, preprocess)
-
-
-@dataclass(frozen=True, slots=True)
 class Verdict:
     """What was measured, as the manifest keeps it, and what of it is over budget, a line each."""
 
@@ -81,8 +37,8 @@ class Verdict:
     failures: tuple[str, ...]
 
 
-def judge(
-    answer: Answer,
+def certify(
+    candidate: Forward,
     reference: Answers,
     sample: Sample,
     labels: Sequence[str],
@@ -90,21 +46,22 @@ def judge(
     batch_size: int,
     computed: str,
 ) -> Verdict:
-    """Hold ``answer`` against PyTorch's ``reference`` answers for the utterances of ``sample``.
+    """Hold a graph's answers against PyTorch's ``reference`` answers for the utterances of ``sample``.
 
-    ``reference`` holds ``logits`` and ``probabilities`` (utterances, classes), each utterance alone;
+    ``reference`` holds ``logits`` and ``probabilities`` (utterances, classes), each utterance unbatched;
     ``labels`` are the model's classes; ``computed`` is the `arithmetic` of the answers.
     """
-    with tqdm(total=2 * len(sample.features), desc="comparing", unit="utt", disable=None, leave=False) as bar:
+    features = sample.features
+    with progress("comparing", 2 * len(features), "utterances") as shown:
 
-        def shown(features: Sequence[Features]) -> Answers:
-            answers = answer(features)
-            bar.update(len(features))
+        def counted(batch: Sequence[Features]) -> Answers:
+            answers = candidate(batch)
+            shown.update(len(batch))
             return answers
 
-        alone = answers_alone(shown, sample.features)
-        batched = answers_in_batches(shown, sample.features, batch_size)
-    parity = compare(reference, alone, batched, batch_size, min(budget.max_difference, NEAR_TIE))
+        unbatched = answer_unbatched(counted, features)
+        batched = answer_batched(counted, features, batch_size)
+    parity = compare(reference, unbatched, batched, budget, batch_size)
     names, true = sample.names, [utterance.label for utterance in sample.utterances]
     machine = describe_machine()
     sets = machine["instruction_sets"]
@@ -123,9 +80,11 @@ def judge(
         label_agreement=parity.label_agreement,
         changed=tuple(names[i] for i in parity.changed),
         near_ties=tuple(names[i] for i in parity.near_ties),
+        changed_near_ties=tuple(names[i] for i in parity.changed_near_ties),
+        near_tie_lead=parity.near_tie_lead,
         budget=budget,
         arithmetic=computed,
-        accuracy=accuracy_change(true, reference["probabilities"], alone["probabilities"], labels)
+        accuracy=accuracy_change(true, reference["probabilities"], unbatched["probabilities"], labels)
         if set(true) <= set(labels)
         else None,
         corpus=sample.corpus.title,
@@ -136,11 +95,10 @@ def judge(
         cpu=machine["cpu"],
         instruction_sets=None if sets is None else tuple(sets),
     )
-    failures = parity.failures(budget.max_difference, budget.min_agreement, sample.names)
-    return Verdict(certificate, tuple(failures))
+    return Verdict(certificate, tuple(parity.failures(budget, names)))
 
 
-def is_rounded(precision: str, device: str) -> bool:
+def is_emulated(precision: str, device: str) -> bool:
     """Whether the gate runs a graph with every tensor rounded to its precision, rather than the graph.
 
     ONNX Runtime's CPU provider computes fp16 in float32, which hides an overflow, and has no bf16.
@@ -150,7 +108,7 @@ def is_rounded(precision: str, device: str) -> bool:
 
 def arithmetic(precision: str, device: str) -> str:
     """What a certificate says of how its answers were computed."""
-    if is_rounded(precision, device):
+    if is_emulated(precision, device):
         return f"float32, every tensor rounded to {precision}, ONNX Runtime on cpu"
     return f"ONNX Runtime on {device}"
 
@@ -160,7 +118,10 @@ def open_graph(path: Path, spec: GraphSpec, precision: str, device: str, scratch
 
     Raises `EngineError` if the graph cannot be run on ``device``, or is not what ``spec`` says.
     """
-    if is_rounded(precision, device):
+    if is_emulated(precision, device):
+        # Here, because it takes onnx, which nothing else of verifying does.
+        from mtab_export.precision import rounded
+
         rounded(path, scratch / f"rounded_{path.name}")
         path = scratch / f"rounded_{path.name}"
     engine = OnnxRuntimeEngine(path, device)
@@ -176,13 +137,7 @@ def accuracy_change(
     Each ``change`` comes with the 95 % interval of a bootstrap that draws utterances, the same for both: what
     the change might have been on other recordings of this kind.
     """
-    from mtab_train.metrics import scores
-
     classes = np.array([labels.index(label) for label in true])
-    found = {
-        name: scores(classes.tolist(), probabilities.argmax(axis=1).tolist(), labels)
-        for name, probabilities in (("pytorch", before), ("graph", after))
-    }
     right = np.stack([p.argmax(axis=1) == classes for p in (before, after)]).astype(np.float64)
     drawn = np.random.default_rng(0).integers(len(true), size=(RESAMPLES, len(true)))
     hits = right[:, drawn]
@@ -194,9 +149,11 @@ def accuracy_change(
     # A class that a draw has no utterance of takes no part in its mean.
     uar = np.nanmean(recalls[1] - recalls[0], axis=0)
 
-    def change(score: str, changes: np.ndarray) -> ScoreChange:
-        pytorch, graph = found["pytorch"][score], found["graph"][score]
+    def change(scores: Sequence[float], changes: np.ndarray) -> ScoreChange:
+        pytorch, graph = scores
         low, high = np.percentile(changes, [2.5, 97.5]).tolist()
         return ScoreChange(pytorch, graph, graph - pytorch, (low, high))
 
-    return AccuracyChange(change("war", war), change("uar", uar))
+    present = [classes == label for label in np.unique(classes)]
+    unweighted = [float(np.mean([each[members].mean() for members in present])) for each in right]
+    return AccuracyChange(change(right.mean(axis=1).tolist(), war), change(unweighted, uar))

@@ -15,9 +15,9 @@ import numpy as np
 import onnx_ir as ir
 from onnx.reference import ReferenceEvaluator
 from onnx_ir.tape import Tape
-from tqdm import tqdm
 
 from mtab.errors import ConfigError, DataError
+from mtab.progress import track
 from mtab_export.magnitudes import largest_magnitudes
 from mtab_export.precision import save
 
@@ -109,7 +109,7 @@ def quantize_static(
     magnitudes: dict[str, np.float32] = {}
     # A part may have none: the temporal-aware block is convolutions and a classifier.
     if activations:
-        shown = tqdm(batches, desc="calibrating", unit="utt", disable=None, leave=False)
+        shown = track(batches, "calibrating", "utterances")
         found = largest_magnitudes(source, activations, shown)
         if not len(found):
             raise DataError(f"{source}: no utterance to take the ranges of int8 from, expected at least one")

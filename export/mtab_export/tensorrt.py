@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from mtab.bundle import EngineEntry
 from mtab.cuda import find_cuda
 from mtab.engines.base import one_line
@@ -22,6 +20,7 @@ from mtab.engines.tensorrt import Flavor as Flavor
 from mtab.engines.tensorrt import tensorrt_module
 from mtab.errors import EngineError
 from mtab.files import atomic_file, sha256
+from mtab.progress import progress
 from mtab_export.shapes import LEVELS, Profile, format_shapes
 
 MODULES: dict[Flavor, str] = {"rtx": "tensorrt_rtx", "trt": "tensorrt"}
@@ -144,7 +143,7 @@ def build_engine(
     # In a thread, so that an interrupt arrives here, and never inside the builder's calls to the monitor.
     with (
         ThreadPoolExecutor(1) as pool,
-        tqdm(bar_format="{desc} [{elapsed}]", disable=None, leave=False) as bar,
+        progress(f"building {target.name}") as shown,
     ):
         building = pool.submit(
             _build,
@@ -159,7 +158,7 @@ def build_engine(
         )
         try:
             while wait([building], timeout=0.5).not_done:
-                bar.set_description_str(f"building {target.name}: {monitor.phase}")
+                shown.describe(f"building {target.name}: {monitor.phase}")
         except BaseException:
             monitor.cancelled = True
             raise

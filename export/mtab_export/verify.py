@@ -1,22 +1,26 @@
-"""A bundle's certificates measured again, on this machine."""
+"""A bundle's certificates measured again, on this machine; with PyTorch or without."""
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from mtab.bundle import Bundle
+import numpy as np
+
+from mtab.bundle import Bundle, GraphEntry
+from mtab.console import install_hint
 from mtab.data import read_corpus, validate
 from mtab.engines import run_in_sequence
 from mtab.errors import EngineError
-from mtab.graphs import FUSED, split_of
-from mtab.parity import Answers, answers_alone
-from mtab.preprocess import Features, Preprocessor
+from mtab.graphs import FUSED, GraphSpec, split_of
+from mtab.parity import Answers, answer_unbatched, budget_of, forward
+from mtab.preprocess import Preprocessor
+from mtab.progress import track
 from mtab.reference import load_reference, referenced_utterances
-from mtab_export.gate import Sample, Verdict, arithmetic, judge, open_graph, read_sample
+from mtab.sample import Sample, read_sample
+from mtab.types import Precision
+from mtab_export.gate import Verdict, arithmetic, certify, open_graph
 from mtab_export.pytorch import pytorch_model
-from mtab_train.run import open_run
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +31,19 @@ class Check:
     """
 
     part: str
-    precision: str
+    precision: Precision
     verdict: Verdict | None
     skipped: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """What is checked at once: graphs that are run one after another."""
+
+    part: str
+    precision: Precision
+    specs: tuple[GraphSpec, ...]
+    graphs: tuple[GraphEntry, ...]
 
 
 def verify_bundle(
@@ -55,6 +69,8 @@ def verify_bundle(
     except EngineError as error:
         missing = error
     else:
+        from mtab_train.run import open_run
+
         run = open_run(folder)
         if data_dir is None and run.config.data_dir is not None and dataset in (None, run.config.dataset):
             data_dir = Path(run.config.data_dir)
@@ -70,41 +86,56 @@ def verify_bundle(
     sample = read_sample(corpus, utterances, preprocess, supported, len(stored.utterances))
     if model is None:
         described = f"PyTorch's answers at export, as stored ({missing})"
-        return described, _checks(bundle, sample, stored.answers, device)
-    reference = answers_alone(lambda features: model.run(preprocess.collate(features)), sample.features)
-    return "PyTorch, run here", _checks(bundle, sample, reference, device)
+        return described, _checks(bundle, preprocess, sample, stored.answers(sample.utterances), device)
+    reference = answer_unbatched(forward(model.run, preprocess), sample.features)
+    return "PyTorch, run here", _checks(bundle, preprocess, sample, reference, device)
 
 
-def _checks(bundle: Bundle, sample: Sample, reference: Answers, device: str) -> Iterator[Check]:
-    manifest = bundle.manifest
-    for precision in dict.fromkeys(graph.precision for graph in manifest.graphs):
-        for part, specs in (("fused", (FUSED,)), ("split", split_of(bundle.config.modalities))):
-            entries = [manifest.graph(spec.name, precision) for spec in specs]
-            graphs = [entry for entry in entries if entry is not None]
-            if len(graphs) < len(specs):
+def _checks(
+    bundle: Bundle, preprocess: Preprocessor, sample: Sample, reference: Answers, device: str
+) -> Iterator[Check]:
+    for judged in track(_judged(bundle), "verifying", "graphs"):
+        precision, certificate = judged.precision, judged.graphs[0].certificate
+        with tempfile.TemporaryDirectory() as scratch:
+            try:
+                engines = [
+                    open_graph(bundle.path(graph.file), spec, precision, device, Path(scratch))
+                    for graph, spec in zip(judged.graphs, judged.specs, strict=True)
+                ]
+            except EngineError as error:
+                yield Check(judged.part, precision, None, str(error))
                 continue
-            certificate = graphs[0].certificate
-            with tempfile.TemporaryDirectory() as scratch:
-                try:
-                    engines = [
-                        open_graph(
-                            bundle.path(graph.file),
-                            spec.of(bundle.config.modalities, bundle.config.sizes),
-                            precision,
-                            device,
-                            Path(scratch),
-                        )
-                        for graph, spec in zip(graphs, specs, strict=True)
-                    ]
-                except EngineError as error:
-                    yield Check(part, precision, None, str(error))
-                    continue
+            except ModuleNotFoundError as error:
+                module = (error.name or "").partition(".")[0]
+                hint = install_hint(module, f"judging {precision} on {device}", "export")
+                yield Check(judged.part, precision, None, hint)
+                continue
 
-                def answer(features: Sequence[Features], engines: Sequence[Any] = engines) -> Answers:
-                    return run_in_sequence(engines, sample.preprocess.collate(features))
+            def run(inputs: dict[str, np.ndarray], engines: Sequence = engines) -> Answers:
+                return run_in_sequence(engines, inputs)
 
-                labels, computed = bundle.config.labels, arithmetic(precision, device)
-                verdict = judge(
-                    answer, reference, sample, labels, certificate.budget, certificate.batch_size, computed
-                )
-                yield Check(part, precision, verdict)
+            verdict = certify(
+                forward(run, preprocess),
+                reference,
+                sample,
+                bundle.config.labels,
+                budget_of(bundle, precision, judged.graphs[0].part),
+                certificate.batch_size,
+                arithmetic(precision, device),
+            )
+            yield Check(judged.part, precision, verdict)
+
+
+def _judged(bundle: Bundle) -> list[_Judged]:
+    """Each fused graph, and each set of parts that is whole."""
+    manifest, config = bundle.manifest, bundle.config
+    found = []
+    precisions: dict[Precision, None] = dict.fromkeys(graph.precision for graph in manifest.graphs)
+    for precision in precisions:
+        for part, specs in (("fused", (FUSED,)), ("split", split_of(config.modalities))):
+            graphs = [manifest.graph(spec.name, precision) for spec in specs]
+            present = tuple(graph for graph in graphs if graph is not None)
+            if len(present) == len(specs):
+                fixed = tuple(spec.of(config.modalities, config.sizes) for spec in specs)
+                found.append(_Judged(part, precision, fixed, present))
+    return found

@@ -31,7 +31,8 @@ class Certificate:
     the answers. ``accuracy`` is None where the utterances have other labels than the model's. ``corpus`` is
     the title of what was measured on, ``corpus_sha256`` the `mtab.data.corpus_hash` of its utterances.
     ``versions``, ``cpu`` and ``instruction_sets`` are those of the machine, as `mtab.machine` describes it;
-    ``export_seconds`` is what writing the graph took, None for several in sequence.
+    ``export_seconds`` is what writing the graph took, None for several in sequence. ``near_tie_lead`` is None
+    in older bundles, whose ``near_ties`` are only those where the label changed.
     """
 
     utterances: int
@@ -59,3 +60,5 @@ class Certificate:
     cpu: str
     instruction_sets: tuple[str, ...] | None
     export_seconds: float | None = None
+    changed_near_ties: tuple[str, ...] = ()
+    near_tie_lead: float | None = None

@@ -1,6 +1,7 @@
 """What each ONNX graph takes and answers, declared once for exporter, parity check and runtime."""
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -58,16 +59,31 @@ class GraphSpec:
         return GraphSpec(self.name, fixed(present), fixed(self.outputs))
 
 
+NEAR_TIE = 2e-3
+"""The largest change of a probability that can make a near tie of two classes, whatever the budget."""
+
+
 @dataclass(frozen=True, slots=True)
 class Budget:
     """What a graph may cost: the largest change of a probability, and the least share of labels kept.
 
-    The change holds alone, in padded batches, and between the two. A label that changes where a change of
-    that size can overturn PyTorch's two likeliest classes, a near-tie, does not count.
+    The change holds unbatched, in padded batches, and between the two. An utterance is a near tie if the
+    reference's likeliest class leads the second by no more than ``near_tie_lead``: the change that the budget
+    allows can overturn it, taking from the one class and giving to the other. Labels that change there are
+    exempt from ``min_agreement``, as many as it lets change elsewhere, and at least one.
     """
 
     max_difference: float
     min_agreement: float
+
+    @property
+    def near_tie_lead(self) -> float:
+        """The widest lead that is a near tie, a difference of two probabilities."""
+        return 2 * min(self.max_difference, NEAR_TIE)
+
+    def exempt(self, utterances: int) -> int:
+        """How many labels may change at near ties, of so many utterances."""
+        return max(1, math.floor((1 - self.min_agreement) * utterances + 1e-9))
 
 
 PROBABILITIES = Tolerance(atol=1e-5)
@@ -82,9 +98,6 @@ BUDGETS: dict[Precision, Budget] = {
     "int8": Budget(2e-2, 0.99),
     "int8-static": Budget(2e-2, 0.99),
 }
-
-NEAR_TIE = BUDGETS["fp16"].max_difference
-"""The most that a near-tie may take for tolerance, whatever the budget."""
 
 _INPUT_VALUES = TensorSpec("input_values", "float32", ("batch", "samples"), "audio")
 _AUDIO_LENGTHS = TensorSpec("audio_lengths", "int64", ("batch",), "audio")

@@ -73,7 +73,7 @@ class Training:
 
     ``dataset`` is the reader of the corpus, None for a model that was never trained; ``title`` is what the
     corpus is called, ``columns`` as in `mtab.data.Corpus`. ``test`` are the scores of the test part, None
-    where it was not scored.
+    where it was not scored. ``finished`` is false for a run that was exported before its training had ended.
     """
 
     title: str
@@ -88,3 +88,4 @@ class Training:
     selected_epoch: int | None = None
     test: Scores | None = None
     calibration: Calibration | None = None
+    finished: bool = True

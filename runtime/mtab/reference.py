@@ -36,10 +36,11 @@ class Reference:
                     f"{len(rows)} {name}, expected one for each of {len(self.utterances)} utterances"
                 )
 
-    @property
-    def answers(self) -> dict[str, np.ndarray]:
-        """``logits`` and ``probabilities``, (utterances, classes) float64."""
-        return {"logits": np.array(self.logits), "probabilities": np.array(self.probabilities)}
+    def answers(self, utterances: Sequence[Utterance]) -> dict[str, np.ndarray]:
+        """``logits`` and ``probabilities`` for some of the utterances, (utterances, classes) float64."""
+        row = {name: i for i, name in enumerate(self.utterances)}
+        rows = [row[utterance.id] for utterance in utterances]
+        return {"logits": np.array(self.logits)[rows], "probabilities": np.array(self.probabilities)[rows]}
 
 
 def make_reference(

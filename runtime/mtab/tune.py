@@ -16,18 +16,17 @@ from mtab.choice import Choice, require_cache, store_choice
 from mtab.console import table
 from mtab.cuda import find_cuda
 from mtab.data import read_corpus
-from mtab.data.reading import read_utterances
 from mtab.engines import ENGINES
 from mtab.engines.base import Engine
 from mtab.engines.opening import AUTO, open_engine
 from mtab.errors import BundleError, DataError, EngineError
-from mtab.graphs import BUDGETS, FUSED, NEAR_TIE, Budget
 from mtab.limits import BATCH_SIZE
 from mtab.loading import open_preprocessor, untuned
 from mtab.machine import OtherLoad, usable_cores
-from mtab.parity import Answer, Answers, Parity, answers_alone, answers_in_batches, compare
+from mtab.parity import Answers, answer_unbatched, budget_of, forward, measure_parity
 from mtab.preprocess import Features, Preprocessor
 from mtab.reference import REFERENCE, load_reference, referenced_utterances
+from mtab.sample import read_sample, spread
 from mtab.synthetic_inputs import speech, transcript
 from mtab.timing import Timing, interleaved
 from mtab.traffic import NewLengths
@@ -173,12 +172,6 @@ def settled(trials: Sequence[Trial], again: Callable[[Choice], Trial]) -> list[T
         trials[number] = again(choice)
         sure.add(choice)
     return trials
-
-
-def budget_of(bundle: Bundle, precision: Precision) -> Budget:
-    """What a precision may cost: as the export granted it to the bundle's graph of it, else as usual."""
-    graph = bundle.manifest.graph(FUSED.name, precision)
-    return BUDGETS[precision] if graph is None else graph.certificate.budget
 
 
 def format_report(tuning: Tuning) -> str:
@@ -333,14 +326,10 @@ class _Bench:
 
     def _judge(self, engine: Engine) -> tuple[float, str | None]:
         """The largest difference of a probability, and what of the answers is over budget."""
-        budget = budget_of(self._bundle, engine.precision)
-        answer = _answer(engine, self._preprocess)
-        alone = answers_alone(answer, self._sample.features)
-        batched = answers_in_batches(answer, self._sample.features, BATCH_SIZE)
-        tolerance = min(budget.max_difference, NEAR_TIE)
-        parity = compare(self._sample.expected, alone, batched, BATCH_SIZE, tolerance)
-        failures = parity.failures(budget.max_difference, budget.min_agreement, self._sample.names)
-        return _largest(parity), "; ".join(failures) or None
+        sample, budget = self._sample, budget_of(self._bundle, engine.precision)
+        candidate = forward(engine.run, self._preprocess)
+        parity = measure_parity(sample.expected, candidate, sample.features, budget, BATCH_SIZE)
+        return parity.max_difference, "; ".join(parity.failures(budget, sample.names)) or None
 
     def _time(self, engines: Mapping[str, Engine]) -> Timing:
         """What `interleaved` measures of the utterances, each alone and of a new length."""
@@ -376,19 +365,6 @@ def _same_lack(trial: Trial, other: Trial) -> bool:
     return lacks and (trial.engine, trial.problem) == (other.engine, other.problem)
 
 
-def _largest(parity: Parity) -> float:
-    differences = (
-        parity.max_probability_difference,
-        parity.max_batched_difference,
-        parity.max_invariance_difference,
-    )
-    return float(np.max(differences))  # which NaN is, too
-
-
-def _answer(engine: Engine, preprocess: Preprocessor) -> Answer:
-    return lambda features: engine.run(preprocess.collate(features))
-
-
 # What to answer
 
 
@@ -413,19 +389,14 @@ def _recorded(
         )
     corpus = read_corpus(dataset, data_dir, reference.columns if columns is None else columns)
     utterances = referenced_utterances(reference, corpus)
-    supported = bundle.config.supported_modalities
-    read = [features for _, features in read_utterances(utterances, preprocess, supported)]
-    found = [(i, each) for i, each in enumerate(read) if isinstance(each, Features)]
-    if not found:
-        raise DataError(f"none of the {len(utterances)} utterances of {REFERENCE} can be read: {read[0]}")
-    found.sort(key=lambda pair: _length(pair[1]))
-    drawn = np.linspace(0, len(found) - 1, min(len(found), most)).round().astype(int)
-    indices, features = zip(*(found[i] for i in drawn), strict=True)
+    read = read_sample(corpus, utterances, preprocess, bundle.config.supported_modalities, len(utterances))
+    order = sorted(range(len(read.features)), key=lambda i: _length(read.features[i]))
+    drawn = spread(order, most)
     return _Sample(
-        [utterances[i].id for i in indices],
-        list(features),
-        {name: values[list(indices)] for name, values in reference.answers.items()},
-        f"PyTorch's on {len(features)} utterances of {reference.corpus}",
+        [read.utterances[i].id for i in drawn],
+        [read.features[i] for i in drawn],
+        reference.answers([read.utterances[i] for i in drawn]),
+        f"PyTorch's on {len(drawn)} utterances of {reference.corpus}",
     )
 
 
@@ -437,7 +408,7 @@ def _made_up(bundle: Bundle, preprocess: Preprocessor, most: int) -> _Sample:
     return _Sample(
         [f"of {each.seconds or 0:.1f} s" if each.seconds else f"{i}" for i, each in enumerate(features)],
         features,
-        answers_alone(_answer(engine, preprocess), features),
+        answer_unbatched(forward(engine.run, preprocess), features),
         f"those of ONNX Runtime in {engine.precision}, on {len(features)} utterances that were made up",
     )
 

@@ -10,7 +10,7 @@ from huggingface_hub import ModelCard
 from mtab.bundle import BundleConfig, Checkpoint, EngineEntry, FileEntry, GraphEntry, Manifest
 from mtab.certificate import Certificate
 from mtab.config import from_dict
-from mtab.provenance import BeforeAfter, Scores, Training
+from mtab.provenance import BeforeAfter, Calibration, CalibrationScores, Scores, Training
 from mtab_export.card import model_card
 from mtab_train.metrics import scores
 
@@ -177,7 +177,7 @@ def test_a_run_without_results_is_not_called_untrained(make_manifest: MakeManife
 
 def test_every_graph_stands_with_its_proof(make_manifest: MakeManifest) -> None:
     _, _, fused, cme, sequence = rows(model_card(make_manifest(), make_config()), "Graphs")
-    figures = ["1.5e-06", "2.5e-06", "3.5e-07", "99.50%"]
+    figures = ["1.5e-06", "2.5e-06", "3.5e-07", "99.50%", "1 of 2", "2e-03, 99.5%"]
     assert fused == [
         "fused",
         "fp32",
@@ -232,9 +232,9 @@ def test_a_bundle_of_parts_says_that_load_does_not_take_it(make_manifest: MakeMa
 
 def test_calibration_is_said_where_it_was_measured(make_manifest: MakeManifest) -> None:
     assert "are not calibrated" in model_card(make_manifest(), make_config())
-    assert TRAINING.test is not None
-    test = dataclasses.replace(TRAINING.test, ece=BeforeAfter(0.125, 0.03125))
-    card = model_card(make_manifest(test=test), make_config())
+    scores = CalibrationScores(5, BeforeAfter(1.5, 1.25), BeforeAfter(0.125, 0.03125))
+    calibration = Calibration(1.5, scores, scores)
+    card = model_card(make_manifest(calibration=calibration), make_config())
     assert "are not calibrated" not in card
     assert "0.031 (0.125 before temperature scaling)" in card
 

@@ -26,9 +26,11 @@ from mtab.graphs import Budget
 from mtab.preprocess import Preprocessor
 from mtab.provenance import Scores
 from mtab.reference import load_reference
-from mtab_export import exporter
+from mtab_export import graph_exporter
 from mtab_export.cli import main
-from mtab_export.exporter import Options, export_bundle, utterances_to_compare
+from mtab_export.exporter import export_bundle
+from mtab_export.options import Options
+from mtab_export.utterances import utterances_to_compare
 from mtab_export.verify import verify_bundle
 from mtab_train.checkpoint import load_model
 from mtab_train.run import Run, open_run, run_parts, write_run
@@ -170,7 +172,7 @@ def test_a_folder_that_holds_something_else(own_run: Path) -> None:
 @pytest.fixture
 def off(monkeypatch: pytest.MonkeyPatch) -> None:
     """The exporter is handed a model whose classifier is a little off."""
-    real = exporter.export_graph
+    real = graph_exporter.export_graph
 
     def spoilt(model, *arguments) -> None:
         with torch.no_grad():
@@ -179,7 +181,7 @@ def off(monkeypatch: pytest.MonkeyPatch) -> None:
         with torch.no_grad():
             model.head.classifier.weight[0] -= 0.05
 
-    monkeypatch.setattr(exporter, "export_graph", spoilt)
+    monkeypatch.setattr(graph_exporter, "export_graph", spoilt)
 
 
 @pytest.mark.usefixtures("off")
@@ -232,6 +234,97 @@ def test_what_overflows_in_fp16_is_refused_taken_apart_and_cured(own_run: Path) 
     assert again.exit_code == 0, again.output
 
 
+def test_a_run_that_has_not_ended_is_refused_or_called_that(own_run: Path) -> None:
+    (own_run / "results.json").unlink()
+    (own_run / "calibration.json").unlink()
+    refused = run("--checkpoint", own_run)
+    assert refused.exit_code == 1
+    assert refused.stderr.count("\n") == 1
+    assert "its training has not ended" in refused.stderr
+    assert f"mtab-train fit --resume {own_run}" in refused.stderr
+    assert "--unfinished" in refused.stderr
+    assert not (own_run / "bundle").exists()
+    done = run("--checkpoint", own_run, "--unfinished")
+    assert done.exit_code == 0, done.output
+    training = open_bundle(own_run / "bundle").manifest.training
+    assert (training.finished, training.test, training.selected_epoch) == (False, None, None)
+    card = (own_run / "bundle" / "README.md").read_text()
+    assert "**Training had not ended.**" in card
+    assert "None: the training had not ended." in card
+
+
+@pytest.mark.slow
+def test_a_new_bundle_of_lower_precisions_has_the_base_graph_too(own_run: Path) -> None:
+    done = run("--checkpoint", own_run, "--fp16", "--int8", "--utterances", 3)
+    assert done.exit_code == 0, done.output
+    precisions = [graph.precision for graph in open_bundle(own_run / "bundle").manifest.graphs]
+    assert precisions == ["fp32", "fp16", "int8"]
+    before = sha256(own_run / "bundle" / "model.onnx")
+    again = run("--checkpoint", own_run, "--int8", "--utterances", 3)
+    assert again.exit_code == 0, again.output
+    assert "fused  fp32" not in again.output
+    assert sha256(own_run / "bundle" / "model.onnx") == before
+    alone = run("--checkpoint", own_run, "--dtype", "int8", "--utterances", 3, "--overwrite")
+    assert alone.exit_code == 0, alone.output
+    assert [graph.precision for graph in open_bundle(own_run / "bundle").manifest.graphs] == ["int8"]
+
+
+SHAPES = "input_values:{0}x{1},audio_lengths:{0},input_ids:{0}x{2},text_lengths:{0}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "graphs"),
+    [
+        (("--int8", "--target", "ort-trt"), ["fp32", "int8-static"]),
+        (
+            ("--int8", "--target", "ort-trt", "--calibration-data", "CORPUS", "--flavor", "trt"),
+            ["fp32", "int8-static"],
+        ),
+        (("--dtype", "bf16", "--opset", 22), ["fp32", "bf16"]),
+        (("--parts", "split", "--int8", "--no-reduce-range"), ["fp32", *("int8",) * 4]),
+        (
+            ("--dtype", "fp16", "--fp32-nodes", "*classifier*", "--atol", 0.01, "--min-agreement", 0.9),
+            ["fp32", "fp16"],
+        ),
+        (
+            ("--dtype", "int8", "--auto-islands", "--reduce-range", "--batch-size", 2, "--device", "cpu"),
+            ["fp32", "int8"],
+        ),
+        (
+            (
+                *("--target", "ort-trt", "--min-shapes", SHAPES.format(1, 400, 1), "--workspace", 64),
+                *("--opt-shapes", SHAPES.format(1, 4000, 4), "--max-shapes", SHAPES.format(2, 8000, 8)),
+            ),
+            ["fp32"],
+        ),
+        (("--dtype", "fp32", "--dataset", "manifest", "--data-dir", "CORPUS", "--overwrite"), ["fp32"]),
+    ],
+    ids=lambda value: " ".join(map(str, value[:4])) if isinstance(value, tuple) else None,
+)
+def test_what_may_be_asked_for(
+    own_run: Path, tone_bundle: Path, tones: Corpus, arguments: tuple, graphs: list[str]
+) -> None:
+    bundle = Path(shutil.copytree(tone_bundle, own_run / "bundle"))
+    given = [tones.root if each == "CORPUS" else each for each in arguments]
+    done = run("--checkpoint", own_run, "--out", bundle, "--utterances", 4, *given)
+    assert done.exit_code == 0, done.output
+    found = open_bundle(bundle).manifest
+    shown = [graph for graph in found.graphs if graph.part == "fused" or graph.precision != "fp32"]
+    assert [graph.precision for graph in shown] == graphs
+    assert (f"{Path(shown[-1].file).stem}_ort_trt.json" in found.files) == ("ort-trt" in arguments)
+
+
+def test_every_option_is_in_the_help_below_its_heading() -> None:
+    done = run("--help")
+    assert done.exit_code == 0
+    headings = ("Options:", "Comparing with PyTorch:", "Lower precisions:", "TensorRT, and", "Commands:")
+    places = [done.output.index(f"\n{heading}") for heading in headings]
+    assert places == sorted(places)
+    for option, heading in (("--overwrite", 0), ("--columns", 1), ("--auto-islands", 2), ("--refit", 3)):
+        assert places[heading] < done.output.index(f"\n  {option}") < places[heading + 1]
+
+
 def test_weights_that_are_no_numbers_are_refused(own_run: Path, tones: Corpus) -> None:
     path = own_run / "model.safetensors"
     weights = load_file(path)
@@ -279,7 +372,7 @@ def test_names_of_columns_are_remembered_from_the_run_to_the_bundle(
     assert done.exit_code == 0, done.output
     assert "Against PyTorch on 6 utterances of calls:" in done.output
     bundle = open_bundle(own_run / "bundle")
-    assert bundle.manifest.training["columns"] == columns
+    assert bundle.manifest.training.columns == columns
     assert load_reference(bundle).columns == columns
     for dataset, data_dir in ((None, None), (None, folder), ("manifest", None)):
         reference, checks = verify_bundle(bundle, dataset, data_dir)
@@ -339,7 +432,7 @@ def test_a_full_disk_leaves_nothing(own_run: Path, monkeypatch: pytest.MonkeyPat
         path.write_bytes(b"half a graph")
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    monkeypatch.setattr(exporter, "export_graph", full)
+    monkeypatch.setattr(graph_exporter, "export_graph", full)
     done = run("--checkpoint", own_run)
     assert done.exit_code == 1
     assert "No space left on device" in done.stderr

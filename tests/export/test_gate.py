@@ -11,7 +11,8 @@ from mtab.data import Corpus
 from mtab.errors import DataError
 from mtab.graphs import Budget
 from mtab.preprocess import Features, Preprocessor
-from mtab_export.gate import Sample, accuracy_change, arithmetic, is_rounded, judge, read_sample
+from mtab.sample import Sample, read_sample
+from mtab_export.gate import accuracy_change, arithmetic, certify, is_emulated
 
 LABELS = ("high", "low")
 BOTH = (("audio", "text"),)
@@ -47,7 +48,7 @@ def test_a_batch_that_changes_an_answer_is_found(sample: Sample) -> None:
         rows = reference["probabilities"][[index[id(f)] for f in features]] - [lean, -lean]
         return answers(rows)
 
-    verdict = judge(answer, reference, sample, LABELS, BUDGET, 4, "by hand")
+    verdict = certify(answer, reference, sample, LABELS, BUDGET, 4, "by hand")
     certificate = verdict.certificate
     assert certificate.max_probability_difference == 0
     assert certificate.max_batched_difference == pytest.approx(0.01)
@@ -66,7 +67,7 @@ def test_a_corpus_of_other_labels_has_no_accuracy(sample: Sample) -> None:
     def answer(features: Sequence[Features]) -> dict[str, np.ndarray]:
         return answers(np.full((len(features), 2), 0.5))
 
-    verdict = judge(answer, reference, sample, ("joy", "anger"), BUDGET, 4, "by hand")
+    verdict = certify(answer, reference, sample, ("joy", "anger"), BUDGET, 4, "by hand")
     assert verdict.certificate.accuracy is None
     assert verdict.failures == ()
 
@@ -94,9 +95,9 @@ def test_no_change_has_no_interval() -> None:
 
 
 def test_a_cpu_would_hide_an_overflow() -> None:
-    assert is_rounded("fp16", "cpu")
-    assert is_rounded("bf16", "cpu")
-    assert not is_rounded("fp16", "cuda")
-    assert not is_rounded("int8", "cpu")
+    assert is_emulated("fp16", "cpu")
+    assert is_emulated("bf16", "cpu")
+    assert not is_emulated("fp16", "cuda")
+    assert not is_emulated("int8", "cpu")
     assert "rounded to fp16" in arithmetic("fp16", "cpu")
     assert arithmetic("fp16", "cuda:1") == "ONNX Runtime on cuda:1"

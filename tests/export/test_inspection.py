@@ -22,7 +22,8 @@ from mtab.errors import EngineError
 from mtab.files import write_json
 from mtab.preprocess import CONFIG_FILE, TOKENIZER_FILE, PreprocessorConfig
 from mtab.provenance import Training
-from mtab_export.inspection import MODEL, Share, Use, format_facts, inspect, inspect_graph
+from mtab_export.inspect_command import format_facts, inspect
+from mtab_export.inspection import MODEL, Share, Use, inspect_graph
 from mtab_export.precision import lower
 from mtab_train.checkpoint import load_model
 from mtab_train.tokenizer import train_tokenizer

@@ -42,22 +42,29 @@ def test_with_pytorch(own_run: Path) -> None:
     assert row(done.output) == ["fused", "fp32", measured, *row(done.output)[3:-1], "passed"]
 
 
-def test_without_pytorch(own_run: Path, tmp_path: Path) -> None:
-    """In a process that has no torch, far from the checkpoint."""
+ALL = "torch transformers safetensors onnx onnx_ir onnxscript tqdm sklearn scipy accelerate huggingface_hub"
+
+
+@pytest.mark.parametrize("missing", ["torch transformers", ALL])
+def test_without_pytorch(own_run: Path, tmp_path: Path, missing: str) -> None:
+    """In a process that has no torch, or nothing but mtab[cpu], far from the checkpoint."""
     moved = tmp_path / "moved"
     (own_run / "bundle").rename(moved)
     script = (
         "import importlib.abc, sys\n"
         "class Block(importlib.abc.MetaPathFinder):\n"
         "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name.partition('.')[0] in ('torch', 'transformers'):\n"
+        "        if name.partition('.')[0] in sys.argv[2].split():\n"
         "            raise ModuleNotFoundError(f'{name} is blocked', name=name)\n"
         "sys.meta_path.insert(0, Block())\n"
-        f"sys.argv = ['mtab-export', 'verify', {str(moved)!r}, '--data-dir', sys.argv[1]]\n"
-        "from mtab_export.cli import main; main()"
+        f"arguments = ['mtab-export', 'verify', {str(moved)!r}, '--data-dir', sys.argv[1]]\n"
+        "from mtab_export.cli import main\n"
+        "main(arguments[1:], prog_name='mtab-export')"
     )
     corpus = open_run_corpus(own_run)
-    done = subprocess.run([sys.executable, "-c", script, corpus], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script, corpus, missing], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Against PyTorch's answers at export, as stored" in done.stdout
     assert row(done.stdout)[-1] == "passed"

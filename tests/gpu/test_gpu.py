@@ -30,7 +30,7 @@ from mtab.engines.tensorrt import FLAVORS, Flavor, TensorRTEngine
 from mtab.errors import EngineError
 from mtab.files import write_json
 from mtab.graphs import BUDGETS, FUSED, GraphSpec, split_of
-from mtab.parity import Answers, measure_parity
+from mtab.parity import Answers, answer_unbatched, forward, measure_parity
 from mtab.preprocess import Features, Preprocessor, PreprocessorConfig
 from mtab.types import Precision
 from mtab_export.int8 import quantize_static
@@ -86,11 +86,12 @@ class Fixture:
         reference = OnnxRuntimeEngine(self.graph)
         budget = BUDGETS[precision]
         parity = measure_parity(
-            lambda features: reference.run(self.preprocess.collate(features)),
-            lambda features: run(self.preprocess.collate(features)),
+            answer_unbatched(forward(reference.run, self.preprocess), self.features),
+            forward(run, self.preprocess),
             self.features,
+            budget,
         )
-        assert parity.failures(budget.max_difference, budget.min_agreement) == []
+        assert parity.failures(budget) == []
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,90 @@
+"""What an export or a verification measured, as plain tables."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from mtab.console import table
+from mtab.graphs import Budget
+
+if TYPE_CHECKING:
+    from mtab_export.gate import Verdict
+    from mtab_export.graph_exporter import Outcome
+
+MEASURED = (
+    *("unbatched", "batched", "invariance", "logits", "near ties", "labels kept", "WAR change"),
+    "verdict",
+)
+NOTE = (
+    "unbatched, batched: largest difference of a probability from PyTorch's; invariance: between the two; "
+    "near ties: labels changed there, of all such utterances"
+)
+
+
+def measured(verdict: "Verdict") -> tuple[str, ...]:
+    """The columns `MEASURED` of one graph."""
+    certificate = verdict.certificate
+    accuracy = certificate.accuracy
+    return (
+        f"{certificate.max_probability_difference:.1e}",
+        f"{certificate.max_batched_difference:.1e}",
+        f"{certificate.max_invariance_difference:.1e}",
+        f"{certificate.relative_logits_difference:.1e}",
+        f"{len(certificate.changed_near_ties)} of {len(certificate.near_ties)}",
+        f"{certificate.label_agreement:.2%}",
+        "-" if accuracy is None else f"{accuracy.war.change:+.3f}",
+        "over budget" if verdict.failures else "passed",
+    )
+
+
+def format_budget(budget: Budget, utterances: int) -> str:
+    """What a graph may cost on so many utterances.
+
+    >>> format_budget(Budget(2e-3, 0.995), 200)
+    'differences up to 2e-03, 99.5% of labels kept; 1 more may change at near ties (a lead of up to 4e-03)'
+    """
+    return (
+        f"differences up to {budget.max_difference:.0e}, {100 * budget.min_agreement:g}% of labels kept; "
+        f"{budget.exempt(utterances)} more may change at near ties (a lead of up to "
+        f"{budget.near_tie_lead:.0e})"
+    )
+
+
+def format_notes(verdicts: "Mapping[str, Verdict]") -> str:
+    """What the columns mean, and the budget of each precision of ``verdicts``."""
+    budgets = [
+        f"budget of {precision}: {format_budget(each.certificate.budget, each.certificate.utterances)}"
+        for precision, each in verdicts.items()
+    ]
+    return "\n".join([NOTE, *budgets])
+
+
+def format_outcomes(outcomes: "Sequence[Outcome]") -> Iterator[str]:
+    """What was measured of every graph, and where the error of a refused one comes from."""
+    first = outcomes[0].verdict.certificate
+    yield f"Against PyTorch on {first.utterances} utterances of {first.corpus}:"
+    rows = []
+    for outcome in outcomes:
+        place = f"{outcome.size / 1e6:.1f}", f"{outcome.seconds:.0f}"
+        rows.append((outcome.part, outcome.precision, *place, *measured(outcome.verdict)))
+    yield table(rows, ("part", "precision", "MB", "seconds", *MEASURED))
+    yield format_notes({outcome.precision: outcome.verdict for outcome in outcomes})
+    for outcome in outcomes:
+        for failure in outcome.verdict.failures:
+            yield f"{outcome.part} {outcome.precision}: {failure}"
+        if outcome.culprits:
+            rows = [
+                (
+                    culprit.layer or "(the model itself)",
+                    culprit.node.rpartition("/")[2],
+                    "overflow" if math.isinf(culprit.error) else f"{culprit.error:.1e}",
+                    "-" if culprit.largest is None else f"{culprit.largest:.3g}",
+                    f"--fp32-nodes '{culprit.pattern}'",
+                )
+                for culprit in outcome.culprits
+            ]
+            yield table(
+                rows, ("its error enters in", "first node", "adds", "largest number", "what cures it")
+            )
+        if outcome.fp32_nodes:
+            yield f"{outcome.part} {outcome.precision}: in float32 are {' '.join(outcome.fp32_nodes)}"
