@@ -12,7 +12,7 @@ import onnx_ir as ir
 from mtab.errors import BundleError
 from mtab.progress import progress
 from mtab_export.magnitudes import largest_magnitudes
-from mtab_export.precision import FLOAT32, LOW, convert, reads_any
+from mtab_export.precision import FLOAT32, LOW, cast_array, reads_any
 
 SHARE = 0.25
 """The least part of a graph's error that makes a group of layers worth a look inside."""
@@ -40,8 +40,8 @@ class Trial:
     """A float32 graph, how it is written in a lower precision, and what that may cost.
 
     ``make`` writes ``source`` to a path, the nodes that match some patterns left in float32, as
-    `mtab_export.precision.lower` and `mtab_export.int8.quantize` do. ``measure`` says how far the answers of
-    such a graph are off, on utterances of its choice; more than ``budget`` is too far, and so is NaN. No
+    `mtab_export.precision.convert` and `mtab_export.int8.quantize` do. ``measure`` says how far the answers
+    of such a graph are off, on utterances of its choice; more than ``budget`` is too far, and so is NaN. No
     engine may outlive it. ``feeds`` are inputs of ``source``, best the worst utterances, each alone: all of
     them are run, one at a time. ``scratch`` takes one graph after another.
     """
@@ -75,12 +75,12 @@ def bisect(trial: Trial, fp32_nodes: Sequence[str] = ()) -> list[Culprit]:
     """
     nodes = list(ir.load(trial.source).graph)
     made = ir.load(trial.write(fp32_nodes))
-    lowered = _lowered(nodes, made)
-    culprits = _overflows(trial, lowered, made)
+    converted = _converted(nodes, made)
+    culprits = _overflows(trial, converted, made)
     kept = (*fp32_nodes, *(culprit.pattern for culprit in culprits))
     overflowing = {culprit.layer for culprit in culprits}
     layers: dict[str, str] = {}
-    for node in lowered:
+    for node in converted:
         if (layer := _layer(node)) not in overflowing:
             layers.setdefault(layer, node.name or "")
     if layers and (error := trial.error(kept)) > trial.budget:
@@ -123,7 +123,7 @@ def cure(trial: Trial, fp32_nodes: Sequence[str] = (), culprits: Sequence[Culpri
     return patterns
 
 
-def _lowered(nodes: Sequence[ir.Node], made: ir.Model) -> list[ir.Node]:
+def _converted(nodes: Sequence[ir.Node], made: ir.Model) -> list[ir.Node]:
     """Those of ``nodes`` that ``made`` computes in lower precision: in other types, or by other nodes."""
     kinds = {node.name: _kinds(node) for node in made.graph}
     return [node for node in nodes if kinds.get(node.name) != _kinds(node) and not reads_any(node)]
@@ -138,7 +138,7 @@ def _layer(node: ir.Node) -> str:
     return (node.name or "").rpartition("/")[0]
 
 
-def _overflows(trial: Trial, lowered: Sequence[ir.Node], made: ir.Model) -> list[Culprit]:
+def _overflows(trial: Trial, converted: Sequence[ir.Node], made: ir.Model) -> list[Culprit]:
     """The layers whose nodes hold a number past the range of the half precision that ``made`` is typed in."""
     types = {value.dtype for node in made.graph for value in node.outputs}
     dtype = next((dtype for dtype in LOW.values() if dtype in types), None)
@@ -146,12 +146,12 @@ def _overflows(trial: Trial, lowered: Sequence[ir.Node], made: ir.Model) -> list
         return []
     largest = _largest(trial)
     found: dict[str, Culprit] = {}
-    for node in lowered:
+    for node in converted:
         floats = {
             value for value in (*node.inputs, *node.outputs) if value is not None and value.dtype == FLOAT32
         }
         numbers = np.array([largest[value.name] for value in floats], np.float32)
-        past = numbers[np.isinf(convert(numbers, dtype)) & np.isfinite(numbers)]
+        past = numbers[np.isinf(cast_array(numbers, dtype)) & np.isfinite(numbers)]
         if not past.size:
             continue
         layer, most = _layer(node), float(past.max())

@@ -120,10 +120,10 @@ def open_graph(path: Path, spec: GraphSpec, precision: str, device: str, scratch
     """
     if is_emulated(precision, device):
         # Here, because it takes onnx, which nothing else of verifying does.
-        from mtab_export.precision import rounded
+        from mtab_export.precision import emulate
 
-        rounded(path, scratch / f"rounded_{path.name}")
-        path = scratch / f"rounded_{path.name}"
+        emulate(path, scratch / f"emulated_{path.name}")
+        path = scratch / f"emulated_{path.name}"
     engine = OnnxRuntimeEngine(path, device)
     engine.require(spec)
     return engine

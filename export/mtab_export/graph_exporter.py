@@ -22,7 +22,7 @@ from mtab_export.gate import Engine, Verdict, arithmetic, certify, open_graph
 from mtab_export.int8 import quantize, quantize_static
 from mtab_export.onnx_graph import export_graph, graph_sizes
 from mtab_export.options import Options
-from mtab_export.precision import lower
+from mtab_export.precision import convert
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +174,7 @@ class GraphExporter:
             batches = (self.chain.values([features], {}) for features in self.ranges)
             quantize_static(source, target, batches, nodes)
         elif precision != "fp32":
-            lower(source, target, precision, nodes)
+            convert(source, target, precision, nodes)
 
     def _trial(self, spec: GraphSpec, precision: Precision, source: Path, verdict: Verdict) -> Trial:
         """A graph over budget, to be taken apart on the utterances that it answered worst."""

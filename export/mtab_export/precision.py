@@ -64,7 +64,7 @@ _INTEGERS = (ir.DataType.INT32, ir.DataType.INT64)
 _SUFFIXES = {FLOAT32: "fp32"} | {dtype: precision for precision, dtype in LOW.items()}
 
 
-def lower(source: Path, target: Path, precision: Half, fp32_nodes: Sequence[str] = ()) -> None:
+def convert(source: Path, target: Path, precision: Half, fp32_nodes: Sequence[str] = ()) -> None:
     """Write the float32 graph ``source`` in ``precision``, typed, weights beside it in ``<target>.data``.
 
     In float32 stay `FLOAT32_OPERATORS`, `FLOAT32_NODES`, mask arithmetic (whose fills are past the range of
@@ -102,7 +102,7 @@ def lower(source: Path, target: Path, precision: Half, fp32_nodes: Sequence[str]
     save(model, target)
 
 
-def rounded(source: Path, target: Path) -> None:
+def emulate(source: Path, target: Path) -> None:
     """Write the typed graph ``source`` so that it is computed in float32, rounded as half precision would be.
 
     Every tensor of half precision, weights and what crosses from an island among them, is rounded to it where
@@ -194,7 +194,7 @@ def _is_fill(value: ir.Value, dtype: ir.DataType) -> bool:
     """Whether it is a single number past the range of ``dtype``, as masks are filled with."""
     if value.const_value is None or value.const_value.size != 1:
         return False
-    return bool(np.isinf(convert(value.const_value.numpy(), dtype)).all())
+    return bool(np.isinf(cast_array(value.const_value.numpy(), dtype)).all())
 
 
 def _is_guard(node: ir.Node) -> bool:
@@ -242,7 +242,7 @@ def _write_as(node: ir.Node, old: ir.DataType, new: ir.DataType) -> None:
                 node.attributes["to"] = ir.AttrInt64("to", new)
 
 
-def convert(array: np.ndarray, dtype: ir.DataType) -> np.ndarray:
+def cast_array(array: np.ndarray, dtype: ir.DataType) -> np.ndarray:
     """``array`` in another precision, rounded to the nearest, past the range of ``dtype`` to infinity."""
     with np.errstate(over="ignore"):
         return array.astype(dtype.numpy())
@@ -267,7 +267,7 @@ class _Caster:
         if value.const_value is None or value in self._casts:
             return self.cast(value)
         converted, dtype = self._other(value)
-        array = convert(value.const_value.numpy(), dtype)
+        array = cast_array(value.const_value.numpy(), dtype)
         converted.const_value = ir.tensor(array, dtype, converted.name)
         self._graph.register_initializer(converted)
         return converted

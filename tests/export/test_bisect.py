@@ -16,7 +16,7 @@ from mtab.errors import BundleError
 from mtab_export.bisect import Culprit, Trial, bisect, cure
 from mtab_export.int8 import quantize
 from mtab_export.onnx_graph import export_graph
-from mtab_export.precision import lower, rounded
+from mtab_export.precision import convert, emulate
 from mtab_train.config import ModelConfig
 from mtab_train.model import MulTAB
 
@@ -36,12 +36,12 @@ def fp16_trial(source: Path, feeds: Sequence[Arrays], output: str, budget: float
     expected = [run(source, feed)[output] for feed in feeds]
 
     def measure(path: Path) -> float:
-        rounded(path, scratch / "rounded.onnx")
-        found = [run(scratch / "rounded.onnx", feed)[output] for feed in feeds]
+        emulate(path, scratch / "emulated.onnx")
+        found = [run(scratch / "emulated.onnx", feed)[output] for feed in feeds]
         return float(np.max([np.abs(f - e).max() for f, e in zip(found, expected, strict=True)]))
 
     def make(path: Path, fp32_nodes: Sequence[str]) -> None:
-        lower(source, path, "fp16", fp32_nodes)
+        convert(source, path, "fp16", fp32_nodes)
 
     return Trial(source, make, measure, feeds, budget, scratch)
 

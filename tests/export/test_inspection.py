@@ -24,7 +24,7 @@ from mtab.preprocess import CONFIG_FILE, TOKENIZER_FILE, PreprocessorConfig
 from mtab.provenance import Training
 from mtab_export.inspect_command import format_facts, inspect
 from mtab_export.inspection import MODEL, Share, Use, inspect_graph
-from mtab_export.precision import lower
+from mtab_export.precision import convert
 from mtab_train.checkpoint import load_model
 from mtab_train.tokenizer import train_tokenizer
 
@@ -136,7 +136,7 @@ def test_the_islands_of_a_half_precision_graph_are_what_stayed_in_float32(tmp_pa
         matrix=zeros(8, 3),
         gain=zeros(3),
     )
-    lower(source, tmp_path / "model_fp16.onnx", "fp16")
+    convert(source, tmp_path / "model_fp16.onnx", "fp16")
     x = {"x": zeros(1, 8)}
     assert inspect_graph(source, x).islands == {}
     facts = inspect_graph(tmp_path / "model_fp16.onnx", x)
@@ -283,7 +283,7 @@ def parts(tmp_path: Path, certificate: Certificate) -> Path:
         ["/Identity_1"] fused_lengths = Identity (text_lengths)
     }"""
     save(folder / "cme.onnx", cme, matrix=zeros(8, 4))
-    lower(folder / "cme.onnx", folder / "cme_bf16.onnx", "bf16")
+    convert(folder / "cme.onnx", folder / "cme_bf16.onnx", "bf16")
     write_json(folder / CONFIG_FILE, to_dict(PreprocessorConfig(modalities=MODALITIES, max_tokens=32)))
     train_tokenizer(["it is a tone"], 300, folder / TOKENIZER_FILE)
     id2label = {str(i): label for i, label in enumerate(LABELS)}

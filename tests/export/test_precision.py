@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from mtab.errors import ConfigError
 from mtab.graphs import SPLIT, GraphSpec
 from mtab_export.onnx_graph import export_graph
-from mtab_export.precision import LOW, Half, islands, lower, rounded
+from mtab_export.precision import LOW, Half, convert, emulate, islands
 from mtab_train.config import ModelConfig
 from mtab_train.model import MulTAB
 
@@ -124,8 +124,8 @@ def by_hand(x: np.ndarray, precision: Half) -> Arrays:
 def test_every_number_is_rounded_at_every_level_of_optimisation(
     two_layers: Path, tmp_path: Path, precision: Half
 ) -> None:
-    lower(two_layers, tmp_path / "low.onnx", precision)
-    rounded(tmp_path / "low.onnx", tmp_path / "rounded.onnx")
+    convert(two_layers, tmp_path / "low.onnx", precision)
+    emulate(tmp_path / "low.onnx", tmp_path / "emulated.onnx")
 
     @settings(deadline=None, max_examples=30, derandomize=True)
     @given(st.lists(st.floats(-1e5, 1e5, width=32), min_size=2, max_size=8), st.floats(1e-9, 1.0))
@@ -133,7 +133,7 @@ def test_every_number_is_rounded_at_every_level_of_optimisation(
         x = f32(numbers[: len(numbers) // 2 * 2]).reshape(-1, 2) * f32(scale)
         expected = by_hand(x, precision)
         for level in LEVELS:
-            found = run(tmp_path / "rounded.onnx", {"x": x}, level)
+            found = run(tmp_path / "emulated.onnx", {"x": x}, level)
             np.testing.assert_array_equal(found["y"], expected["y"])
             np.testing.assert_allclose(found["z"], expected["z"], rtol=1e-5, atol=1e-7)
         if precision == "fp16":
@@ -143,12 +143,12 @@ def test_every_number_is_rounded_at_every_level_of_optimisation(
 
 
 def test_an_overflow_that_the_cpu_hides_is_seen(two_layers: Path, tmp_path: Path) -> None:
-    lower(two_layers, tmp_path / "low.onnx", "fp16")
-    rounded(tmp_path / "low.onnx", tmp_path / "rounded.onnx")
+    convert(two_layers, tmp_path / "low.onnx", "fp16")
+    emulate(tmp_path / "low.onnx", tmp_path / "emulated.onnx")
     feeds = {"x": f32([[-30, 100]])}  # 30 · 3000 is past 65504
     assert np.isfinite(run(two_layers, feeds)["y"]).all()
     for level in LEVELS:
-        assert run(tmp_path / "rounded.onnx", feeds, level)["y"][0, 1] == math.inf
+        assert run(tmp_path / "emulated.onnx", feeds, level)["y"][0, 1] == math.inf
     assert refer(tmp_path / "low.onnx", feeds)["y"][0, 1] == math.inf
 
 
@@ -161,7 +161,7 @@ def kinds(path: Path) -> dict[str, list[str]]:
 
 
 def test_types_casts_and_weights_by_hand(two_layers: Path, tmp_path: Path) -> None:
-    lower(two_layers, tmp_path / "low.onnx", "fp16")
+    convert(two_layers, tmp_path / "low.onnx", "fp16")
     onnx.checker.check_model(tmp_path / "low.onnx", full_check=True)
     low = "FLOAT16"
     assert kinds(tmp_path / "low.onnx") == {
@@ -194,13 +194,13 @@ def test_a_number_crosses_once(tmp_path: Path) -> None:
         {"y": ["batch", 2]},
         {"weight": f32([1, 2])},
     )
-    lower(path, tmp_path / "low.onnx", "fp16")
+    convert(path, tmp_path / "low.onnx", "fp16")
     casts = [name for name in kinds(tmp_path / "low.onnx") if "/Cast_" in name]
     assert casts == ["a/Cast_p_fp16", "b/Cast_q_fp32", "d/Cast_s_fp16", "e/Cast_t_fp16", "f/Cast_y_fp32"]
     feeds = {"x": f32([[0.3, 2.0], [5.0, -4.0]])}
-    rounded(tmp_path / "low.onnx", tmp_path / "rounded.onnx")
+    emulate(tmp_path / "low.onnx", tmp_path / "emulated.onnx")
     for expected in (refer(tmp_path / "low.onnx", feeds), run(path, feeds)):
-        np.testing.assert_allclose(run(tmp_path / "rounded.onnx", feeds)["y"], expected["y"], atol=4e-3)
+        np.testing.assert_allclose(run(tmp_path / "emulated.onnx", feeds)["y"], expected["y"], atol=4e-3)
 
 
 def test_masks_and_positions_are_in_float32(tmp_path: Path) -> None:
@@ -230,17 +230,17 @@ def test_masks_and_positions_are_in_float32(tmp_path: Path) -> None:
             "scale": f32(1000),
         },
     )
-    lower(path, tmp_path / "low.onnx", "fp16")
+    convert(path, tmp_path / "low.onnx", "fp16")
     onnx.checker.check_model(tmp_path / "low.onnx", full_check=True)
     low = {name for name, types in kinds(tmp_path / "low.onnx").items() if "FLOAT16" in types}
     assert {name for name in low if "/Cast_" not in name} == {"n/Mul_9", "n/Mul_10"}
-    rounded(tmp_path / "low.onnx", tmp_path / "rounded.onnx")
+    emulate(tmp_path / "low.onnx", tmp_path / "emulated.onnx")
     x = np.random.default_rng(0).normal(size=(1, 1, 3000)).astype(np.float32)
     # 2049 is no fp16 number: a mask that counted in fp16 would end one frame off.
     for length in (2049, 3000, 0):
         feeds = {"x": x, "lengths": np.array([length])}
         expected = run(path, feeds)
-        for found in (run(tmp_path / "rounded.onnx", feeds), refer(tmp_path / "low.onnx", feeds)):
+        for found in (run(tmp_path / "emulated.onnx", feeds), refer(tmp_path / "low.onnx", feeds)):
             np.testing.assert_array_equal(found["place"], expected["place"])
             np.testing.assert_allclose(found["y"], expected["y"], rtol=5e-3, atol=1e-4)
             assert ((found["y"] != 0) <= (np.arange(3000) < (length or 3000))).all()
@@ -258,14 +258,14 @@ def test_an_operator_that_the_opset_lacks_is_refused(tmp_path: Path) -> None:
         )
 
     with pytest.raises(ConfigError, match="opset 18 has no Conv of bfloat16"):
-        lower(convolution(18), tmp_path / "low.onnx", "bf16")
-    lower(convolution(22), tmp_path / "low.onnx", "bf16")
+        convert(convolution(18), tmp_path / "low.onnx", "bf16")
+    convert(convolution(22), tmp_path / "low.onnx", "bf16")
     onnx.checker.check_model(tmp_path / "low.onnx", full_check=True)
-    rounded(tmp_path / "low.onnx", tmp_path / "rounded.onnx")
+    emulate(tmp_path / "low.onnx", tmp_path / "emulated.onnx")
     x = f32([[[1, 2, 3, 4.01]]])
     crossed = half(x, "bf16")
     expected = half(crossed[..., :3] + crossed[..., 1:] * half(0.3, "bf16"), "bf16")
-    np.testing.assert_array_equal(run(tmp_path / "rounded.onnx", {"x": x})["y"], expected)
+    np.testing.assert_array_equal(run(tmp_path / "emulated.onnx", {"x": x})["y"], expected)
 
 
 def make_model(config: ModelConfig) -> MulTAB:
@@ -302,9 +302,9 @@ def random_feeds(path: Path) -> Arrays:
 
 def assert_halves(source: Path, folder: Path, precision: Half, tolerance: float) -> None:
     """The graph in ``precision`` is valid, opens, holds each weight once, and answers as half precision."""
-    low, emulated = folder / f"{precision}.onnx", folder / f"rounded_{precision}.onnx"
-    lower(source, low, precision)
-    rounded(low, emulated)
+    low, emulated = folder / f"{precision}.onnx", folder / f"emulated_{precision}.onnx"
+    convert(source, low, precision)
+    emulate(low, emulated)
     proto = onnx.load(low, load_external_data=False)
     onnx.checker.check_model(low, full_check=True)
     assert {each.domain for each in proto.graph.node} == {""}
@@ -359,22 +359,22 @@ def test_the_fused_graph(fused: Path, tmp_path: Path) -> None:
 
 def test_nodes_that_are_left_in_float32(fused: Path, tmp_path: Path) -> None:
     low = tmp_path / "low.onnx"
-    lower(fused, low, "fp16", ["text_encoder.*", "tab[./]*"])
+    convert(fused, low, "fp16", ["text_encoder.*", "tab[./]*"])
     onnx.checker.check_model(low, full_check=True)
     for name, types in kinds(low).items():
         if name.startswith(("text_encoder.", "tab/", "tab.")) and "/Cast_" not in name:
             assert "FLOAT16" not in types
     assert any("FLOAT16" in types for name, types in kinds(low).items() if name.startswith("cross_modal."))
 
-    lower(fused, low, "fp16", ["*"])
-    rounded(low, tmp_path / "rounded.onnx")
+    convert(fused, low, "fp16", ["*"])
+    emulate(low, tmp_path / "emulated.onnx")
     feeds = random_feeds(fused)
-    for path in (low, tmp_path / "rounded.onnx"):
+    for path in (low, tmp_path / "emulated.onnx"):
         for name, array in run(fused, feeds).items():
             np.testing.assert_array_equal(run(path, feeds)[name], array)
 
     with pytest.raises(ConfigError, match=r"model\.onnx: no node is called 'text_decoder\*'"):
-        lower(fused, low, "fp16", ["text_encoder*", "text_decoder*"])
+        convert(fused, low, "fp16", ["text_encoder*", "text_decoder*"])
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from onnx import numpy_helper
 
 from mtab.bundle import file_entries, open_bundle
 from mtab.config import to_dict
+from mtab.parity import budget_of
 from mtab_export.cli import main
 
 
@@ -120,3 +121,17 @@ def test_recordings_that_have_changed(own_run: Path, tmp_path: Path, make_tones)
     refused = run(own_run / "bundle", "--data-dir", other)
     assert refused.exit_code == 1
     assert "has changed since the export" in refused.stderr
+
+
+def test_the_budget_that_the_export_granted_counts(own_run: Path) -> None:
+    """Here as in `mtab tune`: both ask `mtab.parity.budget_of`."""
+    bundle = own_run / "bundle"
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    (graph,) = manifest["graphs"]
+    graph["certificate"]["budget"]["max_difference"] = 1e-12
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    assert budget_of(open_bundle(bundle), "fp32").max_difference == 1e-12
+    refused = run(bundle)
+    assert refused.exit_code == 1
+    assert "expected at most 1e-12" in refused.stderr
+    assert "budget of fp32: differences up to 1e-12, 100% of labels kept; 1 more may change" in refused.stdout

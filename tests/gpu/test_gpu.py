@@ -35,7 +35,7 @@ from mtab.preprocess import Features, Preprocessor, PreprocessorConfig
 from mtab.types import Precision
 from mtab_export.int8 import quantize_static
 from mtab_export.onnx_graph import export_graph, graph_sizes
-from mtab_export.precision import lower, rounded
+from mtab_export.precision import convert, emulate
 from mtab_export.shapes import LEVELS, Profile, shape_profile
 from mtab_export.tensorrt import (
     PROVIDERS,
@@ -210,12 +210,12 @@ def test_the_runtime_answers_on_cuda(tone: Fixture, tones: Corpus) -> None:
 @needs_cuda_provider
 def test_fp16_on_cuda_is_what_the_gate_measures_on_a_cpu(tone: Fixture, tmp_path: Path) -> None:
     """The gate rounds every tensor to fp16: a stand-in for a GPU if they differ by less than the budget."""
-    lower(tone.graph, tmp_path / "fp16.onnx", "fp16")
+    convert(tone.graph, tmp_path / "fp16.onnx", "fp16")
     on_cuda = OnnxRuntimeEngine(tmp_path / "fp16.onnx", "cuda")
     tone.require_parity(on_cuda.run, "fp16")
-    rounded(tmp_path / "fp16.onnx", tmp_path / "rounded.onnx")
+    emulate(tmp_path / "fp16.onnx", tmp_path / "emulated.onnx")
     batch = tone.preprocess.collate(tone.features[:8])
-    expected = OnnxRuntimeEngine(tmp_path / "rounded.onnx").run(batch)["probabilities"]
+    expected = OnnxRuntimeEngine(tmp_path / "emulated.onnx").run(batch)["probabilities"]
     found = on_cuda.run(batch)["probabilities"]
     np.testing.assert_allclose(found, expected, rtol=0, atol=BUDGETS["fp16"].max_difference)
 
@@ -223,11 +223,11 @@ def test_fp16_on_cuda_is_what_the_gate_measures_on_a_cpu(tone: Fixture, tmp_path
 @needs_cuda_provider
 def test_what_overflows_on_cuda_overflows_in_the_gate(tmp_path: Path) -> None:
     weight = np.full((16, 4), 1000, np.float32)
-    lower(write_product(tmp_path / "fp32.onnx", weight), tmp_path / "fp16.onnx", "fp16")
-    rounded(tmp_path / "fp16.onnx", tmp_path / "rounded.onnx")
+    convert(write_product(tmp_path / "fp32.onnx", weight), tmp_path / "fp16.onnx", "fp16")
+    emulate(tmp_path / "fp16.onnx", tmp_path / "emulated.onnx")
     x = np.stack([np.full(16, 1.0), np.full(16, 100.0)]).astype(np.float32)
     on_cuda = OnnxRuntimeEngine(tmp_path / "fp16.onnx", "cuda").run({"x": x})["y"]
-    by_gate = OnnxRuntimeEngine(tmp_path / "rounded.onnx").run({"x": x})["y"]
+    by_gate = OnnxRuntimeEngine(tmp_path / "emulated.onnx").run({"x": x})["y"]
     np.testing.assert_array_equal(np.isinf(on_cuda), [[False] * 4, [True] * 4])
     np.testing.assert_array_equal(on_cuda, by_gate)
 
@@ -265,7 +265,7 @@ def write_precision(tone: Fixture, folder: Path, precision: Precision) -> Path:
     if precision == "int8-static":
         quantize_static(source, target, (tone.preprocess.collate([each]) for each in tone.features))
     elif precision != "fp32":
-        lower(source, target, "bf16" if precision == "bf16" else "fp16")
+        convert(source, target, "bf16" if precision == "bf16" else "fp16")
     return source if precision == "fp32" else target
 
 
@@ -350,7 +350,7 @@ def test_the_papers_model_runs_at_the_ends_of_the_default_profile(
     spec = FUSED.of(model.config.modalities, graph_sizes(model))
     profile = shape_profile(spec, PreprocessorConfig())
     if precision == "fp16":
-        lower(graph, tmp_path / "fp16.onnx", "fp16")
+        convert(graph, tmp_path / "fp16.onnx", "fp16")
         graph = tmp_path / "fp16.onnx"
     build_engine(graph, tmp_path / "engine", flavor, own_capability(), profile)
     engine = open_engine(tmp_path / "engine", flavor)
