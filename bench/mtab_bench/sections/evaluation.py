@@ -9,12 +9,11 @@ import numpy as np
 
 from mtab.bundle import Bundle
 from mtab.errors import MtabError
-from mtab.graphs import NEAR_TIE
 from mtab.machine import usable_cores
+from mtab.parity import budget_of
 from mtab.preprocess import Preprocessor
 from mtab.timing import Timing
 from mtab.traffic import NewLengths
-from mtab.tune import budget_of
 from mtab_bench.backends import REFERENCE, Inputs, Run, bundle_backends, open_backend
 from mtab_bench.interleaving import HOW, Phase, time_phases
 from mtab_bench.reference import answer_each, reference_model, require_one
@@ -136,7 +135,7 @@ def evaluate(
             entries[key] = EvaluatedBackend.of(backend, reasons[key])
             continue
         if key != REFERENCE and REFERENCE in answers:
-            margin = 2 * min(budget_of(bundle, backend.precision).max_difference, NEAR_TIE)
+            margin = budget_of(bundle, backend.precision).near_tie_lead
             parity = Parity.of(answers[REFERENCE], answers[key], test.utterances, labels, margin)
         entries[key] = EvaluatedBackend.of(
             backend,

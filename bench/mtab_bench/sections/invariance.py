@@ -13,10 +13,10 @@ from mtab.bundle import Bundle
 from mtab.errors import MtabError
 from mtab.graphs import BUDGETS
 from mtab.machine import usable_cores
+from mtab.parity import budget_of
 from mtab.preprocess import Features, Preprocessor
 from mtab.progress import progress
 from mtab.synthetic_inputs import speech, transcript
-from mtab.tune import budget_of
 from mtab_bench.backends import REFERENCE, bundle_backends, open_backend
 from mtab_bench.reference import reference_model, require_one
 from mtab_bench.sections.section import BackendEntry, Machine, Protocol, Section, now
