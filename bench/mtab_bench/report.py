@@ -1,7 +1,4 @@
-"""The report folder: ``report.json``, to which every command adds its section, and its renderings.
-
-docs/report-schema.md describes the values.
-"""
+"""What a ``report.json`` holds, and reading it. docs/report-schema.md describes the values."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -10,8 +7,8 @@ from typing import Any
 
 from mtab.bundle import Bundle
 from mtab.config import from_dict, to_dict
-from mtab.errors import ConfigError, MtabError
-from mtab.files import read_json, write_json, write_text
+from mtab.errors import ConfigError
+from mtab.files import read_json
 from mtab_bench.sections.batching import Batching
 from mtab_bench.sections.evaluation import Evaluation
 from mtab_bench.sections.invariance import Invariance
@@ -20,13 +17,11 @@ from mtab_bench.sections.speed import Speed
 from mtab_bench.sections.training import Training
 
 SCHEMA_VERSION = 3
-JSON, HTML, MARKDOWN = "report.json", "report.html", "report.md"
+JSON = "report.json"
 SECTIONS: dict[str, type[Section]] = {
     each.name: each for each in (Evaluation, Speed, Batching, Invariance, Training)
 }
 """The sections that a report may have, in the order of reading."""
-TEST_SET = (Evaluation, Invariance)
-"""Those that are of a bundle's test set, and so of the same utterances."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,61 +82,9 @@ def bundle_name(bundle: Path) -> str:
     return bundle.parent.name if bundle.name == "bundle" else bundle.name
 
 
-def check_section(folder: Path, bundle: BundleRecord, name: str, overwrite: bool = False) -> Report:
-    """The report in ``folder``, a new one where there is none, if the section ``name`` may be added to it.
-
-    For before the minutes of measuring. Raises `MtabError` if ``folder`` is a file, holds the report of
-    another checkpoint, or has the section already, unless ``overwrite``; `ConfigError` as `read_report`.
-    """
-    # What writes the report has packages of its own: that one is missing is told now, too.
-    import mtab_bench.render.page  # noqa: F401
-
-    if folder.exists() and not folder.is_dir():
-        raise MtabError(f"{folder}: is a file, expected a folder or nothing")
-    path = folder / JSON
-    if not path.exists():
-        return new_report(bundle)
-    report = read_report(path)
-    found, expected = report.bundle.checkpoint_sha256, bundle.checkpoint_sha256
-    if found != expected:
-        raise MtabError(
-            f"{path}: is of checkpoint {found[:12]}… ({report.bundle.name}), expected {expected[:12]}… "
-            f"({bundle.name}); choose another folder by --out"
-        )
-    if name in report.sections and not overwrite:
-        raise MtabError(f"{path}: has a section {name!r} already; choose another --out or give --overwrite")
-    return report
-
-
-def add_section(folder: Path, section: Section, bundle: BundleRecord, overwrite: bool = False) -> Report:
-    """Add a section to the report in ``folder``, and render the report again; each file whole or not at all.
-
-    Raises as `check_section`, and `MtabError` if the section is of another state of the corpus than those
-    that are there.
-    """
-    report = check_section(folder, bundle, section.name, overwrite)
-    _check_corpus(folder / JSON, report, section)
-    # The bundle may have been exported again since, from the same checkpoint.
-    report = dataclasses.replace(report.with_section(section), bundle=bundle)
-    # All are made before the first is written: a report that cannot be shown leaves the one before.
-    renderings = _renderings(report)
-    write_json(folder / JSON, report_values(report))
-    for name, text in renderings.items():
-        write_text(folder / name, text)
-    return report
-
-
 def report_values(report: Report) -> dict[str, object]:
     """The report as plain JSON values, without the sections that it lacks."""
     return {key: value for key, value in to_dict(report).items() if value is not None}
-
-
-def render_report(folder: Path) -> Report:
-    """Write the page and the Markdown of the ``report.json`` in ``folder`` again. Raises as `read_report`."""
-    report = read_report(folder / JSON)
-    for name, text in _renderings(report).items():
-        write_text(folder / name, text)
-    return report
 
 
 def read_report(path: Path) -> Report:
@@ -160,33 +103,3 @@ def read_report(path: Path) -> Report:
             "folder by --out"
         )
     return from_dict(Report, values, path)
-
-
-def written(folder: Path) -> str:
-    """What to tell once a report is written."""
-    return f"Wrote {folder / JSON}, {HTML} and {MARKDOWN}"
-
-
-def _renderings(report: Report) -> dict[str, str]:
-    from mtab_bench.render.markdown import to_markdown
-    from mtab_bench.render.page import to_html
-
-    return {HTML: to_html(report), MARKDOWN: to_markdown(report)}
-
-
-def _check_corpus(path: Path, report: Report, section: Section) -> None:
-    """Raise `MtabError` if a section that stays is of the same test set in another state."""
-    if not isinstance(section, TEST_SET):
-        return
-    after = section.protocol
-    for other in report.sections.values():
-        if not isinstance(other, TEST_SET) or other.name == section.name:
-            continue
-        before = other.protocol
-        same = (before.dataset, before.folds, before.fold) == (after.dataset, after.folds, after.fold)
-        if same and before.corpus_sha256 != after.corpus_sha256:
-            raise MtabError(
-                f"{path}: section {other.name!r} is of corpus {before.corpus_sha256[:12]}…, found "
-                f"{after.corpus_sha256[:12]}… for {section.name!r}: the corpus has changed since; choose "
-                "another folder by --out"
-            )

@@ -11,16 +11,8 @@ from click.testing import CliRunner
 
 from mtab.errors import MtabError
 from mtab_bench.commands.report import report_command
-from mtab_bench.report import (
-    HTML,
-    JSON,
-    MARKDOWN,
-    Report,
-    add_section,
-    check_section,
-    read_report,
-    report_values,
-)
+from mtab_bench.report import JSON, Report, read_report, report_values
+from mtab_bench.report_folder import HTML, MARKDOWN, add_section, check_section
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from pathlib import Path
 import click
 
 from mtab.console import Command
-from mtab_bench.report import HTML, MARKDOWN, render_report
 
 
 @click.command("report", cls=Command)
@@ -17,5 +16,7 @@ def report_command(folder: Path) -> None:
     Example:
       mtab-bench report reports/mine
     """
+    from mtab_bench.report_folder import HTML, MARKDOWN, render_report
+
     render_report(folder)
     click.echo(f"Wrote {folder / HTML} and {MARKDOWN}")

@@ -10,7 +10,8 @@ from mtab.bundle import MANIFEST, Bundle, open_bundle
 from mtab.config import to_dict
 from mtab.errors import BundleError
 from mtab_bench.render.text import to_text
-from mtab_bench.report import BundleRecord, add_section, bundle_name, check_section, written
+from mtab_bench.report import BundleRecord, bundle_name
+from mtab_bench.report_folder import add_section, check_section, written
 from mtab_bench.sections.section import Section
 
 
