@@ -11,6 +11,7 @@ import pytest
 
 from mtab.engines import graph_cache
 from mtab.engines.onnxruntime import OnnxRuntimeEngine
+from mtab.engines.stamps import write_stamp
 from mtab.errors import EngineError
 
 CONTENT = "a hash"
@@ -59,7 +60,11 @@ def test_the_second_session_begins_from_the_first_ones(
     require_same(begin(graph), batch, expected)
     (folder,) = cache.iterdir()
     assert folder == graph_cache.folder_of(CONTENT)
-    assert sorted(path.name for path in folder.iterdir()) == ["graph.onnx", "graph.onnx.data"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "graph.onnx",
+        "graph.onnx.data",
+        "stamp.json",
+    ]
     # Where the graph no longer is, nothing else can have been read.
     moved = shutil.copytree(graph.parent, tmp_path / "moved") / "model.onnx"
     moved.unlink()
@@ -84,7 +89,7 @@ def test_it_is_left_alone_without_a_hash(graph: Path, cache: Path) -> None:
     assert not cache.exists()
 
 
-@pytest.mark.parametrize("spoil", ["graph", "weights", "cut", "gone"])
+@pytest.mark.parametrize("spoil", ["graph", "weights", "byte", "cut", "gone", "stamp", "more"])
 def test_a_spoiled_graph_is_made_again(
     graph: Path, batch: dict, expected: dict, cache: Path, spoil: str
 ) -> None:
@@ -96,12 +101,26 @@ def test_a_spoiled_graph_is_made_again(
         (folder / "graph.onnx").write_bytes(b"no graph")
     elif spoil == "weights":
         weights.unlink()
+    elif spoil == "byte":
+        # As long as before, and its times set back.
+        status = weights.stat()
+        with weights.open("r+b") as file:
+            file.seek(size // 2)
+            whole = file.read(4096)
+            file.seek(size // 2)
+            file.write(bytes(255 - byte for byte in whole))
+        os.utime(weights, ns=(status.st_atime_ns, status.st_mtime_ns))
+    elif spoil == "stamp":
+        (folder / "stamp.json").write_text("{}")
+    elif spoil == "more":
+        (folder / "more.data").write_bytes(b"x")
     elif spoil == "cut":
         with weights.open("r+b") as file:
             file.truncate(size // 2)
     else:
         (folder / "graph.onnx").unlink()
     require_same(begin(graph), batch, expected)
+    assert not (folder / "more.data").exists()
     if spoil != "gone":
         assert weights.stat().st_size == size
     assert [path.name for path in cache.iterdir()] == [folder.name]
@@ -170,6 +189,7 @@ def test_what_is_not_used_is_deleted(graph: Path, cache: Path) -> None:
     for name, age in days.items():
         (cache / name).mkdir()
         (cache / name / "graph.onnx").write_bytes(b"x")
+        write_stamp(cache / name)
         os.utime(cache / name, (time.time() - age * 24 * 3600,) * 2)
     os.utime(kept, (0, 0))
     # Its use counts, and another one's being written is when the rest is looked at.

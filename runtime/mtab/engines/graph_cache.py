@@ -1,6 +1,7 @@
 """Graphs as ONNX Runtime optimised and laid them out for this processor, kept in the user's cache.
 
 A session that begins from one maps its weights into memory as they are: it neither optimises nor copies.
+What was changed since it was made is made anew.
 """
 
 import errno
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import onnxruntime
 
+from mtab.engines.stamps import unstamped, write_stamp
 from mtab.files import cache_dir
 from mtab.machine import processor_key
 
@@ -37,8 +39,12 @@ def folder_of(content: str) -> Path:
 
 
 def kept(folder: Path) -> Path | None:
-    """The graph in ``folder``, None if there is none; it counts as used today."""
-    if not (folder / GRAPH).is_file():
+    """The graph in ``folder``, as it was made; None if there is none. It counts as used today."""
+    try:
+        if unstamped(folder) or not (folder / GRAPH).is_file():
+            forget(folder)
+            return None
+    except OSError:
         return None
     with suppress(OSError):
         os.utime(folder)
@@ -61,6 +67,7 @@ def keeping(folder: Path, graph: Path) -> Iterator[Path]:
     partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=root))
     try:
         yield partial / GRAPH
+        write_stamp(partial)
         for path in partial.iterdir():
             with path.open("rb") as file:
                 # Or a crash of the machine might leave the name without the content.

@@ -1,13 +1,15 @@
 """ONNX Runtime: the CPU, and NVIDIA's GPUs through its CUDA and TensorRT providers."""
 
+import atexit
 import contextlib
+import hashlib
 import importlib
 import io
 import platform
 import re
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,6 +19,7 @@ import onnxruntime
 from mtab.cuda import find_cuda
 from mtab.engines import graph_cache
 from mtab.engines.base import Engine, Tensor, check_threads, one_line, parse_device
+from mtab.engines.stamps import unstamped, write_stamp
 from mtab.errors import EngineError
 from mtab.files import cache_dir, read_json
 from mtab.machine import instruction_sets, quota_threads, saturates_int8
@@ -162,7 +165,8 @@ def _on_gpu(
 ) -> onnxruntime.InferenceSession:
     """A session on a GPU, which records what its provider leaves to the CPU."""
     options = _session_options(threads, {"session.record_ep_graph_assignment_info": "1"})
-    chosen = _options_of(provider, precision) | _shape_options(path, provider)
+    compiled = _compiled_folder(path, provider)
+    chosen = _options_of(provider, precision, compiled) | _shape_options(path, provider)
     if provider == _TENSORRT_RTX:
         register_plugin(f"device {device}")
         # A plugin knows devices, and takes no number of one.
@@ -170,7 +174,8 @@ def _on_gpu(
         if index >= len(devices):
             raise EngineError(f"device {device}: {provider} finds {len(devices)} GPUs that it supports")
         options.add_provider_for_devices([devices[index]], chosen)
-        return _begin(path, path, options, None)
+        with _stamped(compiled):
+            return _begin(path, path, options, None)
     name = "onnxruntime" if provider == _CUDA else "onnxruntime-tensorrt"
     providers = [(builtin_provider(device, name)[0], {"device_id": str(index), **chosen})]
     if provider == _TENSORRT:
@@ -179,12 +184,37 @@ def _on_gpu(
     # CUDA and cuDNN where they came as packages of Python; it prints what it does not find.
     with contextlib.redirect_stdout(io.StringIO()):
         onnxruntime.preload_dlls()
-    return _begin(path, path, options, providers)
+    with _stamped(compiled):
+        return _begin(path, path, options, providers)
 
 
-def _options_of(provider: str, precision: Precision = "fp32") -> dict[str, str]:
-    """What mtab asks of a provider for GPUs, but for the device."""
-    folder = str(cache_dir() / provider)
+def _compiled_folder(path: Path, provider: str) -> Path:
+    """Where a provider keeps what it compiles of a graph."""
+    place = hashlib.sha256(str(path.resolve()).encode(errors="surrogateescape")).hexdigest()[:32]
+    return cache_dir() / provider / place
+
+
+@contextlib.contextmanager
+def _stamped(folder: Path) -> Iterator[None]:
+    """Let a session begin from what is in ``folder`` as it was made, and from nothing else."""
+    with contextlib.suppress(OSError):
+        for path in unstamped(folder):
+            path.unlink(missing_ok=True)
+    yield
+    # More is compiled as shapes come: what is there at the end counts the next time.
+    _stamp(folder)
+    atexit.register(_stamp, folder)
+
+
+def _stamp(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        if folder.is_dir():
+            write_stamp(folder)
+
+
+def _options_of(provider: str, precision: Precision = "fp32", compiled: Path | None = None) -> dict[str, str]:
+    """What mtab asks of a provider for GPUs, but for the device; ``compiled`` keeps what it compiles."""
+    folder = str(compiled or cache_dir() / provider)
     if provider == _CUDA:
         # TF32, its default, keeps 10 bits of a float32: too few for the parity promised. And its default
         # search tries every algorithm of a convolution again for each new length of audio.

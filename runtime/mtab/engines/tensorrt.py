@@ -198,8 +198,7 @@ class _KernelCache:
         place = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:32]
         self._path = cache_dir() / "tensorrt-rtx" / f"{place}.kernels"
         self._size = 0
-        with suppress(OSError):
-            kept = self._path.read_bytes()
+        if (kept := read_kernels(self._path)) is not None:
             # It refuses what another GPU, driver or version compiled.
             self._cache.deserialize(kept)
             self._size = len(kept)
@@ -217,8 +216,24 @@ class _KernelCache:
         if kernels is None or kernels.nbytes == self._size:
             return
         self._size = kernels.nbytes
-        with suppress(OSError), atomic_file(self._path) as partial:
-            partial.write_bytes(kernels)
+        with suppress(OSError):
+            write_kernels(self._path, bytes(kernels))
+
+
+def write_kernels(path: Path, kernels: bytes) -> None:
+    """Keep kernels behind their SHA-256. Raises `OSError`."""
+    with atomic_file(path) as partial:
+        partial.write_bytes(hashlib.sha256(kernels).digest() + kernels)
+
+
+def read_kernels(path: Path) -> bytes | None:
+    """The kernels that `write_kernels` kept; None if there are none, or others by now."""
+    with suppress(OSError):
+        kept = path.read_bytes()
+        digest, kernels = kept[:32], kept[32:]
+        if hashlib.sha256(kernels).digest() == digest:
+            return kernels
+    return None
 
 
 @functools.cache
