@@ -10,6 +10,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from mtab.engines.forking import watch
+from mtab.engines.grid import Grid
 from mtab.errors import EngineError
 from mtab.graphs import GraphSpec
 from mtab.types import Precision
@@ -37,6 +38,8 @@ class Engine(ABC):
     """
 
     title: ClassVar[str]
+    pays_for_new_lengths: ClassVar[bool] = False
+    """Whether an input of a new shape takes longer than one seen before."""
 
     def __init__(
         self,
@@ -53,6 +56,7 @@ class Engine(ABC):
         self.precision: Precision = precision
         self._inputs = tuple(inputs)
         self._outputs = tuple(outputs)
+        self._grid: Grid | None = None
         self.inputs = tuple(tensor.name for tensor in self._inputs)
         self.outputs = tuple(tensor.name for tensor in self._outputs)
         self._process = os.getpid()
@@ -72,6 +76,14 @@ class Engine(ABC):
                 raise EngineError(f"{self.path}: {side} {_listed(found)}, expected {_listed(expected)}")
         self._inputs = tuple(Tensor(each.name, each.dtype, each.axes) for each in spec.inputs)
 
+    def use_grid(self, grid: Grid) -> None:
+        """From now on round lengths up to the sizes of ``grid``, if this engine pays for new ones.
+
+        For a graph whose outputs have none of the axes that are rounded.
+        """
+        if self.pays_for_new_lengths:
+            self._grid = grid
+
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The graph's outputs by name; ``inputs`` may hold more than it takes.
 
@@ -83,7 +95,7 @@ class Engine(ABC):
         feed = {name: inputs[name] for name in self.inputs}
         self._check(feed)
         try:
-            answers = self._compute(feed)
+            answers = self._compute(self._on_grid(feed))
         except EngineError:
             raise
         except Exception as error:  # the engines' exceptions have no common base
@@ -107,6 +119,11 @@ class Engine(ABC):
             if not fits:
                 raise EngineError(f"{self.path}: {_listed([found])}, expected {_listed([expected])}")
             sizes |= dict(zip(axes, feed[name].shape, strict=True))
+
+    def _on_grid(self, feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        if self._grid is None:
+            return feed
+        return {each.name: self._grid.pad(feed[each.name], each.axes) for each in self._inputs}
 
     @abstractmethod
     def _compute(self, feed: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:

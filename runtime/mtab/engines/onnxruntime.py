@@ -264,6 +264,8 @@ def _session_options(
     options = onnxruntime.SessionOptions()
     # By itself it takes one a core, whatever share of them it may use.
     options.intra_op_num_threads = threads or quota_threads() or 0
+    # A plan of memory for every shape, which is never forgotten and gains nothing measurable.
+    options.enable_mem_pattern = False
     # What it has to say comes as an exception, in one line of ours.
     options.log_severity_level = 4
     if saturates_int8(platform.machine(), instruction_sets()):

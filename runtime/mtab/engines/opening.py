@@ -5,11 +5,14 @@ from types import ModuleType
 from typing import Literal
 
 from mtab.bundle import Bundle, GraphEntry
+from mtab.config import load_config
 from mtab.engines import ENGINES
 from mtab.engines.base import Engine, parse_device
+from mtab.engines.grid import Grid
 from mtab.errors import BundleError, EngineError
 from mtab.graphs import FUSED
 from mtab.machine import instruction_sets, saturates_int8
+from mtab.preprocess import CONFIG_FILE, PreprocessorConfig
 from mtab.types import Precision
 
 AUTO: tuple[Precision, ...] = ("fp32", "fp16", "int8", "int8-static", "bf16")
@@ -45,6 +48,9 @@ def open_engine(
     else:
         graph, opened = _tensorrt_engine(bundle, engine, device, precision)
     opened.require(FUSED.of(bundle.config.modalities, bundle.config.sizes))
+    preprocessing = load_config(PreprocessorConfig, bundle.path(CONFIG_FILE))
+    # A text encoder has no positions beyond.
+    opened.use_grid(Grid({"tokens": preprocessing.max_tokens}))
     return graph, opened
 
 

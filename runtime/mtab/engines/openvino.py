@@ -27,10 +27,16 @@ _GROUP = 768
 """Neighbours in a row of activations that share a scale in int8: a divisor of every width of `base`."""
 
 
+_KEPT = 1000
+"""Operators compiled for a shape that are kept, the most recent ones."""
+
+
 class OpenVinoEngine(Engine):
     """One ONNX graph in OpenVINO, in the precision that was asked for and in no other."""
 
     title = "OpenVINO"
+    # It compiles for a shape and keeps that; a new one takes three times as long.
+    pays_for_new_lengths = True
 
     def __init__(
         self, path: Path, device: str = "cpu", threads: int | None = None, precision: Precision = "fp32"
@@ -56,6 +62,8 @@ class OpenVinoEngine(Engine):
             raise EngineError(f"device {device}: OpenVINO finds {', '.join(found)}, expected {target}")
         hint = hint_of(device, precision, core.get_property(target, "OPTIMIZATION_CAPABILITIES"))
         settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": hint}
+        if kind == "cpu":
+            settings["CPU_RUNTIME_CACHE_CAPACITY"] = _KEPT
         if kind == "cpu" and (number := threads or quota_threads()):
             settings["INFERENCE_NUM_THREADS"] = number
         if precision == "int8":
