@@ -9,6 +9,7 @@ from mtab.config import to_dict
 from mtab.console import table
 from mtab.graphs import FUSED, TensorSpec
 from mtab.loading import load, resolve
+from mtab.machine import limited_cores
 from mtab.types import Precision
 
 
@@ -38,7 +39,7 @@ def describe(
             "title": model.engine.title,
             "device": model.engine.device,
             "precision": model.engine.precision,
-            "threads": wanted.threads,
+            "threads": (wanted.threads or limited_cores()) if model.engine.device == "cpu" else None,
             "tuned": wanted.tuned,
             "file": model.engine.path.name,
             "size": model.size,

@@ -140,10 +140,13 @@ def cpu_quota(process: Path = Path("/proc/self")) -> int | None:
     return max(1, math.ceil(min(found))) if found else None
 
 
-def quota_threads() -> int | None:
-    """The threads that an engine can keep busy where a quota leaves fewer than the machine has cores."""
-    quota, physical = cpu_quota(), _physical_cores(CPUINFO)
-    return quota if quota is not None and quota < (physical or os.cpu_count() or 1) else None
+def limited_cores(process: Path = Path("/proc/self"), cpuinfo: Path = CPUINFO) -> int | None:
+    """`usable_cores` where these are fewer than the machine has, None where it may use them all.
+
+    So many threads an engine can keep busy; without a limit it knows by itself.
+    """
+    cores = usable_cores(process)
+    return cores if cores < (_physical_cores(cpuinfo) or os.cpu_count() or 1) else None
 
 
 def _quota(group: Path) -> float | None:

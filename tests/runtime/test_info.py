@@ -1,6 +1,9 @@
 """`mtab info`: what the bundle's files and an opened engine say, and nothing that cannot be had."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from mtab.choice import Choice, store_choice
 from mtab.cli import main
 from mtab.errors import BundleError, EngineError
 from mtab.info import describe, format_report
+from mtab.machine import limited_cores, usable_cores
 
 
 @pytest.fixture(autouse=True)
@@ -63,6 +67,23 @@ def test_what_was_tuned(tone_bundle: Path) -> None:
     assert (engine["threads"], engine["tuned"]) == (1, True)
     assert "threads: 1, as mtab tune chose" in format_report(describe(tone_bundle))
     assert not describe(tone_bundle, engine="onnxruntime")["engine"]["tuned"]
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no affinities")
+@pytest.mark.skipif(limited_cores() is not None or usable_cores() < 2, reason="no core to be left out")
+def test_a_process_that_may_not_use_every_core(tone_bundle: Path) -> None:
+    script = f"""
+import os
+os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+import mtab.engines.onnxruntime, mtab.model
+from mtab.info import describe, format_report
+before = len(os.listdir("/proc/self/task"))
+found = describe({str(tone_bundle)!r}, "cpu", "onnxruntime")
+print(found["engine"]["threads"], len(os.listdir("/proc/self/task")) - before)
+print("threads: 1" in format_report(found))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1", "0", "True"]  # the thread that asks is the one that computes
 
 
 def test_it_claims_nothing_that_cannot_be_had(tone_bundle: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mtab.machine import OtherLoad, cpu_quota, describe_machine, usable_cores
+from mtab.machine import OtherLoad, cpu_quota, describe_machine, limited_cores, usable_cores
 
 X86 = """processor\t: {0}
 model name\t: Intel(R) Xeon(R) Platinum 8481C
@@ -164,6 +164,23 @@ def test_a_quota_as_a_container_sees_it(tmp_path: Path, cgroup: str, root: str) 
     folder = process(tmp_path, cgroup, root, "cgroup2 cgroup rw,nsdelegate")
     (folder / "mount" / "cpu.max").write_text("300000 100000\n")
     assert cpu_quota(folder) == 3
+
+
+@pytest.mark.parametrize(
+    ("machine", "quota", "cores"), [(4, 1, 1), (1, 1, None), (999, None, usable_cores())]
+)
+def test_fewer_cores_than_the_machine_has(
+    tmp_path: Path, machine: int, quota: int | None, cores: int | None
+) -> None:
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text("\n".join(f"physical id : {core}\ncore id : 0\n" for core in range(machine)))
+    process = tmp_path / "process"
+    process.mkdir()
+    if quota is not None:
+        (process / "cgroup").write_text("0::/\n")
+        (process / "mountinfo").write_text(f"1 2 0:1 / {tmp_path} rw - cgroup2 cgroup rw\n")
+        (tmp_path / "cpu.max").write_text(f"{quota}00000 100000\n")
+    assert limited_cores(process, cpuinfo) == cores
 
 
 def test_a_machine_without_control_groups(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from mtab.engines.base import Engine, Tensor, check_threads, one_line, parse_dev
 from mtab.engines.stamps import unstamped, write_stamp
 from mtab.errors import EngineError
 from mtab.files import cache_dir, read_json
-from mtab.machine import instruction_sets, quota_threads, saturates_int8
+from mtab.machine import instruction_sets, limited_cores, saturates_int8
 from mtab.types import Precision
 
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
@@ -262,8 +262,8 @@ def _session_options(
     threads: int | None, entries: Mapping[str, str] | None = None
 ) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
-    # By itself it takes one a core, whatever share of them it may use.
-    options.intra_op_num_threads = threads or quota_threads() or 0
+    # By itself it takes one a core, whichever of them it may use.
+    options.intra_op_num_threads = threads or limited_cores() or 0
     # A plan of memory for every shape, which is never forgotten and gains nothing measurable.
     options.enable_mem_pattern = False
     # What it has to say comes as an exception, in one line of ours.

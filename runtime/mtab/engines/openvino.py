@@ -11,7 +11,7 @@ import numpy as np
 
 from mtab.engines.base import Engine, Tensor, check_threads, one_line, parse_device
 from mtab.errors import EngineError
-from mtab.machine import instruction_sets, quota_threads, saturates_int8
+from mtab.machine import instruction_sets, limited_cores, saturates_int8
 from mtab.types import Precision
 
 # OpenVINO's names for the arithmetic, and for the capability that a device needs for it. Without a hint it
@@ -64,7 +64,7 @@ class OpenVinoEngine(Engine):
         settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": hint}
         if kind == "cpu":
             settings["CPU_RUNTIME_CACHE_CAPACITY"] = _KEPT
-        if kind == "cpu" and (number := threads or quota_threads()):
+        if kind == "cpu" and (number := threads or limited_cores()):
             settings["INFERENCE_NUM_THREADS"] = number
         if precision == "int8":
             settings["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = _GROUP
