@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from mtab.config import from_dict, to_dict
 from mtab.data import Utterance
 from mtab_bench.sections.accuracy import Accuracy, McNemar, Parity, margins, reliability
+from mtab_train.metrics import chance_of
 
 LABELS = ("anger", "joy", "neutral")
 UTTERANCES = [Utterance(f"u{i}", Path(f"{i}.wav") if i else None, "Hi", "joy") for i in range(4)]
@@ -114,10 +115,16 @@ def test_chance_is_a_guess_among_the_classes_that_are_there() -> None:
     true = np.array([0, 0, 0, 1] * 10)
     right = np.eye(3)[true]
     found = Accuracy.of(0.8 * right + 0.1, true, LABELS)
-    assert (found.chance, found.at_chance) == (1 / 2, False)
+    assert (found.chance.uar, found.chance.war, found.at_chance) == (1 / 2, 3 / 4, False)
     # Always the most frequent class: three of four are right, and nothing was learned.
     frequent = Accuracy.of(np.tile([0.8, 0.1, 0.1], (40, 1)), true, LABELS)
     assert (frequent.war, frequent.uar, frequent.at_chance) == (0.75, 0.5, True)
-    assert frequent.p_value == pytest.approx(
-        sum(comb(40, k) * 0.75**k * 0.25 ** (40 - k) for k in range(30, 41))
-    )
+    # As the trainer says of the same confusion matrix.
+    assert frequent.chance == chance_of(frequent.confusion_matrix)
+    # The rare class found at the cost of the frequent one: luck explains such a WAR, not such a UAR.
+    answers = np.where(true == 1, 1, 0)
+    answers[:10] = 1
+    better = Accuracy.of(np.eye(3)[answers], true, LABELS)
+    assert better.war <= better.chance.war_limit
+    assert better.uar > better.chance.uar_limit
+    assert not better.at_chance

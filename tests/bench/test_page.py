@@ -163,7 +163,7 @@ def test_every_backend_of_every_case_has_its_figures(report: Report, html: str) 
         found = backend.accuracy
         assert found is not None
         assert {
-            repr(each) for each in (found.war, found.uar, found.chance, found.weighted_f1, found.ece)
+            repr(each) for each in (found.war, found.uar, found.chance.uar, found.weighted_f1, found.ece)
         } <= values
 
 
@@ -334,6 +334,21 @@ def test_a_model_at_chance_is_called_one(report_at_chance: Report, report: Repor
         each.startswith("A model at chance: PyTorch reaches") for each in answers.warnings(report_at_chance)
     )
     assert not any("at chance" in each for each in answers.warnings(report))
+
+
+@pytest.mark.parametrize(
+    ("count", "subject"), [(1, "ONNX Runtime gives"), (2, "Both backends give"), (3, "All 3 backends give")]
+)
+def test_backends_that_keep_every_label_are_counted(
+    report_without_change: Report, report_of: Callable[..., Report], count: int, subject: str
+) -> None:
+    assert report_without_change.evaluation is not None
+    evaluation = report_without_change.evaluation
+    reference, *ours = evaluation.backends
+    kept = [*ours, *ours][:count]
+    backends = {f"{key}{i}": evaluation.backends[key] for i, key in enumerate(kept)}
+    found = report_of(replace(evaluation, backends={reference: evaluation.backends[reference], **backends}))
+    assert f"{subject} PyTorch's label for all 40 test utterances" in answers.answers(found)[0].sentence
 
 
 def test_a_backend_that_loses_is_named(report: Report, report_of: Callable[..., Report]) -> None:

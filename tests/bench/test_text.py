@@ -38,7 +38,7 @@ def test_evaluation(report: Report) -> None:
         scored = row(text, backend.title)
         assert scored == [
             f"{100 * each:.1f} %"
-            for each in (accuracy.war, accuracy.uar, accuracy.chance, accuracy.weighted_f1, accuracy.ece)
+            for each in (accuracy.war, accuracy.uar, accuracy.chance.uar, accuracy.weighted_f1, accuracy.ece)
         ]
         shown = row(text, backend.title, 3 if parity else 2)
         assert timed.repeated is not None

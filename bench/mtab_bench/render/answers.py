@@ -99,13 +99,15 @@ def section_warnings(section: Section) -> list[str]:
 
 
 def chance_warning(evaluation: Evaluation) -> str | None:
-    """A sentence where the model cannot be told from one that guesses."""
+    """A sentence where luck explains the model's figures."""
     best = evaluation.measured.get(evaluation.reference) or next(iter(evaluation.measured.values()), None)
     if best is None or best.accuracy is None or not best.accuracy.at_chance:
         return None
+    chance = best.accuracy.chance
+    luck = f"a WAR of up to {percent(chance.war_limit)} and a UAR of up to {percent(chance.uar_limit)}"
     return (
-        f"A model at chance: {best.title} reaches {_reached(best)}, which cannot be told from always saying "
-        f"the most frequent class (p = {two_digits(best.accuracy.p_value)})."
+        f"A model at chance: {best.title} reaches {_reached(best)}; on {best.accuracy.utterances} utterances "
+        f"luck gives {luck}."
     )
 
 
@@ -310,12 +312,17 @@ def _interval(speedup: Ratio | None) -> str:
 def _reached(backend: EvaluatedBackend) -> str:
     accuracy = backend.accuracy
     assert accuracy is not None
-    return f"WAR {percent(accuracy.war)}, UAR {percent(accuracy.uar)} (chance {percent(accuracy.chance)})"
+    return f"WAR {percent(accuracy.war)}, UAR {percent(accuracy.uar)} (chance {percent(accuracy.chance.uar)})"
 
 
 def _subject(backends: Iterable[BackendEntry]) -> str:
     titles = [backend.title for backend in backends]
-    return f"{titles[0]} gives" if len(titles) == 1 else f"All {len(titles)} backends give"
+    match len(titles):
+        case 1:
+            return f"{titles[0]} gives"
+        case 2:
+            return "Both backends give"
+    return f"All {len(titles)} backends give"
 
 
 def _listing(words: Iterable[str]) -> str:

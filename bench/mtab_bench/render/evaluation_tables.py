@@ -44,7 +44,7 @@ def _scores(section: Evaluation) -> Table:
         cells[key] = (
             figure(percent, accuracy.war),
             figure(percent, accuracy.uar),
-            figure(percent, accuracy.chance),
+            figure(percent, accuracy.chance.uar),
             figure(percent, accuracy.weighted_f1),
             figure(percent, accuracy.ece),
             figure(points, parity and parity.war_difference),

@@ -59,7 +59,7 @@ def overview(report: Report) -> Table | None:
     chance = next((each.accuracy for each in _measured(report) if each.accuracy is not None), None)
     notes = [
         "UAR and labels changed are of the test set"
-        + (f", where chance is a UAR of {percent(chance.chance)}" if chance else ""),
+        + (f", where chance is a UAR of {percent(chance.chance.uar)}" if chance else ""),
         *([f"p50 and times PyTorch are for {times.of}"] if times else []),
         "memory is the most that was resident in a process of its own",
     ]

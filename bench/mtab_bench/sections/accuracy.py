@@ -7,7 +7,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from mtab.data import Utterance
-from mtab_train.metrics import expected_calibration_error, scores
+from mtab_train.metrics import Chance, chance_of, expected_calibration_error, scores
 
 BINS = 15
 """Intervals of confidence, of equal width, that calibration is measured in."""
@@ -30,8 +30,7 @@ class Bin:
 class Accuracy:
     """How right answers are. ``war`` is accuracy, ``uar`` the mean recall of classes with an utterance.
 
-    ``uar_classes`` is how many these are, ``chance`` the UAR of one who guesses among them, and
-    ``p_value`` that of an accuracy as high as ``war`` for one who always says the most frequent class.
+    ``uar_classes`` is how many these are.
     """
 
     utterances: int
@@ -41,8 +40,7 @@ class Accuracy:
     recall: dict[str, float | None]
     confusion_matrix: tuple[tuple[int, ...], ...]
     uar_classes: int
-    chance: float
-    p_value: float
+    chance: Chance
     ece: float
     bins: tuple[Bin, ...]
 
@@ -50,9 +48,6 @@ class Accuracy:
     def of(cls, probabilities: np.ndarray, true: np.ndarray, labels: Sequence[str]) -> "Accuracy":
         """Of probabilities (N, C) for utterances of the class indices ``true`` (N,)."""
         found = scores(true.tolist(), probabilities.argmax(axis=1).tolist(), labels)
-        counts = np.bincount(true, minlength=len(labels))
-        heard = int((counts > 0).sum())
-        right = int((probabilities.argmax(axis=1) == true).sum())
         return cls(
             utterances=found["utterances"],
             war=found["war"],
@@ -60,17 +55,16 @@ class Accuracy:
             weighted_f1=found["weighted_f1"],
             recall=found["recall"],
             confusion_matrix=tuple(map(tuple, found["confusion_matrix"])),
-            uar_classes=heard,
-            chance=1 / heard,
-            p_value=float(binomtest(right, len(true), counts.max() / len(true), "greater").pvalue),
+            uar_classes=len(set(true.tolist())),
+            chance=chance_of(found["confusion_matrix"]),
             ece=expected_calibration_error(probabilities, true, BINS),
             bins=reliability(probabilities, true),
         )
 
     @property
     def at_chance(self) -> bool:
-        """Whether it cannot be told from one who always says the most frequent class."""
-        return not (self.p_value < SIGNIFICANT or self.uar_classes == 1)
+        """Whether luck explains both figures."""
+        return self.chance.explains(self.war, self.uar)
 
 
 def reliability(probabilities: np.ndarray, true: np.ndarray) -> tuple[Bin, ...]:
