@@ -16,6 +16,7 @@ import pytest
 import soundfile
 from click.testing import CliRunner
 
+import mtab.progress
 from mtab.certificate import AccuracyChange, Certificate, ScoreChange
 from mtab.data import Corpus, read_corpus, validate
 from mtab.graphs import BUDGETS
@@ -49,6 +50,12 @@ def write_tones(root: Path, speakers: int = 6, each: int = 6) -> Path:
 def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """A cache of the tests' own, also for the processes that they start."""
     os.environ["MTAB_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quiet() -> None:
+    """No line of progress, however slow the machine: tests count the lines of stderr."""
+    mtab.progress.EVERY = 3600.0
 
 
 @pytest.fixture(scope="session")
