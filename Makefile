@@ -7,7 +7,7 @@ DATASET ?= iemocap
 UTTERANCES ?= 800
 EPOCHS ?= 10
 
-.PHONY: help install demo test lint bench clean
+.PHONY: help install demo test lint docs bench clean
 
 help: ## List the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
@@ -16,7 +16,7 @@ install: $(VENV)/.installed ## Virtual environment with everything in it
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --editable '.[cpu,video,openvino,rtx,train,export,bench,dev]'
+	$(BIN)/pip install --quiet --editable '.[cpu,video,openvino,rtx,train,export,bench,docs,dev]'
 	touch $@
 
 demo: install ## The main job once: train, export, predict, bench (DATA=folder DATASET=name: on your corpus)
@@ -30,6 +30,9 @@ lint: install ## Style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
+
+docs: install ## The documentation as a site in build/site, links checked
+	$(BIN)/mkdocs build --strict --quiet
 
 bench: install ## Epoch times: padded against bucketed batches, with and without cached frozen layers
 	$(BIN)/mtab-train synth --layout iemocap --out $(DEMO)/bench --utterances 200 --seed 0 --overwrite
