@@ -222,9 +222,11 @@ def _read_manifest(path: Path, columns: dict[str, str] | None) -> "tuple[Utteran
     from mtab.data import read_manifest
 
     corpus = read_manifest(path, labelled=False, columns=columns)
-    if corpus.problems:
-        more = f" (and {len(corpus.problems) - 1} more problems)" if len(corpus.problems) > 1 else ""
-        raise DataError(f"{corpus.problems[0]}{more}")
+    match corpus.problems:
+        case [first]:
+            raise DataError(str(first))
+        case [first, *others]:
+            raise DataError(f"{first} (and {len(others)} more problems)")
     if not corpus.utterances:
         raise DataError(f"{path}: no utterance, expected a row for each")
     for notice in corpus.notices:
