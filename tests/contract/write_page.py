@@ -32,14 +32,20 @@ def page() -> str:
     """The page as it should be."""
     parts = [INTRODUCTION]
     for area in AREAS:
-        rows = [f"| {case.bad} | {_error(case)} | `{case.message}` |" for case in cases(area)]
+        rows = [f"| {case.bad} | {_error(case)} | {_message(case)} |" for case in cases(area)]
         title = (import_module(f"cases.{area}").__doc__ or "").strip().rstrip(".")
         header = "| what is wrong | error | exit code | message |\n| --- | --- | --- | --- |"
         parts.append(f"## {title}\n\n{header}\n" + "\n".join(rows) + "\n")
     return "\n".join(parts)
 
 
+def _message(case: Case) -> str:
+    return f"`{case.message}`" if case.message else ""
+
+
 def _error(case: Case) -> str:
+    if case.error is None and case.exit_code is None:
+        return "none | answered"
     if case.error is None:
         return f"wrong use | {case.exit_code}"
     return f"`{case.error.__name__}` | {'in Python' if case.exit_code is None else case.exit_code}"

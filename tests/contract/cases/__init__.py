@@ -71,8 +71,8 @@ class Case:
 
     ``attempt`` returns the command line to run, the program first, or makes a call of the Python API, which
     raises, and returns nothing. ``error`` is None where the command line itself is wrong, which is exit code
-    2. ``message`` is the last line of what is printed, or the error's own; what varies in it is written
-    ``<SO>``. ``exit_code`` is None for a call.
+    2, and where a call is answered all the same. ``message`` is the last line of what is printed, or the
+    error's own; what varies in it is written ``<SO>``. ``exit_code`` is None for a call.
     """
 
     bad: str

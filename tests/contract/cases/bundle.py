@@ -1,7 +1,12 @@
 """What goes wrong with a bundle."""
 
+import pickle
+import shutil
+
+import mtab
 from cases import Case, Place
 from mtab.errors import BundleError, ConfigError, EngineError
+from mtab.files import cache_dir
 
 
 def info(bundle: object, *options: object) -> list[object]:
@@ -19,6 +24,27 @@ def without_a_file(place: Place) -> list[object]:
     bundle = place.copy_of(place.bundle)
     (bundle / "tokenizer.json").unlink()
     return info(bundle)
+
+
+def pickled_and_changed(place: Place) -> None:
+    bundle = place.copy_of(place.bundle)
+    pickled = pickle.dumps(mtab.load(bundle, "cpu", threads=1))
+    shutil.rmtree(bundle)
+    place.edited(place.bundle, "config.json", lambda values: values["id2label"].update({"0": "loud"}))
+    pickle.loads(pickled)
+
+
+def with_a_changed_cache(place: Place) -> None:
+    """One that began from changed weights would answer otherwise."""
+    expected = mtab.load(place.bundle, "cpu", engine="onnxruntime").predict(place.clip, "it is high")
+    found = [*(cache_dir() / "graphs").glob("*/graph.onnx.data")]
+    assert found
+    for weights in found:
+        content = bytearray(weights.read_bytes())
+        content[len(content) // 2 :] = bytes(len(content) - len(content) // 2)
+        weights.write_bytes(content)
+    again = mtab.load(place.bundle, "cpu", engine="onnxruntime").predict(place.clip, "it is high")
+    assert again.probabilities == expected.probabilities
 
 
 CASES = (
@@ -52,6 +78,20 @@ CASES = (
         lambda place: info(place.edited(place.bundle, "config.json", lambda values: values.pop("id2label"))),
         ConfigError,
         "<FILE>: field 'id2label' is missing",
+    ),
+    Case(
+        "The bundle of a model that was pickled is another by now",
+        pickled_and_changed,
+        BundleError,
+        "<FOLDER>: changed since it was opened, expected the same bundle",
+        None,
+    ),
+    Case(
+        "A byte was changed of a graph that ONNX Runtime optimised, in the cache: it is made anew",
+        with_a_changed_cache,
+        None,
+        "",
+        None,
     ),
     Case(
         "A precision that the bundle lacks",

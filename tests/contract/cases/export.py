@@ -1,7 +1,14 @@
 """What goes wrong with an export, its check and the bench."""
 
-from cases import Case
+from cases import Case, Place
 from mtab.errors import BundleError, ConfigError
+
+
+def unfinished(place: Place) -> list[object]:
+    run = place.copy_of(place.run)
+    (run / "results.json").unlink()
+    return ["mtab-export", "--checkpoint", run]
+
 
 CASES = (
     Case(
@@ -9,6 +16,13 @@ CASES = (
         lambda place: ["mtab-export", "--checkpoint", place.folder / "none"],
         ConfigError,
         "<FOLDER>: not found, expected a run folder made by mtab-train",
+    ),
+    Case(
+        "A run whose training has not ended",
+        unfinished,
+        ConfigError,
+        "<FOLDER>: its training has not ended (no results.json), expected a finished run; go on with "
+        "mtab-train fit --resume <FOLDER>, or give --unfinished for its best epoch so far",
     ),
     Case(
         "Too small a batch",

@@ -6,7 +6,7 @@ from cases import Case, Place
 from mtab.errors import DataError
 
 
-def manifest(content: str | bytes) -> Callable[[Place], Sequence[object]]:
+def manifest(content: str | bytes, *options: object) -> Callable[[Place], Sequence[object]]:
     """Predict the rows of a manifest that lies beside the corpus's clips."""
 
     def attempt(place: Place) -> Sequence[object]:
@@ -19,6 +19,7 @@ def manifest(content: str | bytes) -> Callable[[Place], Sequence[object]]:
             place.file("m.csv", content),
             "--on-error",
             "skip",
+            *options,
         ]
 
     return attempt
@@ -72,6 +73,30 @@ CASES = (
         manifest("audio;text\na.wav;a\n"),
         DataError,
         "<FILE>:1: columns separated by semicolons, expected commas",
+    ),
+    Case(
+        "Tabs for commas",
+        manifest("audio\ttext\na.wav\ta\n"),
+        DataError,
+        "<FILE>:1: columns separated by tabs, expected commas",
+    ),
+    Case(
+        "`--columns` with the name of a column that is not there",
+        manifest("audio,text\na.wav,a\n", "--columns", "text=words"),
+        DataError,
+        "<FILE>: no column 'words', expected words (--columns); found audio, text",
+    ),
+    Case(
+        "`--columns` with a name that is none of ours",
+        manifest("audio,text\na.wav,a\n", "--columns", "txt=text"),
+        DataError,
+        "--columns: unknown column 'txt', expected one of <COLUMNS>",
+    ),
+    Case(
+        "UTF-16",
+        manifest("audio,text\na.wav,a\n".encode("utf-16")),
+        DataError,
+        "<FILE>: is UTF-16 (line 1, byte 0: its byte order mark), expected UTF-8: a CSV file",
     ),
     Case(
         "A byte that is not UTF-8",

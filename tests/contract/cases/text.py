@@ -1,5 +1,7 @@
 """What goes wrong with a transcript."""
 
+import math
+
 import mtab
 from cases import Case, Place
 from mtab.errors import DataError, TextError
@@ -37,6 +39,13 @@ CASES = (
         lambda place: call(place, "a\ud800b"),
         TextError,
         "<NAME>: text has the lone surrogate U+D800 at 1, expected valid Unicode",
+        None,
+    ),
+    Case(
+        "NaN for a transcript, as tables have it where a cell is empty",
+        lambda place: call(place, math.nan),
+        TextError,
+        "<NAME>: text is float, expected a string",
         None,
     ),
     Case(

@@ -2,6 +2,8 @@
 
 import json
 
+from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
+
 from cases import Case, Place
 from mtab.errors import ConfigError, DataError, MtabError
 
@@ -17,6 +19,22 @@ def of_one_class(place: Place) -> list[object]:
     return fit(place, place.file("m.csv", "\n".join(["audio,text,label,speaker", *rows]) + "\n"))
 
 
+def of_another_rate(place: Place) -> list[object]:
+    model = place.folder / "encoder"
+    values = json.loads((place.run / "config.json").read_text())["audio_config"]
+    Wav2Vec2Model(Wav2Vec2Config.from_dict(values)).save_pretrained(model)
+    Wav2Vec2FeatureExtractor(sampling_rate=8_000).save_pretrained(model)
+    return fit(place, place.corpus.root / "manifest.csv", "--audio-model", model)
+
+
+def with_an_unknown_class(place: Place) -> list[object]:
+    for name in ("a.wav", "b.wav"):
+        place.file(name, place.clip.read_bytes())
+    rows = "audio,text,label\na.wav,it is high,high\nb.wav,it is low,sad\n"
+    manifest = place.file("m.csv", rows)
+    return ["mtab-train", "eval", place.run, "--dataset", "manifest", "--data-dir", manifest]
+
+
 def with_broken_configuration(place: Place) -> list[object]:
     run = place.copy_of(place.run)
     (run / "config.json").write_text(json.dumps({"labels": 3}))
@@ -29,6 +47,18 @@ CASES = (
         of_one_class,
         DataError,
         "<FILE>: one class (high), expected two or more to tell apart",
+    ),
+    Case(
+        "A pretrained encoder of another sampling rate than 16 kHz",
+        of_another_rate,
+        ConfigError,
+        "<FOLDER>: preprocessor_config.json has sampling_rate 8000, expected 16000",
+    ),
+    Case(
+        "A corpus to score a run on with a class that the run does not know",
+        with_an_unknown_class,
+        DataError,
+        "<FILE>: label 'sad', expected those of <FOLDER>: high, low",
     ),
     Case(
         "A corpus that is not there",
