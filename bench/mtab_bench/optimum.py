@@ -1,5 +1,6 @@
 """The encoders as optimum exports them: in an environment of its own, for it needs an older transformers."""
 
+import shutil
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,12 @@ INSTALL = (
     "optimum-onnx needs transformers below 5, and so an environment of its own: there "
     "pip install 'optimum-onnx[onnxruntime]', and here --optimum ENVIRONMENT/bin/python"
 )
+
+
+def check_python(python: Path) -> None:
+    """Raise `EngineError` if there is no such program: before the minutes of measuring."""
+    if shutil.which(python) is None:
+        raise EngineError(f"{python}: not found, expected a Python with optimum-onnx")
 
 
 def export_by_optimum(python: Path, encoder: "AudioEncoder | TextEncoder", folder: Path) -> Path:

@@ -8,11 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mtab import Model, load
-from mtab.batching import padded_seconds, padded_seconds_as_they_come
+from mtab.batching import WINDOW, padded_seconds, padded_seconds_as_they_come
 from mtab.data import Utterance
 from mtab.errors import DataError
 from mtab.limits import BatchLimits
-from mtab_bench.sections.batching import Durations, _as_they_arrive, measure_batching
+from mtab_bench.sections.batching import (
+    ARRIVAL,
+    STRETCHES,
+    Durations,
+    _as_they_arrive,
+    measure_batching,
+    stretch_of,
+)
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +68,15 @@ def test_batches_as_they_arrive_hold_each_once_in_order(count: int, size: int) -
     batches = _as_they_arrive(list(range(count)), size)
     assert [i for batch in batches for i in batch] == list(range(count))
     assert all(len(batch) == size for batch in batches[:-1])
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(1, 20_000))
+def test_a_stretch_cuts_no_batch_short(count: int) -> None:
+    size = stretch_of(count)
+    assert all(size % arriving == 0 for arriving in ARRIVAL)
+    assert size % (WINDOW * BatchLimits().utterances) == 0
+    assert -(-count // size) <= STRETCHES
 
 
 def test_an_utterance_without_times_is_an_error(model: Model) -> None:

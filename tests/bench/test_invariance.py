@@ -144,4 +144,8 @@ def test_command_on_synthetic_inputs(
     code, output = run(*options, "--out", tmp_path / "beyond")
     assert code == 1
     assert "expected at most 1e-12" in output
-    assert len(beyond_budget(from_dict(Invariance, section(tmp_path / "beyond"), "x"))) == 3
+    found = from_dict(Invariance, section(tmp_path / "beyond"), "x")
+    # Which these are depends on the processor.
+    measured = [each.title for each in found.backends.values() if each.movement is not None]
+    assert len(measured) >= 3
+    assert [line.partition(" moves")[0] for line in beyond_budget(found)] == measured

@@ -164,7 +164,7 @@ def test_what_costs_too_much_is_dropped(spoiled: Path, tones: Corpus, real: bool
     assert trial.problem is not None
     assert "expected at most 0.02" in trial.problem
     assert trial.speedup is None
-    assert found.choice.precision == "fp32"
+    assert (found.choice.engine, found.choice.precision) != ("onnxruntime", "int8")
     assert trial.problem in format_report(found)
 
 
@@ -216,7 +216,10 @@ def test_a_cache_that_takes_nothing_is_found_before_measuring(
 
 @pytest.mark.parametrize("modality", ["audio", "text"])
 def test_one_modality(counting_bundle: Callable[[str], Path], modality: str) -> None:
-    assert quick(counting_bundle(modality)).choice.precision == "fp32"
+    found = quick(counting_bundle(modality))
+    # Which precisions pass beside it depends on the processor.
+    passed = {(each.engine, each.precision) for each in found.trials if each.problem is None}
+    assert {("onnxruntime", "fp32"), (found.choice.engine, found.choice.precision)} <= passed
 
 
 # The command

@@ -1,12 +1,13 @@
 """The section ``batching``: utterances of like length together, beside padded batches as they arrive."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from mtab.batching import in_batches
+from mtab.batching import WINDOW, in_batches
 from mtab.data import Utterance
 from mtab.errors import DataError
 from mtab.limits import BatchLimits
@@ -76,7 +77,7 @@ def measure_batching(model: Model, dataset: str, utterances: Sequence[Utterance]
     """
     features = [_features(model, utterance) for utterance in utterances]
     seconds = [each.seconds or 0.0 for each in features]
-    stretches = [part.tolist() for part in np.array_split(np.arange(len(features)), STRETCHES) if len(part)]
+    stretches = _as_they_arrive(list(range(len(features))), stretch_of(len(features)))
     strategies: list[tuple[str, int, Callable[[list[int]], Batches]]] = [
         *(
             (f"of {size} as they arrive", size, lambda part, size=size: _as_they_arrive(part, size))
@@ -126,6 +127,15 @@ def measure_batching(model: Model, dataset: str, utterances: Sequence[Utterance]
         precision=model.engine.precision,
         strategies=tuple(found),
     )
+
+
+def stretch_of(count: int) -> int:
+    """How many of ``count`` utterances a stretch has: such that none of its batches would be cut short.
+
+    As many as `Model.stream` looks ahead, or a multiple of that; the last stretch has the rest.
+    """
+    ahead = math.lcm(WINDOW * BatchLimits().utterances, *ARRIVAL)
+    return ahead * math.ceil(count / (STRETCHES * ahead))
 
 
 def _features(model: Model, utterance: Utterance) -> Features:

@@ -169,11 +169,11 @@ def evaluate(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Times:
-    """Requests of new lengths and repeated ones; ``speech`` is the mean seconds of the new ones."""
+    """Requests of new lengths and repeated ones; ``spoken`` are the seconds of speech of the new ones."""
 
     timings: list[Timing]
     interrupted: bool
-    speech: float
+    spoken: list[float]
 
     def of(self, key: str) -> Timed | None:
         if not self.timings:
@@ -181,7 +181,7 @@ class _Times:
         new, *rest = self.timings
         return Timed.of(
             new.samples(key),
-            speech=self.speech,
+            speech=float(np.mean(self.spoken)),
             speedup=new.speedup(key, REFERENCE) if key != REFERENCE and REFERENCE in new.seconds else None,
             repeated=rest[0].samples(key) if rest else None,
         )
@@ -198,7 +198,7 @@ class _Times:
 def _time(
     runs: dict[str, Run], preprocess: Preprocessor, test: LoadedTestSet, inputs: Sequence[Inputs]
 ) -> _Times:
-    new, spoken = NewLengths(), []
+    new, spoken = NewLengths(), list[float]()
 
     def draw(item: int) -> Inputs:
         features = new.features(test.features[item])
@@ -208,4 +208,4 @@ def _time(
     repeated = min(len(inputs), REPEATED)
     phases = (Phase(draw, len(inputs), MIN_SAMPLES), Phase(inputs.__getitem__, repeated, repeated))
     timings, interrupted = time_phases(runs, phases)
-    return _Times(timings, interrupted, float(np.mean(spoken)))
+    return _Times(timings, interrupted, spoken)

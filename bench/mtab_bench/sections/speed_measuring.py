@@ -34,7 +34,7 @@ from mtab_bench.energy import GpuCounters, cpu_meter, joules_a_run
 from mtab_bench.flops import SIZES, count_flops, matrix_rate
 from mtab_bench.interleaving import HOW, WARMUP, Phase, first_answers, time_phases
 from mtab_bench.memory import free_memory, in_groups
-from mtab_bench.optimum import INSTALL, PublishedEncoder, export_by_optimum
+from mtab_bench.optimum import INSTALL, PublishedEncoder, check_python, export_by_optimum
 from mtab_bench.reference import reference_model
 from mtab_bench.sections.parts import Part, time_parts, timed_of
 from mtab_bench.sections.samples import Quantity, Timed
@@ -60,9 +60,12 @@ def measure_speed(bundle: Bundle, checkpoint: Path | None = None, options: Optio
     cannot be had here is a backend that was skipped, with the reason. Ctrl-C once the clock runs ends the
     measuring: the section holds the cases that are complete.
 
-    Raises `MtabError` if the bundle cannot be used, for a backend that is none, and if all were skipped.
+    Raises `MtabError` if the bundle cannot be used, for a backend that is none, for a Python for optimum that
+    is not there, and if all were skipped.
     """
     options = options or Options()
+    if options.optimum is not None:
+        check_python(options.optimum)
     cases = make_cases(open_preprocessor(bundle), options.batch_sizes, options.seconds)
     with TemporaryDirectory() as place:
         bench = _Bench(bundle, checkpoint, options, Path(place))
