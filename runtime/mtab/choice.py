@@ -1,9 +1,10 @@
 """The engine that `mtab.tune` found fastest for a bundle on this machine, in the user's cache."""
 
+import functools
 import hashlib
 import json
+import logging
 import tempfile
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -31,22 +32,59 @@ class Choice:
         if self.threads is not None and self.threads < 1:
             raise ValueError(f"threads is {self.threads}, expected 1 or more")
 
+    def __str__(self) -> str:
+        threads = "" if self.threads is None else f", {self.threads} thread{'s' * (self.threads > 1)}"
+        return f"{self.engine} on {self.device} in {self.precision}{threads}"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredChoice:
+    """A choice, and the ``versions`` of the engines that it was made among (None: not installed)."""
+
+    choice: Choice
+    versions: dict[str, str | None]
+
 
 def tuned_choice(bundle: Bundle) -> Choice | None:
     """What `store_choice` stored for a bundle of this content on this machine; None if nothing.
 
-    The machine is its processor, the cores that this process may use, and the versions of the engines.
+    The machine is its processor and the cores that this process may use. A file that holds no choice, and
+    one that was made among other versions of the engines, is ignored with a note.
     """
-    with suppress(OSError, ConfigError):
-        return load_config(Choice, choice_file(bundle))
-    return None
+    path = choice_file(bundle)
+    try:
+        stored = load_config(StoredChoice, path)
+    except (OSError, ConfigError) as error:
+        if path.exists():
+            note(f"{error}; ignored: tune the bundle again, or forget its choice with mtab tune --reset")
+        return None
+    for package, now in _versions().items():
+        if (before := stored.versions.get(package)) != now:
+            change = f"{package} was {before or 'not installed'} and is {now or 'not installed'}"
+            note(f"{path}: {change} since mtab tune chose {stored.choice}; ignored: tune the bundle again")
+            return None
+    return stored.choice
 
 
 def store_choice(bundle: Bundle, choice: Choice) -> Path:
     """Make ``choice`` what ``engine="auto"`` stands for; the file that says so. Raises `OSError`."""
     path = choice_file(bundle)
-    write_json(path, to_dict(choice))
+    write_json(path, to_dict(StoredChoice(choice, _versions())))
     return path
+
+
+def forget_choice(bundle: Bundle) -> bool:
+    """Delete what is stored for a bundle, whatever it is; whether there was anything. Raises `OSError`."""
+    path = choice_file(bundle)
+    there = path.exists()
+    path.unlink(missing_ok=True)
+    return there
+
+
+@functools.cache
+def note(line: str) -> None:
+    """Say once what is no error, on stderr unless the program's logging says otherwise."""
+    logging.getLogger("mtab").warning(line)
 
 
 def require_cache(bundle: Bundle) -> None:
@@ -59,8 +97,12 @@ def require_cache(bundle: Bundle) -> None:
 
 def choice_file(bundle: Bundle) -> Path:
     """Where the choice for a bundle on this machine is stored, or would be."""
-    parts = [bundle.content, processor_key(), usable_cores(), *map(_version, _PACKAGES)]
+    parts = [bundle.content, processor_key(), usable_cores()]
     return cache_dir() / "tuning" / f"{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]}.json"
+
+
+def _versions() -> dict[str, str | None]:
+    return {package: _version(package) for package in _PACKAGES}
 
 
 def _version(package: str) -> str | None:

@@ -25,9 +25,9 @@ def describe(
     The model is loaded: what it says of engine and device is true. Raises as `mtab.load`.
     """
     wanted = resolve(open_bundle(bundle), device, engine, precision, threads)
-    model = load(
-        bundle, wanted.device, engine=wanted.engine, precision=wanted.precision, threads=wanted.threads
-    )
+    model = load(bundle, device, engine=engine, precision=precision, threads=threads)
+    tuned = wanted.tuned and (model.engine.name, model.engine.precision) == (wanted.engine, wanted.precision)
+    number = wanted.threads if tuned else threads
     opened, manifest = model.bundle, model.bundle.manifest
     training = to_dict(manifest.training)
     spec = FUSED.of(opened.config.modalities, opened.config.sizes)
@@ -39,8 +39,8 @@ def describe(
             "title": model.engine.title,
             "device": model.engine.device,
             "precision": model.engine.precision,
-            "threads": (wanted.threads or limited_cores()) if model.engine.device == "cpu" else None,
-            "tuned": wanted.tuned,
+            "threads": (number or limited_cores()) if model.engine.device == "cpu" else None,
+            "tuned": tuned,
             "file": model.engine.path.name,
             "size": model.size,
         },

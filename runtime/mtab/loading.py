@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from mtab.bundle import CONFIG, Bundle, open_bundle
-from mtab.choice import tuned_choice
+from mtab.choice import note, tuned_choice
 from mtab.engines.opening import onnxruntime_module, open_engine
-from mtab.errors import BundleError
+from mtab.errors import BundleError, EngineError
 from mtab.model import Model
 from mtab.preprocess import CONFIG_FILE, TOKENIZER_FILE, Preprocessor
 from mtab.types import Precision
@@ -27,8 +27,8 @@ def load(
     ``device`` is ``cpu``, ``cuda`` or ``cuda:N``, with OpenVINO ``gpu`` or ``gpu:N`` for Intel's; ``auto`` is
     a GPU where ONNX Runtime has a provider for one, else the CPU. ``engine`` is of `mtab.engines.ENGINES`;
     ``auto`` is what `mtab.tune.tune` chose for this bundle on this machine, where that is within the rest
-    that was asked for, else ONNX Runtime. ``precision`` ``auto`` is the most exact one that there is.
-    ``threads`` of the CPU work on an operator (None: one a core).
+    that was asked for and can still be had, else ONNX Runtime. ``precision`` ``auto`` is the most exact one
+    that there is. ``threads`` of the CPU work on an operator (None: one a core).
 
     The hashes of the bundle's files are checked unless not ``verify``, and again when a file was touched;
     nothing is ever written to it.
@@ -40,7 +40,14 @@ def load(
     opened = open_bundle(bundle, verify)
     preprocess = open_preprocessor(opened)
     wanted = resolve(opened, device, engine, precision, threads)
-    graph, started = open_engine(opened, wanted.engine, wanted.device, wanted.precision, wanted.threads)
+    try:
+        graph, started = open_engine(opened, wanted.engine, wanted.device, wanted.precision, wanted.threads)
+    except (BundleError, EngineError) as error:
+        if not wanted.tuned:
+            raise
+        note(f"what mtab tune chose cannot be had: {error}; ignored: tune the bundle again")
+        wanted = Wanted(*untuned(engine, device), precision, threads)
+        graph, started = open_engine(opened, wanted.engine, wanted.device, wanted.precision, wanted.threads)
     again = partial(
         load,
         opened.folder.absolute(),

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+import mtab
 import mtab.choice
 from mtab.bundle import open_bundle
-from mtab.choice import Choice, store_choice, tuned_choice
+from mtab.choice import Choice, forget_choice, store_choice, tuned_choice
+from mtab.errors import BundleError, EngineError
 
 CHOICE = Choice("openvino", "cpu", "bf16", 2)
 
@@ -57,12 +59,50 @@ def test_another_machine_has_no_choice(
         "[]",
         "{}",
         *(
-            json.dumps({"engine": "openvino", "device": "cpu", "precision": p, "threads": t})
+            json.dumps(
+                {
+                    "choice": {"engine": "openvino", "device": "cpu", "precision": p, "threads": t},
+                    "versions": {},
+                }
+            )
             for p, t in (("fp7", 1), ("fp32", 0), ("fp32", "1"))
         ),
     ],
 )
-def test_a_spoiled_choice_is_none(tone_bundle: Path, content: str) -> None:
+def test_a_spoiled_choice_is_none(tone_bundle: Path, content: str, caplog: pytest.LogCaptureFixture) -> None:
     bundle = open_bundle(tone_bundle)
-    store_choice(bundle, CHOICE).write_text(content)
+    path = store_choice(bundle, CHOICE)
+    path.write_text(content)
+    mtab.choice.note.cache_clear()
+    caplog.clear()
     assert tuned_choice(bundle) is None
+    assert tuned_choice(bundle) is None
+    (told,) = caplog.messages
+    assert told.startswith(f"{path}: ")
+    assert "mtab tune --reset" in told
+    assert forget_choice(bundle)
+    assert not forget_choice(bundle)
+
+
+def test_an_engine_that_was_upgraded_is_told(
+    tone_bundle: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    bundle = open_bundle(tone_bundle)
+    path = store_choice(bundle, CHOICE)
+    mtab.choice.note.cache_clear()
+    monkeypatch.setattr(mtab.choice, "_version", lambda package: "9.9" if package == "openvino" else None)
+    assert tuned_choice(bundle) is None
+    assert len(caplog.messages) == 1
+    assert caplog.messages[0].startswith(f"{path}: ")
+    assert "since mtab tune chose openvino on cpu in bf16, 2 threads; ignored" in caplog.messages[0]
+
+
+def test_an_engine_that_cannot_be_had_is_told(tone_bundle: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store_choice(open_bundle(tone_bundle), Choice("tensorrt-rtx", "cuda", "fp32"))
+    mtab.choice.note.cache_clear()
+    model = mtab.load(tone_bundle)
+    assert model.engine.name == "onnxruntime"
+    (told,) = caplog.messages
+    assert told.startswith("what mtab tune chose cannot be had: ")
+    with pytest.raises((BundleError, EngineError)):
+        mtab.load(tone_bundle, engine="tensorrt-rtx")

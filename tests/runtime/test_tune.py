@@ -16,7 +16,8 @@ from click.testing import CliRunner
 from onnx import numpy_helper
 
 import mtab
-import mtab.tune
+import mtab.timing
+import mtab.trials
 from mtab.bundle import open_bundle
 from mtab.choice import Choice, choice_file, store_choice, tuned_choice
 from mtab.cli import main
@@ -24,7 +25,9 @@ from mtab.data import Corpus
 from mtab.engines import ENGINES
 from mtab.errors import BundleError, DataError, EngineError
 from mtab.graphs import BUDGETS
-from mtab.tune import Trial, Tuning, budget_of, choose, format_report, settled, thread_counts, tune
+from mtab.parity import budget_of
+from mtab.trials import Step, Trial, choose, doubtful, settled, thread_counts
+from mtab.tune import Tuning, format_report, tune
 
 DEFAULT = Trial("onnxruntime", "cpu", "fp32", None, None, 1e-7, 0.1, 1.0)
 
@@ -33,6 +36,31 @@ def quick(
     bundle: Path, dataset: str | None = None, data_dir: Path | None = None, device: str = "cpu"
 ) -> Tuning:
     return tune(bundle, dataset, data_dir, device, utterances=4, min_seconds=0)
+
+
+class Load:
+    """What other processes do, as the test has it."""
+
+    cores = 0.0
+    seconds = 1.0
+    warning = None
+
+    def __enter__(self) -> "Load":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(autouse=True)
+def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mtab.timing, "OtherLoad", Load)
+
+
+@pytest.fixture
+def busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Load, "cores", 0.9)
+    monkeypatch.setattr(mtab.timing, "WAIT", 0)
 
 
 @pytest.fixture(autouse=True)
@@ -105,9 +133,27 @@ def test_the_winner_is_timed_again_until_it_stands() -> None:
     assert timed == ["int8", "fp16"]
 
 
+def test_what_was_disturbed_and_may_win_is_timed_again() -> None:
+    """Whatever is far slower need not be."""
+    fp16, bf16, int8 = trial(2.0, "fp16"), replace(trial(1.6, "bf16"), disturbed=True), trial(1.0)
+    slow = replace(int8, disturbed=True)
+    timed: list[str] = []
+
+    def again(choice: Choice) -> Trial:
+        timed.append(choice.precision)
+        return trial({"bf16": 2.2, "fp16": 2.0}[choice.precision], choice.precision)
+
+    assert doubtful([DEFAULT, fp16, bf16, slow]) == [2]
+    found = settled([DEFAULT, fp16, bf16, slow], again)
+    assert timed[0] == "bf16"
+    assert "int8" not in timed
+    assert doubtful(found) == []
+    assert choose(found).precision == "bf16"
+
+
 @pytest.mark.parametrize(("cores", "counts"), [(1, [None]), (2, [None, 1]), (6, [None, 3, 1])])
 def test_threads(monkeypatch: pytest.MonkeyPatch, cores: int, counts: list[int | None]) -> None:
-    monkeypatch.setattr(mtab.tune, "usable_cores", lambda: cores)
+    monkeypatch.setattr(mtab.trials, "usable_cores", lambda: cores)
     assert thread_counts() == counts
 
 
@@ -208,7 +254,7 @@ def test_a_cache_that_takes_nothing_is_found_before_measuring(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("MTAB_CACHE", str(tmp_path / "file"))
-    told: list[str] = []
+    told: list[Step] = []
     with pytest.raises(OSError, match="Not a directory"):
         tune(tone_bundle, progress=told.append)
     assert told == []
@@ -222,15 +268,42 @@ def test_one_modality(counting_bundle: Callable[[str], Path], modality: str) -> 
     assert {("onnxruntime", "fp32"), (found.choice.engine, found.choice.precision)} <= passed
 
 
+@pytest.mark.usefixtures("busy")
+def test_a_disturbed_choice_is_not_stored(tone_bundle: Path) -> None:
+    before = Choice("onnxruntime", "cpu", "fp32", 1)
+    for kept in (None, before):
+        if kept is not None:
+            store_choice(open_bundle(tone_bundle), kept)
+        told: list[Step] = []
+        found = tune(tone_bundle, device="cpu", utterances=1, min_seconds=0, progress=told.append)
+        assert (found.stored, found.kept) == (False, kept)
+        assert tuned_choice(open_bundle(tone_bundle)) == kept
+        assert f"mtab.load takes {kept or 'its default'}" in format_report(found).replace(
+            "what was chosen before, ", ""
+        )
+        counts = [step.done for step in told]
+        assert counts == sorted(counts)
+        assert all(step.done < step.total for step in told)
+
+
 # The command
+
+
+def test_reset(tone_bundle: Path) -> None:
+    path = store_choice(open_bundle(tone_bundle), Choice("openvino", "cpu", "fp32", 1))
+    done = CliRunner().invoke(main, ["tune", str(tone_bundle), "--reset"])
+    assert (done.exit_code, done.stdout) == (0, f"Forgotten: {path}\n")
+    assert tuned_choice(open_bundle(tone_bundle)) is None
+    done = CliRunner().invoke(main, ["tune", str(tone_bundle), "--reset"])
+    assert (done.exit_code, done.stdout) == (0, f"No choice was stored: {path}\n")
 
 
 def test_json(tone_bundle: Path) -> None:
     arguments = ["tune", str(tone_bundle), "--device", "cpu", "--utterances", "2", "--min-seconds", "0"]
     done = CliRunner().invoke(main, [*arguments, "--json"])
-    assert (done.exit_code, done.stderr) == (0, "")
+    assert done.exit_code == 0
     found = json.loads(done.stdout)
-    assert found["choice"] == json.loads(Path(found["file"]).read_text())
+    assert found["choice"] == json.loads(Path(found["file"]).read_text())["choice"]
     assert found["utterances"] == 2
     done = CliRunner().invoke(main, ["tune", str(tone_bundle), "--data-dir", "x"])
     assert (done.exit_code, done.stderr.splitlines()[-1]) == (2, "Error: --data-dir needs --dataset")
@@ -245,6 +318,6 @@ def test_an_interruption_leaves_the_choice(tone_bundle: Path) -> None:
         process.wait(timeout=6)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
-    assert (process.returncode, out, err) == (130, b"", b"Interrupted\n")
+    assert (process.returncode, out, err.splitlines()[-1]) == (130, b"", b"Interrupted")
     assert tuned_choice(open_bundle(tone_bundle)) == before
     assert path.exists()

@@ -1,7 +1,6 @@
 """``mtab tune``: the fastest way to run a bundle on this machine."""
 
 import json
-import sys
 from pathlib import Path
 
 import click
@@ -33,6 +32,7 @@ from mtab.options import bundle_argument, corpus_options, json_option
     show_default=True,
     help="Shortest time to measure each candidate for, in seconds; it makes three passes at least.",
 )
+@click.option("--reset", is_flag=True, help="Forget what was chosen for BUNDLE here, and try nothing.")
 @json_option
 def tune(
     bundle: Path,
@@ -42,6 +42,7 @@ def tune(
     device: str,
     utterances: int,
     min_seconds: float,
+    reset: bool,
     as_json: bool,
 ) -> None:
     """Choose the fastest accurate engine for BUNDLE on this machine.
@@ -54,23 +55,31 @@ def tune(
     Examples:
       mtab tune bundle
       mtab tune bundle --dataset manifest --data-dir recordings --json
+      mtab tune bundle --reset
     """
     for name, value in (("--data-dir", data_dir), ("--columns", columns)):
         if value is not None and dataset is None:
             raise click.UsageError(f"{name} needs --dataset")
 
     from mtab import tune as tuning
+    from mtab.bundle import open_bundle
+    from mtab.choice import choice_file, forget_choice
     from mtab.config import to_dict
+    from mtab.progress import progress
+    from mtab.trials import Step
 
-    def show(what: str) -> None:
-        if sys.stderr.isatty():
-            # In the place of what was shown before.
-            click.echo(f"\r\x1b[K{what}", err=True, nl=False)
+    if reset:
+        opened = open_bundle(bundle)
+        there = forget_choice(opened)
+        click.echo(f"{'Forgotten' if there else 'No choice was stored'}: {choice_file(opened)}")
+        return
+    with progress("tuning") as shown:
 
-    try:
+        def show(step: Step) -> None:
+            shown.describe(f"tuning: {step.what};")
+            shown.done, shown.total = step.done, step.total
+
         found = tuning.tune(bundle, dataset, data_dir, device, utterances, min_seconds, show, columns)
-    finally:
-        show("")
     click.echo(
         json.dumps(to_dict(found), indent=2, ensure_ascii=False) if as_json else tuning.format_report(found)
     )
