@@ -88,7 +88,9 @@ print("threads: 1" in format_report(found))
 
 def test_it_claims_nothing_that_cannot_be_had(tone_bundle: Path) -> None:
     store_choice(open_bundle(tone_bundle), Choice("tensorrt", "cuda", "fp32"))
-    for options in ({}, {"engine": "tensorrt"}, {"precision": "int8"}):
+    engine = describe(tone_bundle)["engine"]
+    assert (engine["name"], engine["tuned"]) == ("onnxruntime", False)
+    for options in ({"engine": "tensorrt"}, {"precision": "int8"}):
         with pytest.raises(BundleError) as caught:
             describe(tone_bundle, **options)  # pyright: ignore[reportArgumentType]
         with pytest.raises(BundleError) as expected:
