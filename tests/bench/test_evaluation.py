@@ -150,7 +150,7 @@ def test_without_torch_pytorch_is_skipped(tone_bundle: Path, tones: Corpus, tmp_
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     report = json.loads((out / "report.json").read_text())["evaluation"]
-    expected = "PyTorch's side needs torch, which is not installed: pip install 'mtab[train]'"
+    expected = "PyTorch's side needs torch, which is not installed: pip install 'mtab[export]'"
     assert report["backends"]["pytorch"]["skipped"] == expected
     assert report["backends"]["onnxruntime-fp32"]["accuracy"]["war"] == 1.0
 

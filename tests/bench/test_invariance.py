@@ -145,7 +145,9 @@ def test_command_on_synthetic_inputs(
     assert code == 1
     assert "expected at most 1e-12" in output
     found = from_dict(Invariance, section(tmp_path / "beyond"), "x")
-    # Which these are depends on the processor.
-    measured = [each.title for each in found.backends.values() if each.movement is not None]
-    assert len(measured) >= 3
-    assert [line.partition(" moves")[0] for line in beyond_budget(found)] == measured
+    # Which backends there are depends on the processor, and an engine may keep answers to the last bit.
+    moved = {each.title: each.movement.max_difference for each in found.backends.values() if each.movement}
+    assert {"PyTorch", "ONNX Runtime fp32", "OpenVINO fp32"} <= moved.keys()
+    beyond = [title for title, largest in moved.items() if largest > 1e-12]
+    assert beyond
+    assert [line.partition(" moves")[0] for line in beyond_budget(found)] == beyond

@@ -108,7 +108,9 @@ def test_speech_is_synthesised_alike_each_time(tone_bundle: Path) -> None:
         np.testing.assert_array_equal(array, again.inputs[name])
     assert three.inputs["input_values"].shape == (3, 8000)
     assert three.inputs["text_lengths"].tolist() == [round(1.5) + 2] * 3
-    np.testing.assert_allclose(three.inputs["input_values"].std(axis=1), 1, atol=1e-3)
+    # What is normalised is cut to length after.
+    np.testing.assert_allclose(three.longest["input_values"].std(axis=1), 1, atol=1e-3)
+    np.testing.assert_allclose(three.inputs["input_values"].std(axis=1), 1, atol=0.05)
     assert len(np.unique(three.inputs["input_values"][:, 0])) == 3
 
 

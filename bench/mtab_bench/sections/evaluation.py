@@ -169,19 +169,22 @@ def evaluate(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Times:
-    """Requests of new lengths and repeated ones; ``spoken`` are the seconds of speech of the new ones."""
+    """Requests of new lengths and repeated ones; ``spoken`` are the seconds of speech drawn of each item."""
 
     timings: list[Timing]
     interrupted: bool
-    spoken: list[float]
+    spoken: list[list[float]]
 
     def of(self, key: str) -> Timed | None:
         if not self.timings:
             return None
         new, *rest = self.timings
+        # Some requests are drawn for warm-up, or of a block that is measured again: of some items more.
+        means = np.array([np.mean(each) if each else np.nan for each in self.spoken])
+        speech = float(means[new.items].mean())
         return Timed.of(
             new.samples(key),
-            speech=float(np.mean(self.spoken)),
+            speech=speech,
             speedup=new.speedup(key, REFERENCE) if key != REFERENCE and REFERENCE in new.seconds else None,
             repeated=rest[0].samples(key) if rest else None,
         )
@@ -198,11 +201,12 @@ class _Times:
 def _time(
     runs: dict[str, Run], preprocess: Preprocessor, test: LoadedTestSet, inputs: Sequence[Inputs]
 ) -> _Times:
-    new, spoken = NewLengths(), list[float]()
+    new = NewLengths()
+    spoken: list[list[float]] = [[] for _ in inputs]
 
     def draw(item: int) -> Inputs:
         features = new.features(test.features[item])
-        spoken.append(features.seconds or 0.0)
+        spoken[item].append(features.seconds or 0.0)
         return preprocess.collate([features])
 
     repeated = min(len(inputs), REPEATED)
