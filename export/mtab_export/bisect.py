@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from mtab.errors import BundleError
 from mtab.progress import progress
+from mtab_export.blocks import load_model
 from mtab_export.magnitudes import largest_magnitudes
 from mtab_export.precision import FLOAT32, LOW, cast_array, reads_any
 
@@ -73,8 +74,8 @@ def bisect(trial: Trial, fp32_nodes: Sequence[str] = ()) -> list[Culprit]:
     is made in lower precision, all others in float32, and if that costs more than `SHARE` of the whole error,
     so are its parts. ``fp32_nodes`` stay in float32 throughout. Empty if only they are to blame.
     """
-    nodes = list(ir.load(trial.source).graph)
-    made = ir.load(trial.write(fp32_nodes))
+    nodes = list(load_model(trial.source).graph)
+    made = load_model(trial.write(fp32_nodes))
     converted = _converted(nodes, made)
     culprits = _overflows(trial, converted, made)
     kept = (*fp32_nodes, *(culprit.pattern for culprit in culprits))
@@ -164,7 +165,7 @@ def _overflows(trial: Trial, converted: Sequence[ir.Node], made: ir.Model) -> li
 
 def _largest(trial: Trial) -> dict[str | None, float]:
     """The largest magnitude of every float tensor of the source, by name, over the trial's feeds."""
-    graph = ir.load(trial.source).graph
+    graph = load_model(trial.source).graph
     found: dict[str | None, float] = {
         name: float(np.abs(value.const_value.numpy()).max(initial=0))
         for name, value in graph.initializers.items()

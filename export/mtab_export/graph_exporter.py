@@ -20,6 +20,7 @@ from mtab_export.bisect import Culprit, Trial, bisect, cure
 from mtab_export.chain import Chain
 from mtab_export.gate import Engine, Verdict, arithmetic, certify, open_graph
 from mtab_export.int8 import quantize, quantize_static
+from mtab_export.memory import memory_need
 from mtab_export.onnx_graph import export_graph, graph_sizes
 from mtab_export.options import Options
 from mtab_export.precision import convert
@@ -141,6 +142,7 @@ class GraphExporter:
                 certificate=verdict.certificate,
                 fp32_nodes=nodes,
                 reduce_range=self.reduce_range if precision == "int8" else None,
+                memory=memory_need(self.chain.model.config, self.folder / path.name),
             )
         return outcome, engine
 

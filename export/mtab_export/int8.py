@@ -18,8 +18,8 @@ from onnx_ir.tape import Tape
 
 from mtab.errors import ConfigError, DataError
 from mtab.progress import track
+from mtab_export.blocks import load_model, save_model
 from mtab_export.magnitudes import largest_magnitudes
-from mtab_export.precision import save
 
 ZERO_POINT = 128
 """What stands for 0 in an unsigned activation: x86 multiplies unsigned activations by signed weights."""
@@ -48,7 +48,7 @@ def quantize(source: Path, target: Path, reduce_range: bool, fp32_nodes: Sequenc
     Nodes that match a pattern of ``fp32_nodes`` (as in `fnmatch`) are left as they are; raises `ConfigError`
     for a pattern that matches no node of the graph.
     """
-    model = ir.load(source)
+    model = load_model(source)
     graph = model.graph
     numbers = itertools.count(len(graph))
     last_axis = _constant(graph, "last_axis", np.array([-1]))
@@ -83,7 +83,7 @@ def quantize(source: Path, target: Path, reduce_range: bool, fp32_nodes: Sequenc
             product = add("Add", product, *bias)
         ir.convenience.replace_nodes_and_values(graph, node, [node], add.nodes, node.outputs, [product])
     model.metadata_props["precision"] = "int8"
-    save(model, target)
+    save_model(model, target)
 
 
 def quantize_static(
@@ -101,7 +101,7 @@ def quantize_static(
 
     Raises `ConfigError` for a pattern of ``fp32_nodes`` that matches no node, `DataError` without a batch.
     """
-    model = ir.load(source)
+    model = load_model(source)
     graph = model.graph
     numbers = itertools.count(len(graph))
     products = list(_products(graph, fp32_nodes))
@@ -140,7 +140,7 @@ def quantize_static(
         node.replace_input_with(0, dequantized[activation])
         node.replace_input_with(1, dequantized[key])
     model.metadata_props["precision"] = "int8-static"
-    save(model, target)
+    save_model(model, target)
 
 
 def quantize_columns(matrix: np.ndarray, largest: int) -> tuple[np.ndarray, np.ndarray]:

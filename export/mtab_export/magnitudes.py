@@ -8,6 +8,8 @@ import onnx_ir as ir
 import onnxruntime
 from onnx_ir.tape import Tape
 
+from mtab_export.blocks import load_model
+
 
 def largest_magnitudes(
     source: Path, names: Sequence[str], feeds: Iterable[Mapping[str, np.ndarray]]
@@ -16,7 +18,7 @@ def largest_magnitudes(
 
     The graph itself reduces each tensor to one number, so that none outlives its use.
     """
-    model = ir.load(source)
+    model = load_model(source)
     graph = model.graph
     values = ir.convenience.create_value_mapping(graph)
     tape = Tape(graph)

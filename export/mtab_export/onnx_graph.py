@@ -20,6 +20,7 @@ from torch.nn.utils import parametrize
 
 from mtab.errors import BundleError
 from mtab.graphs import AUDIO_ENCODER, CME, FUSED, TAB_HEAD, TEXT_ENCODER, GraphSpec
+from mtab_export.blocks import save_model
 from mtab_train.model import MulTAB
 
 
@@ -138,7 +139,7 @@ def export_graph(
         for value, tensor in zip(program.model.graph.outputs, spec.outputs, strict=True):
             # An axis that the graph computes, such as that of the frames, is a formula there.
             value.shape = onnx_ir.Shape(tensor.axes)
-        program.save(path, external_data=True)
+        save_model(program.model, path)
     check_graph(path, spec)
 
 

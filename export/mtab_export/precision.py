@@ -8,9 +8,9 @@ from typing import Literal
 import numpy as np
 import onnx
 import onnx_ir as ir
-from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from mtab.errors import ConfigError
+from mtab_export.blocks import load_model, save_model
 
 Half = Literal["fp16", "bf16"]
 LOW: dict[Half, ir.DataType] = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}
@@ -76,7 +76,7 @@ def convert(source: Path, target: Path, precision: Half, fp32_nodes: Sequence[st
     Raises `ConfigError` for a pattern that matches no node, and where the graph's opset does not define one
     of its operators in ``precision``, as a convolution in bf16 before opset 22.
     """
-    model = ir.load(source)
+    model = load_model(source)
     dtype = LOW[precision]
     floats = [node for node in model.graph if _reads(node, FLOAT32) or _writes(node, FLOAT32)]
     kept = _float32_nodes(floats, dtype) | matching(model.graph, fp32_nodes, source)
@@ -99,7 +99,7 @@ def convert(source: Path, target: Path, precision: Half, fp32_nodes: Sequence[st
             cast.shape = output.shape
             model.graph.outputs[i] = cast
     model.metadata_props["precision"] = precision
-    save(model, target)
+    save_model(model, target)
 
 
 def emulate(source: Path, target: Path) -> None:
@@ -111,7 +111,7 @@ def emulate(source: Path, target: Path) -> None:
     half precision; by itself it would compute an fp16 operator, and whatever it fuses with it, in float32,
     where nothing overflows. ONNX Runtime keeps the pairs of casts at every level of optimisation.
     """
-    model = ir.load(source)
+    model = load_model(source)
     for dtype in LOW.values():
         caster = _Caster(model.graph, dtype)
         for value in [v for v in model.graph.initializers.values() if v.dtype == dtype]:
@@ -130,7 +130,7 @@ def emulate(source: Path, target: Path) -> None:
                 low = caster.cast(value) if value.dtype == FLOAT32 else value
                 for user, i in users[value]:
                     user.replace_input_with(i, caster.cast(low))
-    save(model, target)
+    save_model(model, target)
 
 
 def islands(nodes: Iterable[ir.Node]) -> list[ir.Node]:
@@ -246,12 +246,6 @@ def cast_array(array: np.ndarray, dtype: ir.DataType) -> np.ndarray:
     """``array`` in another precision, rounded to the nearest, past the range of ``dtype`` to infinity."""
     with np.errstate(over="ignore"):
         return array.astype(dtype.numpy())
-
-
-def save(model: ir.Model, path: Path) -> None:
-    """Write a graph without the nodes and weights that it has no use for any more, its weights beside it."""
-    RemoveUnusedNodesPass()(model)
-    ir.save(model, path, external_data=f"{path.name}.data")
 
 
 class _Caster:

@@ -6,6 +6,7 @@ own. Both have one API. Networks are strongly typed: the precision of an engine 
 
 import hashlib
 import json
+import tempfile
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -21,6 +22,7 @@ from mtab.engines.tensorrt import tensorrt_module
 from mtab.errors import EngineError
 from mtab.files import atomic_file, sha256
 from mtab.progress import progress
+from mtab_export.blocks import has_blocks, load_model, save_whole
 from mtab_export.shapes import LEVELS, Profile, format_shapes
 
 MODULES: dict[Flavor, str] = {"rtx": "tensorrt_rtx", "trt": "tensorrt"}
@@ -168,6 +170,19 @@ def build_engine(
     return Built(module.__version__, time.perf_counter() - begun, target.stat().st_size)
 
 
+def _parse(parser: Any, graph: Path) -> bool:
+    """Read a graph by its path, so that the weights beside it are found; one in blocks as the whole.
+
+    TensorRT fuses attention by itself, but not in a loop; and no CUDA graph holds a loop.
+    """
+    if not has_blocks(graph):
+        return parser.parse_from_file(str(graph))
+    with tempfile.TemporaryDirectory() as folder:
+        whole = Path(folder) / graph.name
+        save_whole(load_model(graph), whole)
+        return parser.parse_from_file(str(whole))
+
+
 def _build(
     module: Any,
     log: Any,
@@ -186,8 +201,7 @@ def _build(
     typed = module.NetworkDefinitionCreationFlag.__members__.get("STRONGLY_TYPED")
     network = builder.create_network(0 if typed is None else 1 << int(typed))
     parser = module.OnnxParser(network, log)
-    # By path: the weights beside the graph are found from there.
-    if not parser.parse_from_file(str(graph)):
+    if not _parse(parser, graph):
         error = parser.get_error(0)
         node = f"node {error.node_name() or error.node()} ({error.node_operator()})"
         what = node if error.node_operator() else "it"

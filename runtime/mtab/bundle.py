@@ -16,6 +16,7 @@ from mtab.config import from_dict, load_config
 from mtab.errors import BundleError
 from mtab.files import read_json, sha256
 from mtab.hash_cache import HashCache
+from mtab.memory import MemoryNeed
 from mtab.provenance import Training
 from mtab.types import Modality, Part, Precision
 
@@ -88,7 +89,8 @@ class GraphEntry:
 
     ``fp32_nodes`` are the patterns of node names that were kept in float32 beside the usual islands;
     ``reduce_range`` says that int8 weights keep to 7 bits, so that no x86 processor's arithmetic saturates
-    (None: no int8 weights).
+    (None: no int8 weights). ``memory`` is what it needs beside its weights (None: written before that was
+    told).
     """
 
     part: Part
@@ -98,6 +100,7 @@ class GraphEntry:
     certificate: Certificate
     fp32_nodes: tuple[str, ...] = ()
     reduce_range: bool | None = None
+    memory: MemoryNeed | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,5 +29,9 @@ class EngineError(MtabError):
     """An inference engine or a device was asked for that cannot be had here."""
 
 
+class MemoryLimitError(EngineError):
+    """An utterance, or a batch, needs more memory than this process may take."""
+
+
 class QueueFullError(MtabError):
     """As many requests as an `mtab.AsyncModel` takes are being answered: try again later, or elsewhere."""

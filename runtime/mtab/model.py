@@ -11,7 +11,7 @@ from mtab.audio import SAMPLE_RATE
 from mtab.batching import Length, in_batches
 from mtab.bundle import Bundle, GraphEntry
 from mtab.engines.base import Engine
-from mtab.errors import AudioError, BundleError, EngineError, MtabError, TextError
+from mtab.errors import AudioError, BundleError, EngineError, MemoryLimitError, MtabError, TextError
 from mtab.inputs import Audio, Input, Utterance, as_input, is_many, name_or, paired
 from mtab.limits import BATCH_SECONDS, BATCH_SIZE, BatchLimits, Limits
 from mtab.preprocess import Features, Preprocessor, require_supported
@@ -206,7 +206,9 @@ class Model:
             answers = iter(self.answer_each(features))
             outcomes = [next(answers) if isinstance(each.found, Features) else each.found for each in batch]
             return [
-                options.apply(outcome) if isinstance(outcome, Result) else Failure(each.name, outcome)
+                options.apply(outcome)
+                if isinstance(outcome, Result)
+                else Failure(each.name, _named(outcome, each.name))
                 for each, outcome in zip(batch, outcomes, strict=True)
             ]
 
@@ -297,7 +299,8 @@ class Model:
     def run(self, features: Sequence[Features]) -> dict[str, np.ndarray]:
         """One padded batch of B through the engine, float32, in the order of ``features``.
 
-        ``logits`` and ``probabilities`` (B, classes), ``embeddings`` (B, width). Raises `EngineError`.
+        ``logits`` and ``probabilities`` (B, classes), ``embeddings`` (B, width). Raises `EngineError`, before
+        anything is computed if the batch needs more memory than there is.
         """
         if self._process != os.getpid():
             self._open_after_fork()
@@ -331,6 +334,11 @@ def _bare(error: E) -> E:
     """An error to keep: without the frames that it came through, which would keep the audio in them."""
     error.__context__ = None
     return error.with_traceback(None)
+
+
+def _named(error: MtabError, name: str) -> MtabError:
+    """An error that says which utterance it is of, where the engine did not know."""
+    return type(error)(f"{name}: {error}") if isinstance(error, MemoryLimitError) else error
 
 
 class _Read(NamedTuple):

@@ -6,9 +6,11 @@ import itertools
 import math
 import multiprocessing
 import pickle
+import re
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,8 @@ import mtab
 from mtab import Failure, Input, Limits, Model, Result
 from mtab.batching import WINDOW
 from mtab.data import Corpus
-from mtab.errors import AudioError, BundleError, EngineError, MtabError, TextError
+from mtab.errors import AudioError, BundleError, EngineError, MemoryLimitError, MtabError, TextError
+from mtab.memory import MemoryNeed
 from mtab.preprocess import Preprocessor
 from mtab_train.checkpoint import load_model
 
@@ -339,6 +342,29 @@ def test_what_the_engine_fails_on_costs_no_other_its_answer(
         model.predict(audio, ["a"] * 4)
     with pytest.raises(EngineError, match=r"^no memory$"):
         model.predict(audio[2], "a")
+
+
+def test_what_needs_more_memory_than_there_is_is_refused_by_name_before_it_is_computed(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Alone, in batches and as one of many requests alike."""
+    audio = [tone(each) for each in (0.2, 0.5, 0.3)]
+    expected = model.predict(audio, ["a"] * 3)
+    monkeypatch.setattr("mtab.memory.available_memory", lambda _root: (1_000_000_000, "a test's memory"))
+    # 0.8 GB for each 0.3 s.
+    monkeypatch.setattr(model.engine, "memory", MemoryNeed(42_000, 0, 0, 0))
+    found = model.predict(audio, ["a"] * 3, on_error="skip")
+    assert isinstance(found[1], Failure)
+    assert isinstance(found[1].error, MemoryLimitError)
+    assert re.match(
+        r"utterance 1: a clip of 0\.5 s: .* a test's memory; .*start and end", str(found[1].error)
+    )
+    same([each for each in found if isinstance(each, Result)], [expected[0], expected[2]])
+    with pytest.raises(MemoryLimitError, match=r"clip of 0\.5 s"):
+        model.predict(audio[1], "a")
+    refused = pytest.raises(MemoryLimitError, match=r"clip of 0\.5 s")
+    with closing(mtab.AsyncModel(model)) as requests, refused:
+        requests.submit(audio[1], "a").result()
 
 
 # What is wanted of an answer

@@ -124,9 +124,9 @@ class AudioEncoder(nn.Module):
                 f"{config.model_type} encoder: has conv_pos_batch_norm or add_adapter, expected neither"
             )
         self.backbone: Any = backbone  # transformers declares none of its parts
-        self.masked_group_norm = MaskedGroupNorm()
         self.kernels = list(config.conv_kernel)
         self.strides = list(config.conv_stride)
+        self.masked_group_norm = MaskedGroupNorm(self.kernels[0])
         self.hidden_size: int = config.hidden_size
         self.stable_layer_norm: bool = config.do_stable_layer_norm
         self.relative_positions: bool = config.model_type == "wavlm"
@@ -160,7 +160,11 @@ class AudioEncoder(nn.Module):
                 # Only the first layer has one. An utterance without audio gets one frame, so that nothing is
                 # divided by zero.
                 frames = ((lengths - self.kernels[0]) // self.strides[0] + 1).clamp(min=1)
-                x = self.masked_group_norm(x, valid_mask(frames, x.shape[2]), norm)
+                mask = valid_mask(frames, x.shape[2])
+                if self.training:
+                    x = self.masked_group_norm(x, mask, norm)
+                else:
+                    x = self.masked_group_norm(x, mask, norm, input_values[:, None], layer.conv)
             elif norm is not None:
                 x = norm(x.transpose(1, 2)).transpose(1, 2)
             x = layer.activation(x)

@@ -5,6 +5,8 @@ over time are in float32 under mixed precision too: half precision cannot count 
 What sums is a module, so that a graph's nodes carry its name and an export can keep them in float32.
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -26,16 +28,59 @@ class MaskedGroupNorm(nn.Module):
     """Per-channel `GroupNorm` over the valid frames of x, (batch, channels, time).
 
     wav2vec2-base normalises its first convolution with one group a channel, so its statistics run over time
-    alone; on an unpadded batch this equals ``norm(x)``.
+    alone; on an unpadded batch this equals ``norm(x)``. ``kernel`` is that of a convolution from whose input
+    the statistics may be taken instead.
     """
 
-    def forward(self, x: Tensor, mask: Tensor, norm: nn.GroupNorm) -> Tensor:
+    basis: Tensor
+
+    def __init__(self, kernel: int = 1) -> None:
+        super().__init__()
+        time, frequency = torch.arange(kernel)[None, :], torch.arange(kernel)[:, None]
+        cosines = torch.cos(math.pi / kernel * (time + 0.5) * frequency)
+        self.register_buffer("basis", cosines / cosines.norm(dim=1, keepdim=True), persistent=False)
+
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor,
+        norm: nn.GroupNorm,
+        samples: Tensor | None = None,
+        convolution: nn.Conv1d | None = None,
+    ) -> Tensor:
+        """``x`` normalised; given that it is ``convolution(samples)``, without a pass over it for statistics.
+
+        ``samples`` are float32 (batch, 1, time). At inference x is the largest tensor of all, and an engine
+        that needs no statistics of it can make it a part at a time.
+        """
         weights = mask[:, None, :].float()
         count = weights.sum(dim=2, keepdim=True)
+        if samples is not None and convolution is not None:
+            mean, variance = self._of_convolution(samples, weights, count, convolution)
+            scale = torch.rsqrt(variance + norm.eps) * norm.weight[None, :, None]
+            return x * scale + (norm.bias[None, :, None] - mean * scale)
         centred = x - (x * weights).sum(dim=2, keepdim=True) / count
         variance = (centred.square() * weights).sum(dim=2, keepdim=True) / count
         normalised = centred * torch.rsqrt(variance + norm.eps)
         return normalised * norm.weight[None, :, None] + norm.bias[None, :, None]
+
+    def _of_convolution(
+        self, samples: Tensor, weights: Tensor, count: Tensor, convolution: nn.Conv1d
+    ) -> tuple[Tensor, Tensor]:
+        """Mean and variance of each channel, (batch, channels, 1), from the moments of what it reads.
+
+        A channel is a weighted sum of a kernel's samples, so that its variance is a quadratic form in their
+        covariance. Neighbouring samples of speech are nearly equal and filters take their differences, which
+        would cancel in float32; their cosine transform hardly correlates.
+        """
+        parts = nn.functional.conv1d(samples, self.basis[:, None], stride=convolution.stride)
+        mean = (parts * weights).sum(dim=2, keepdim=True) / count
+        centred = (parts - mean) * weights
+        covariance = centred @ centred.transpose(1, 2) / count
+        filters = convolution.weight[:, 0] @ self.basis.T
+        variance = ((filters @ covariance) * filters).sum(dim=2, keepdim=True).clamp(min=0)
+        mean = filters @ mean
+        return mean if convolution.bias is None else mean + convolution.bias[:, None], variance
 
 
 class MaskedBatchNorm1d(nn.BatchNorm1d):

@@ -9,10 +9,12 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
+from mtab.audio import SAMPLE_RATE
 from mtab.engines.forking import watch
 from mtab.engines.grid import Grid
 from mtab.errors import EngineError
 from mtab.graphs import GraphSpec
+from mtab.memory import MemoryNeed, require_memory
 from mtab.types import Precision
 
 _DEVICE = re.compile(r"([a-z]+)(?::([0-9]+))?")
@@ -34,7 +36,8 @@ class Engine(ABC):
 
     ``name`` is one of `mtab.engines.ENGINES`, and ``title`` what people call it; ``path`` is the file that it
     was made from. ``device`` is the one that was asked for, and ``precision`` what the engine computes in.
-    ``inputs`` and ``outputs`` are the names of the graph's.
+    ``inputs`` and ``outputs`` are the names of the graph's; ``memory`` is what it needs on a CPU, where
+    that is known.
     """
 
     title: ClassVar[str]
@@ -54,6 +57,7 @@ class Engine(ABC):
         self.path = path
         self.device = device
         self.precision: Precision = precision
+        self.memory: MemoryNeed | None = None
         self._inputs = tuple(inputs)
         self._outputs = tuple(outputs)
         self._grid: Grid | None = None
@@ -88,12 +92,16 @@ class Engine(ABC):
         """The graph's outputs by name; ``inputs`` may hold more than it takes.
 
         Raises `EngineError` for an input of another dtype or shape, in a process that was forked since, and
-        if the device fails, as it does out of memory.
+        if the device fails, as it does out of memory; `MemoryLimitError`, before it computes, where
+        ``memory`` is more than there is.
         """
         if self._process != os.getpid():
             raise EngineError(f"{self.path}: opened before this process was forked, expected after that")
         feed = {name: inputs[name] for name in self.inputs}
         self._check(feed)
+        if self.memory is not None and self.device == "cpu" and "input_values" in feed:
+            utterances, samples = feed["input_values"].shape
+            require_memory(self.memory, utterances, samples / SAMPLE_RATE)
         try:
             answers = self._compute(self._on_grid(feed))
         except EngineError:

@@ -12,6 +12,7 @@ from mtab.engines.grid import Grid
 from mtab.errors import BundleError, EngineError
 from mtab.graphs import FUSED
 from mtab.machine import instruction_sets, saturates_int8
+from mtab.memory import assumed_need
 from mtab.preprocess import CONFIG_FILE, PreprocessorConfig
 from mtab.types import Precision
 
@@ -47,6 +48,7 @@ def open_engine(
         opened = OpenVinoEngine(bundle.path(graph.file), device, threads, computed)
     else:
         graph, opened = _tensorrt_engine(bundle, engine, device, precision)
+    opened.memory = graph.memory or assumed_need(max(bundle.config.hidden_sizes.values()))
     opened.require(FUSED.of(bundle.config.modalities, bundle.config.sizes))
     preprocessing = load_config(PreprocessorConfig, bundle.path(CONFIG_FILE))
     # A text encoder has no positions beyond.

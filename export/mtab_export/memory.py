@@ -1,0 +1,37 @@
+"""What a graph needs of memory, by the sizes of the model and by the blocks that the graph is computed in."""
+
+from pathlib import Path
+
+import onnx_ir as ir
+
+from mtab.memory import FRAME_SAMPLES, MemoryNeed
+from mtab_export.blocks import (
+    ATTENTION_SCORES,
+    CONVOLVED_FRAMES,
+    is_attention,
+    is_convolution,
+)
+from mtab_train.config import ModelConfig
+
+
+def memory_need(config: ModelConfig, path: Path) -> MemoryNeed:
+    """What the graph in ``path``, the whole of a model or a part of it, needs beside its weights."""
+    nodes = list(ir.load(path).graph)
+    audio = config.audio_config or {}
+    hidden = int(audio.get("hidden_size", config.hidden_size))
+    widest = max(int(audio.get("intermediate_size", 0)), config.intermediate_size)
+    heads = max(int(audio.get("num_attention_heads", 0)), config.num_attention_heads)
+    kernel, stride = (
+        int(audio.get(name, [first])[0]) for name, first in (("conv_kernel", 10), ("conv_stride", 5))
+    )
+    channels = int(audio.get("conv_dim", [512])[0])
+    return MemoryNeed(
+        # The waveform, as it is and padded; the moments of the first convolution.
+        per_sample=4 + 4 * kernel // stride,
+        # A layer's wide inner tensor beside those that go from layer to layer; and the fused sequence's.
+        per_frame=max(3 * widest, 6 * config.fused_size) + 6 * hidden,
+        per_score=heads,
+        per_convolved=channels * FRAME_SAMPLES // stride,
+        scores_at_once=None if any(is_attention(node) for node in nodes) else ATTENTION_SCORES,
+        frames_at_once=None if any(is_convolution(node) for node in nodes) else CONVOLVED_FRAMES,
+    )
