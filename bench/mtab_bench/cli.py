@@ -13,6 +13,7 @@ from mtab_bench.commands.compare import compare_command
 from mtab_bench.commands.gpu import gpu_command
 from mtab_bench.commands.invariance import invariance_command
 from mtab_bench.commands.latency import latency_command
+from mtab_bench.commands.memory import memory_command
 from mtab_bench.commands.options import (
     bundle_option,
     checkpoint_option,
@@ -77,6 +78,7 @@ for command in (
     training_command,
     compare_command,
     gpu_command,
+    memory_command,
     soak_command,
     report_command,
 ):

@@ -125,6 +125,8 @@ def keep_float32(model: Any) -> int:
     for node in model.get_ops():
         if node.get_type_name() in ("Constant", "Parameter", "Result", "Convert"):
             continue
+        if node.get_type_name() == "Loop":
+            number += keep_float32(node.get_function())
         if any(output.get_element_type() == Type.f32 for output in node.outputs()):
             node.get_rt_info()[_KEPT] = True
             number += 1
