@@ -23,6 +23,11 @@ from mtab.graphs import BUDGETS
 from mtab_train.config import ModelConfig, TrainConfig
 from mtab_train.start import Start, begin_run
 
+# What the tests of a folder share asserts too.
+pytest.register_assert_rewrite(
+    *(f"tests.runtime.{name}" for name in ("bundles", "commands", "gate", "media", "results"))
+)
+
 # A shell starts what runs in the background with interrupts ignored, and so would be the commands under test.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -1,10 +1,10 @@
-"""Bundles: of a model that answers without a modality, and of ones that can be worked out by hand."""
+"""Clips, models, packages, and bundles: also of models that can be worked out by hand."""
 
 import dataclasses
 import json
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +13,14 @@ import pytest
 from click.testing import CliRunner
 from onnx import TensorProto, helper, numpy_helper
 
+import mtab
+from mtab import Model
 from mtab.bundle import Manifest, file_entries
 from mtab.config import from_dict, to_dict
 from mtab.data import Corpus
 from mtab_train.start import Start, begin_run
+
+from .gate import Engine
 
 ELEMENTS = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64}
 
@@ -169,3 +173,53 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder that comes first on the path."""
     monkeypatch.syspath_prepend(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def clip(tones: Corpus) -> Path:
+    return tones.root / "0-0.wav"
+
+
+@pytest.fixture
+def other(tones: Corpus) -> Path:
+    return tones.root / "0-1.wav"
+
+
+@pytest.fixture(scope="module")
+def model(tone_bundle: Path) -> Model:
+    return mtab.load(tone_bundle, threads=1)
+
+
+@pytest.fixture(scope="module")
+def dropping(drop_bundle: Path) -> Model:
+    return mtab.load(drop_bundle, threads=1)
+
+
+@pytest.fixture(scope="module")
+def clips(tones: Corpus) -> list[Path]:
+    return [utterance.audio for utterance in tones.utterances if utterance.audio is not None]
+
+
+@pytest.fixture(scope="module")
+def texts(tones: Corpus) -> list[str | None]:
+    return [utterance.text for utterance in tones.utterances]
+
+
+@pytest.fixture(scope="module")
+def loaded(tone_bundle: Path) -> Model:
+    """The model whose engine `engine` watches."""
+    return mtab.load(tone_bundle, threads=1)
+
+
+@pytest.fixture
+def engine(loaded: Model, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+    """The gate before the engine of `loaded`."""
+    watched = Engine(loaded.engine)
+    monkeypatch.setattr(loaded, "engine", watched)
+    yield watched
+    watched.open.set()
+
+
+@pytest.fixture
+def pairs(tones: Corpus) -> list[tuple[Path, str]]:
+    return [(each.audio, each.text) for each in tones.utterances if each.audio and each.text]
