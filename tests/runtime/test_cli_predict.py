@@ -63,7 +63,7 @@ def test_csv_quotes_names(tone_bundle: Path, clip: Path, tmp_path: Path) -> None
 def test_table(drop_bundle: Path, clip: Path, tmp_path: Path) -> None:
     short = tmp_path / "s.wav"
     short.write_bytes(clip.read_bytes())
-    (tmp_path / "m.csv").write_text(f"audio,text\ns.wav,{'it is high ' * 30}\n,it is low\n{clip},\n")
+    (tmp_path / "m.csv").write_text(f"audio,text\ns.wav,{'it is high ' * 30}so\n,it is low\n{clip},\n")
     code, out, err = run("predict", drop_bundle, "--manifest", tmp_path / "m.csv", "--threads", 1)
     assert (code, err) == (0, "")
     header, rule, *lines = out.splitlines()
