@@ -1,6 +1,7 @@
 """What a graph is made of, what it costs, and where its nodes run."""
 
 import math
+import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -70,9 +71,19 @@ class GraphFacts:
 def inspect_graph(path: Path, inputs: Mapping[str, np.ndarray], device: str = "cpu") -> GraphFacts:
     """Read an ONNX file, and run it on ``device`` with those of ``inputs`` that it takes.
 
-    A graph that the device has no arithmetic for, or one of whose inputs is not there, is described without
-    a run. Raises `EngineError` for a device that cannot be used here.
+    A graph in blocks is described, and run, with each region of time whole. A graph that the device has no
+    arithmetic for, or one of whose inputs is not there, is described without a run. Raises `EngineError` for a device that cannot be used here.
     """
+    from mtab_export.blocks import has_blocks, load_model, save_whole
+
+    if not has_blocks(path):
+        return _inspect(path, inputs, device)
+    with tempfile.TemporaryDirectory() as scratch:
+        save_whole(load_model(path), Path(scratch) / path.name)
+        return _inspect(Path(scratch) / path.name, inputs, device)
+
+
+def _inspect(path: Path, inputs: Mapping[str, np.ndarray], device: str) -> GraphFacts:
     import onnx
     import onnx_ir
 

@@ -59,6 +59,9 @@ EVERY = {
         "--epochs", 1, "--columns", "label=label", "--json",
     ),
     "soak": ("soak", "BUNDLE", "--requests", 20, "--threads", 2, "--device", "cpu", "--json"),
+    "memory": (
+        "memory", "BUNDLE", "--engine", "onnxruntime", "--precision", "fp32", "--seconds", 1, "--json",
+    ),
 }  # fmt: skip
 
 
@@ -73,7 +76,7 @@ def test_every_option(
     assert done.exit_code == 0, done.output
     if "--json" in arguments:
         assert json.loads(done.stdout[done.stdout.index("{\n") :])
-    if name == "soak":
+    if name in ("soak", "memory"):
         return
     section = {"main": "evaluation", "latency": "speed"}.get(name.split(",")[0], name.split(",")[0])
     report = json.loads((out / "report.json").read_text())

@@ -245,10 +245,14 @@ def test_the_model_costs_what_pytorch_counts(tone_run: Path, tone_bundle: Path) 
     finally:
         torch.backends.mha.set_fastpath_enabled(True)
     facts = inspect_graph(tone_bundle / "model.onnx", inputs)
-    assert facts.flops == counter.get_total_flops()
     counted = counter.get_flop_counts()
+    # The first convolution's filters in another basis: a product of weights alone, which an export folds.
+    folded = {"audio_encoder": counted["MulTAB.audio_encoder"][torch.ops.aten.mm]}
+    assert 0 < folded["audio_encoder"] < 20_000
+    assert facts.flops == counter.get_total_flops() - folded["audio_encoder"]
     for module in ("audio_encoder", "text_encoder", "cross_modal", "fusion", "tab", "head"):
-        assert facts.modules[module].flops == sum(counted[f"MulTAB.{module}"].values())
+        expected = sum(counted[f"MulTAB.{module}"].values()) - folded.get(module, 0)
+        assert facts.modules[module].flops == expected
     assert set(facts.modules) - {MODEL} == {name for name, module in model.named_children()}
     parameters = sum(parameter.numel() for parameter in model.parameters())
     assert facts.parameters == pytest.approx(parameters, rel=0.02)
