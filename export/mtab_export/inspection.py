@@ -72,7 +72,9 @@ def inspect_graph(path: Path, inputs: Mapping[str, np.ndarray], device: str = "c
     """Read an ONNX file, and run it on ``device`` with those of ``inputs`` that it takes.
 
     A graph in blocks is described, and run, with each region of time whole. A graph that the device has no
-    arithmetic for, or one of whose inputs is not there, is described without a run. Raises `EngineError` for a device that cannot be used here.
+    arithmetic for, or one of whose inputs is not there, is described without a run.
+
+    Raises `EngineError` for a device that cannot be used here.
     """
     from mtab_export.blocks import has_blocks, load_model, save_whole
 
