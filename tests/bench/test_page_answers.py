@@ -33,7 +33,7 @@ def test_answers(report: Report, report_without_change: Report, report_beyond_bu
     assert invariance.lead == "Yes."
     assert answers.answers(report_without_change)[0].lead == "No."
     assert answers.answers(report_without_change)[0].sentence.startswith(
-        "All 2 backends give PyTorch's label for all 40"
+        "Both backends give PyTorch's label for all 40"
     )
     assert answers.answers(report_beyond_budget)[-1].lead == "Not with ONNX Runtime int8."
 
