@@ -46,7 +46,7 @@ RUNS = (
     run("mtab-train synth --layout iemocap --utterances 200 --out {out}", "dev", tried=False),
     run("mtab-export --checkpoint {run} --data-dir {corpus} --utterances 2 --out {out}", "cpu", "export"),
     run("mtab-export inspect {bundle}", "cpu", "export"),
-    run("mtab-export verify {bundle}", "cpu"),
+    run("mtab-export verify {bundle} --data-dir {corpus}", "cpu"),
     run("mtab-bench --dataset manifest --data-dir {corpus} --bundle {bundle} --out {out}", "cpu", "bench"),
     run(
         "mtab-bench training --dataset manifest --data-dir {corpus} --utterances 20 --epochs 1",

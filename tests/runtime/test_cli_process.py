@@ -124,12 +124,11 @@ def test_typed_where_nobody_reads_on(tone_bundle: Path, clip: Path) -> None:
     assert (done.returncode, done.stderr) == (1, "")
 
 
-def test_typed_with_too_little_memory(tone_bundle: Path, tmp_path: Path) -> None:
-    """Attention over ten minutes takes 7 GB: refused in one line, and never by a shorter clip's answer."""
+def test_typed_with_little_memory(tone_bundle: Path, tmp_path: Path) -> None:
+    """Attention over ten minutes took 7 GB at once; in blocks of time it does with what there is."""
     soundfile.write(tmp_path / "long.wav", np.random.default_rng(0).normal(0, 0.1, 600 * 16_000), 16_000)
-    command = f'ulimit -v 4000000; exec "{MTAB}" predict "$@" --threads 1'
+    command = f'ulimit -v 4000000; exec "{MTAB}" predict "$@" --threads 1 --format json'
     arguments = [str(tone_bundle), str(tmp_path / "long.wav"), "--text", "a"]
     done = subprocess.run(["sh", "-c", command, "sh", *arguments], capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(f"Error: {tone_bundle / 'model.onnx'}: ONNX Runtime fails on cpu with ")
-    assert done.stderr.count("\n") == 1
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)[0]["duration"] == 600
