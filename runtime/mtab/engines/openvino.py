@@ -21,7 +21,7 @@ from mtab.types import Precision
 _HINTS = {"fp32": ("f32", "FP32"), "bf16": ("f32", "BF16"), "fp16": ("f16", "FP16")}
 _WITHOUT_VNNI = ("SSE41", "AVX", "AVX2", "AVX512_CORE")
 """oneDNN's names for what a processor may be limited to, of those that have no products of whole numbers."""
-_KEPT = "precise_0"
+_FLOAT32_MARK = "precise_0"
 """OpenVINO's mark of an operator that is not converted to half precision."""
 _GROUP = 768
 """Neighbours in a row of activations that share a scale in int8: a divisor of every width of `base`."""
@@ -128,7 +128,7 @@ def keep_float32(model: Any) -> int:
         if node.get_type_name() == "Loop":
             number += keep_float32(node.get_function())
         if any(output.get_element_type() == Type.f32 for output in node.outputs()):
-            node.get_rt_info()[_KEPT] = True
+            node.get_rt_info()[_FLOAT32_MARK] = True
             number += 1
     return number
 
