@@ -75,7 +75,8 @@ def test_every_option(
     done = bench(*arguments)
     assert done.exit_code == 0, done.output
     if "--json" in arguments:
-        assert json.loads(done.stdout[done.stdout.index("{\n") :])
+        begin = 0 if done.stdout.startswith("[") else done.stdout.index("{\n")
+        assert json.loads(done.stdout[begin:])
     if name in ("soak", "memory"):
         return
     section = {"main": "evaluation", "latency": "speed"}.get(name.split(",")[0], name.split(",")[0])
