@@ -18,6 +18,7 @@ from mtab.cuda import find_cuda
 from mtab.engines.base import one_line
 from mtab.errors import EngineError
 from mtab.graphs import FUSED
+from mtab.parity import Answers
 from mtab.types import Precision
 
 if TYPE_CHECKING:
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
     from mtab_train.model import MulTAB
 
 Inputs = Mapping[str, np.ndarray]
-Run = Callable[[Inputs], np.ndarray]
-"""A padded batch of B to its probabilities (B, classes) float32."""
+Run = Callable[[Inputs], Answers]
+"""A padded batch of B to its logits and probabilities, (B, classes) float32 each."""
+OUTPUTS = ["logits", "probabilities"]
 
 REFERENCE = "pytorch"
 PLAIN, OPTIMUM, TRTEXEC = "onnxruntime-plain", "optimum", "trtexec"
@@ -147,13 +149,13 @@ def open_backend(backend: Backend, model: "MulTAB | None" = None) -> Run:
             precision=backend.precision,
             threads=backend.threads,
         )
-        return lambda inputs: opened.engine.run(inputs)["probabilities"]
+        return opened.engine.run
     if backend.kind == "onnx":
         session: Any = open_session(Path(backend.source), backend.threads)
 
-        def in_session(inputs: Inputs) -> np.ndarray:
+        def in_session(inputs: Inputs) -> Answers:
             try:
-                return session.run(["probabilities"], dict(inputs))[0]
+                return dict(zip(OUTPUTS, session.run(OUTPUTS, dict(inputs)), strict=True))
             except Exception as error:  # ONNX Runtime's exceptions have no common base
                 raise EngineError(f"{backend.title} fails: {one_line(error)[:300]}") from None
 
@@ -178,18 +180,19 @@ def _in_pytorch(backend: Backend, model: "MulTAB | None") -> Run:
     torch.set_num_threads(backend.threads or torch.get_num_threads())
     model = model or load_model(backend.source)
     if backend.key == REFERENCE:
-        return lambda inputs: model.run(inputs)["probabilities"]
+        return model.run
     forward: Any = torch.compile(model, dynamic=True) if backend.key == "torch-compile" else model
 
-    def run(inputs: Inputs) -> np.ndarray:
+    def run(inputs: Inputs) -> Answers:
         tensors = {name: torch.from_numpy(array) for name, array in inputs.items()}
         with (
             torch.inference_mode(),
             torch.autocast("cpu", torch.bfloat16, enabled=backend.precision == "bf16"),
         ):
-            return forward(**tensors).probabilities.float().numpy()
+            output = forward(**tensors)
+        return {name: getattr(output, name).float().numpy() for name in OUTPUTS}
 
-    def compiled(inputs: Inputs) -> np.ndarray:
+    def compiled(inputs: Inputs) -> Answers:
         try:
             with quiet():
                 return run(inputs)

@@ -1,4 +1,4 @@
-"""What memory a process has, what it may still take, and which backends fit into it together."""
+"""What memory a process has, and which backends fit together into what is free."""
 
 import sys
 from collections.abc import Iterable, Mapping
@@ -33,17 +33,6 @@ def process_memory(proc: Path = Path("/proc/self")) -> dict[str, int | None]:
         unit = 1 if sys.platform == "darwin" else 1024
         found["max_ram"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     return found
-
-
-def free_memory(meminfo: Path = Path("/proc/meminfo"), cgroup: Path = Path("/sys/fs/cgroup")) -> int | None:
-    """Bytes that this process may still take: of the machine, and of its container. None if nobody tells."""
-    free = []
-    if meminfo.is_file():
-        free += [_kilobytes(meminfo)[name] for name in ("MemAvailable",) if name in _kilobytes(meminfo)]
-    limit, current = (cgroup / name for name in ("memory.max", "memory.current"))
-    if limit.is_file() and current.is_file() and (most := limit.read_text().strip()) != "max":
-        free.append(max(0, int(most) - int(current.read_text())))
-    return min(free, default=None)
 
 
 def in_groups(sizes: Mapping[K, int], shared: Iterable[K], free: int | None) -> list[list[K]]:

@@ -1,6 +1,6 @@
 """The reference that all backends are held against, and what is said of those that cannot be had."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,8 +8,7 @@ import numpy as np
 
 from mtab.bundle import Bundle
 from mtab.errors import BundleError, EngineError
-from mtab.progress import track
-from mtab_bench.backends import Backend, Inputs, Run, pytorch_backends
+from mtab_bench.backends import Backend, pytorch_backends
 from mtab_export.pytorch import pytorch_model
 
 if TYPE_CHECKING:
@@ -45,8 +44,3 @@ def require_one(bundle: Bundle, backends: Collection[str], skipped: Mapping[str,
         reasons = [skipped[key] for key in backends]
         found = f"the first: {reasons[0]}" if reasons else "it holds no graph of the whole model"
         raise EngineError(f"{bundle.folder}: no engine can run it here; {found}")
-
-
-def answer_each(run: Run, inputs: Sequence[Inputs], title: str) -> np.ndarray:
-    """The probabilities (N, C) for N utterances, each as a batch of one; ``title`` is the engine's."""
-    return np.concatenate([run(each) for each in track(inputs, title, "utterances")])

@@ -13,9 +13,7 @@ from mtab.data import corpus_hash
 from mtab.engines.onnxruntime import OnnxRuntimeEngine
 from mtab.graphs import Budget, GraphSpec
 from mtab.machine import describe_machine
-from mtab.parity import Answers, Forward, answer_batched, answer_unbatched, compare
-from mtab.preprocess import Features
-from mtab.progress import progress
+from mtab.parity import Answers, Forward, answer_both_ways, compare
 from mtab.sample import Sample
 
 RESAMPLES = 1000
@@ -51,16 +49,7 @@ def certify(
     ``reference`` holds ``logits`` and ``probabilities`` (utterances, classes), each utterance unbatched;
     ``labels`` are the model's classes; ``computed`` is the `arithmetic` of the answers.
     """
-    features = sample.features
-    with progress("comparing", 2 * len(features), "utterances") as shown:
-
-        def counted(batch: Sequence[Features]) -> Answers:
-            answers = candidate(batch)
-            shown.update(len(batch))
-            return answers
-
-        unbatched = answer_unbatched(counted, features)
-        batched = answer_batched(counted, features, batch_size)
+    unbatched, batched = answer_both_ways(candidate, sample.features, batch_size)
     parity = compare(reference, unbatched, batched, budget, batch_size)
     names, true = sample.names, [utterance.label for utterance in sample.utterances]
     machine = describe_machine()

@@ -13,6 +13,7 @@ from mtab.bundle import Bundle
 from mtab.errors import DataError
 from mtab.graphs import BUDGETS, FUSED, HIDDEN, Budget
 from mtab.preprocess import Features, Preprocessor
+from mtab.progress import progress
 from mtab.types import Part, Precision
 
 Answers = Mapping[str, np.ndarray]
@@ -174,6 +175,20 @@ def answer_batched(
     """The answers in padded batches drawn at random by ``seed``, in the order of ``features``."""
     order = np.random.default_rng(seed).permutation(len(features))
     return _answers(forward, features, order, batch_size)
+
+
+def answer_both_ways(
+    forward: Forward, features: Sequence[Features], batch_size: int = 8, desc: str = "comparing"
+) -> tuple[Answers, Answers]:
+    """`answer_unbatched` and `answer_batched`, and ``desc`` with how far they are."""
+    with progress(desc, 2 * len(features), "utterances") as shown:
+
+        def counted(batch: Sequence[Features]) -> Answers:
+            answers = forward(batch)
+            shown.update(len(batch))
+            return answers
+
+        return answer_unbatched(counted, features), answer_batched(counted, features, batch_size)
 
 
 def _answers(

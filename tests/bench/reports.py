@@ -6,10 +6,12 @@ from dataclasses import replace
 import numpy as np
 
 from mtab.data import Utterance
+from mtab.graphs import BUDGETS, Budget
+from mtab.parity import Answers
 from mtab.timing import Ratio
 from mtab_bench.backends import Backend
 from mtab_bench.report import BundleRecord, Report, new_report
-from mtab_bench.sections.accuracy import Accuracy, Parity
+from mtab_bench.sections.accuracy import Accuracy, BackendParity
 from mtab_bench.sections.batching import Batching, Durations, Strategy
 from mtab_bench.sections.evaluation import EvaluatedBackend, EvaluatedUtterance, Evaluation
 from mtab_bench.sections.invariance import (
@@ -68,6 +70,23 @@ def ratio(key: str, disturbed: bool = False) -> Ratio | None:
     return Ratio(value, 0.97 * value, 1.04 * value, disturbed)
 
 
+def answers_of(probabilities: np.ndarray) -> Answers:
+    """With the logits that have these probabilities."""
+    return {"logits": np.log(probabilities), "probabilities": probabilities}
+
+
+def parity_of(
+    reference: np.ndarray,
+    probabilities: np.ndarray,
+    utterances: Sequence[Utterance],
+    labels: Sequence[str],
+    budget: Budget,
+) -> BackendParity:
+    """Of a backend that answers the same in batches."""
+    before, after = answers_of(reference), answers_of(probabilities)
+    return BackendParity.of(before, after, after, utterances, labels, budget)
+
+
 def protocol(labels: Sequence[str], true: Sequence[int], speech: float, **changes: object) -> Protocol:
     found = Protocol(
         dataset="iemocap",
@@ -120,7 +139,7 @@ def make_evaluation(
         if key in skipped:
             found[key] = EvaluatedBackend.of(backend(key), skipped[key])
             continue
-        _, _, error, cost, _ = BACKENDS[key]
+        _, precision, error, cost, _ = BACKENDS[key]
         moved = reference + (changes or error < 1e-5) * random.normal(0, error, reference.shape)
         answers[key] = np.clip(moved, 1e-9, 1).astype(np.float32).astype(np.float64)
         times = 1e-3 * cost * speech * (1 + random.gamma(1.2, 0.12, (3, count)))
@@ -128,7 +147,7 @@ def make_evaluation(
         found[key] = EvaluatedBackend.of(
             backend(key),
             accuracy=Accuracy.of(answers[key], true, labels),
-            parity=Parity.of(answers["pytorch"], answers[key], utterances, labels, 2e-5)
+            parity=parity_of(answers["pytorch"], answers[key], utterances, labels, BUDGETS[precision])
             if compared
             else None,
             timed=Timed.of(

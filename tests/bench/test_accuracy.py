@@ -11,8 +11,12 @@ from hypothesis import strategies as st
 
 from mtab.config import from_dict, to_dict
 from mtab.data import Utterance
-from mtab_bench.sections.accuracy import Accuracy, McNemar, Parity, margins, reliability
+from mtab.graphs import BUDGETS, Budget
+from mtab.parity import compare
+from mtab_bench.sections.accuracy import Accuracy, BackendParity, McNemar, margins, reliability
 from mtab_train.metrics import chance_of
+
+from .reports import answers_of, parity_of
 
 LABELS = ("anger", "joy", "neutral")
 UTTERANCES = [Utterance(f"u{i}", Path(f"{i}.wav") if i else None, "Hi", "joy") for i in range(4)]
@@ -20,43 +24,57 @@ UTTERANCES = [Utterance(f"u{i}", Path(f"{i}.wav") if i else None, "Hi", "joy") f
 
 def test_worked_example() -> None:
     before = np.array(
-        [[0.7, 0.2, 0.1], [0.4, 0.5, 0.1], [0.500004, 0.499996, 0.0], [0.1, 0.1, 0.8]], np.float32
+        [[0.7, 0.2, 0.1], [0.4, 0.5, 0.1], [0.499004, 0.498996, 0.002], [0.1, 0.1, 0.8]], np.float32
     )
     after = before.copy()
     after[0] = (0.2, 0.7, 0.1)  # another label
-    after[2] = (0.499996, 0.500004, 0.0)  # another label, at a near-tie
+    after[2] = (0.498996, 0.499004, 0.002)  # another label, at a near tie
     after[3] = (0.1, 0.2, 0.7)  # the same label
-    found = Parity.of(before, after, UTTERANCES, LABELS, 2e-5)
-    assert found.utterances == 4
-    assert found.label_agreement == 0.5
-    assert (found.labels_changed, found.near_ties, found.labels_changed_at_near_ties) == (2, 1, 1)
-    assert found.max_probability_difference == pytest.approx(0.5, abs=1e-6)
-    assert found.mean_probability_difference == pytest.approx((1.0 + 0.000016 + 0.2) / 12, abs=1e-6)
+    found = parity_of(before, after, UTTERANCES, LABELS, BUDGETS["fp32"])
+    assert found.labels_changed == 2
+    figures = found.figures
+    assert figures == compare(answers_of(before), answers_of(after), answers_of(after), BUDGETS["fp32"])
+    assert (figures.utterances, figures.label_agreement) == (4, 0.5)
+    assert (figures.changed, figures.near_ties, figures.changed_near_ties) == ((0,), (2,), (2,))
+    assert figures.max_probability_difference == pytest.approx(0.5, abs=1e-6)
+    assert figures.mean_probability_difference == pytest.approx((1.0 + 0.000016 + 0.2) / 12, abs=1e-6)
     first, second = found.changed
     assert (first.id, first.audio, first.true, first.near_tie) == ("u0", None, "joy", False)
     assert (first.reference.label, first.backend.label) == ("anger", "joy")
     assert first.backend.probabilities == pytest.approx({"anger": 0.2, "joy": 0.7, "neutral": 0.1})
     assert (second.id, second.audio, second.near_tie) == ("u2", "2.wav", True)
-    # True is joy: the first was wrong and is right, of the others none changes sides but the near-tie.
+    # True is joy: the first was wrong and is right, of the others none changes sides but the near tie.
     assert found.mcnemar == McNemar(0, 0.5, 0, 2)
-    assert from_dict(Parity, json.loads(json.dumps(to_dict(found))), "x") == found
+    assert from_dict(BackendParity, json.loads(json.dumps(to_dict(found))), "x") == found
 
 
-def test_a_near_tie_is_what_the_margin_says() -> None:
+def test_a_near_tie_is_what_the_budget_says() -> None:
     before, after = np.array([[0.501, 0.499]]), np.array([[0.499, 0.501]])
     utterance = [Utterance("u", None, "Hi", "joy")]
-    for margin, near in ((1e-3, 0), (4e-3, 1)):
-        found = Parity.of(before, after, utterance, LABELS[:2], margin)
-        assert (found.near_ties, found.labels_changed_at_near_ties) == (near, near)
+    for most, near in ((5e-4, False), (2.1e-3, True)):
+        found = parity_of(before, after, utterance, LABELS[:2], Budget(most, 1.0))
+        assert (found.figures.changed_near_ties == (0,)) == found.changed[0].near_tie == near
+        # One label may change at a near tie, and the difference is 2e-3.
+        assert (not found.failures) == near
+
+
+def test_a_label_that_changes_only_in_a_batch_counts() -> None:
+    before, among = np.array([[0.6, 0.4], [0.2, 0.8]]), np.array([[0.3, 0.7], [0.2, 0.8]])
+    reference, batched = answers_of(before), answers_of(among)
+    found = BackendParity.of(reference, reference, batched, UTTERANCES[:2], LABELS[:2], BUDGETS["int8"], 4)
+    assert (found.labels_changed, found.war_difference, found.mcnemar.p_value) == (1, 0.0, 1.0)
+    assert found.changed[0].backend.probabilities == {"anger": 0.3, "joy": 0.7}
+    assert len(found.failures) == 3
+    assert "in batches of 4 (utterance u0 of 2)" in found.failures[0]
 
 
 def test_equal_answers() -> None:
     probabilities = np.array([[0.7, 0.3], [0.5, 0.5]], np.float32)
-    found = Parity.of(probabilities, probabilities, UTTERANCES[:2], LABELS[:2], 2e-5)
-    assert found.label_agreement == 1.0
-    assert found.max_probability_difference == 0.0
-    assert found.changed == ()
-    assert found.near_ties == 1
+    found = parity_of(probabilities, probabilities, UTTERANCES[:2], LABELS[:2], BUDGETS["fp32"])
+    assert found.figures.label_agreement == 1.0
+    assert found.figures.max_difference == 0.0
+    assert (found.changed, found.failures) == ((), ())
+    assert found.figures.near_ties == (1,)
 
 
 def test_margins() -> None:

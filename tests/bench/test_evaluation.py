@@ -15,9 +15,11 @@ from click.testing import CliRunner
 from sklearn.metrics import accuracy_score, recall_score
 
 import mtab
+from mtab.cli import main as runtime
 from mtab.data import Corpus, corpus_hash
 from mtab_bench.cli import main
 from mtab_bench.commands.target import newest_bundle
+from mtab_export.cli import main as export
 
 WITHOUT_TORCH = """
 import sys
@@ -94,8 +96,9 @@ def test_accuracy_is_that_of_the_probabilities(report: dict) -> None:
         assert engine["accuracy"]["war"] == pytest.approx(accuracy_score(true, predicted))
         assert engine["accuracy"]["uar"] == pytest.approx(recall_score(true, predicted, average="macro"))
     results = report["backends"]["onnxruntime-fp32"]["parity"]
-    assert results["label_agreement"] == 1.0
-    assert 0 < results["max_probability_difference"] < 1e-5
+    assert results["figures"]["label_agreement"] == 1.0
+    assert 0 < results["figures"]["max_probability_difference"] < 1e-5
+    assert results["failures"] == []
     assert results["war_difference"] == 0.0
 
 
@@ -153,6 +156,30 @@ def test_without_torch_pytorch_is_skipped(tone_bundle: Path, tones: Corpus, tmp_
     expected = "PyTorch's side needs torch, which is not installed: pip install 'mtab[export]'"
     assert report["backends"]["pytorch"]["skipped"] == expected
     assert report["backends"]["onnxruntime-fp32"]["accuracy"]["war"] == 1.0
+
+
+@pytest.mark.parametrize(("granted", "passes"), [(1e-12, False), (1e-5, True)])
+def test_export_tune_and_bench_judge_alike(
+    granted: float, passes: bool, tone_run: Path, tone_bundle: Path, tones: Corpus, tmp_path: Path
+) -> None:
+    """By the budget that the export granted, as with ``--atol``."""
+    bundle, corpus = tmp_path / "bundle", ("--dataset", "manifest", "--data-dir", tones.root)
+    shutil.copytree(tone_bundle, bundle)
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    for graph in manifest["graphs"]:
+        graph["certificate"]["budget"]["max_difference"] = granted
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    verified = CliRunner().invoke(export, ["verify", str(bundle), "--checkpoint", str(tone_run)])
+    tuned = CliRunner().invoke(runtime, ["tune", str(bundle), *map(str, corpus), "--min-seconds", "0.01"])
+    code, output = bench(
+        *corpus, "--bundle", bundle, "--checkpoint", tone_run, "--out", tmp_path / "out", "--threads", 1
+    )
+    assert (verified.exit_code, tuned.exit_code, code) == ((0, 0, 0) if passes else (1, 1, 0))
+    if not passes:
+        for said in (verified.output, tuned.output, output):
+            assert "expected at most 1e-12" in said
+    backends = json.loads((tmp_path / "out" / "report.json").read_text())["evaluation"]["backends"]
+    assert (backends["onnxruntime-fp32"]["parity"]["failures"] == []) == passes
 
 
 def test_what_cannot_be_read_is_counted(

@@ -1,11 +1,9 @@
-"""Which backends fit into memory together, and what a process may still take."""
-
-from pathlib import Path
+"""Which backends fit into memory together."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mtab_bench.memory import SHARE, free_memory, in_groups
+from mtab_bench.memory import SHARE, in_groups
 
 
 def test_groups_share_the_reference() -> None:
@@ -24,15 +22,3 @@ def test_every_backend_is_in_one_group_that_fits_or_stands_alone(sizes: list[int
     assert all(group[0] == "pytorch" for group in groups)
     assert sorted(key for group in groups for key in group[1:]) == sorted(map(str, range(len(sizes))))
     assert all(sum(named[key] for key in group) <= SHARE * free or len(group) <= 2 for group in groups)
-
-
-def test_free_memory_is_the_least_of_machine_and_container(tmp_path: Path) -> None:
-    meminfo = tmp_path / "meminfo"
-    meminfo.write_text("MemTotal:  9000 kB\nMemAvailable:  4000 kB\nHugePages_Total:  0\n")
-    assert free_memory(meminfo, tmp_path) == 4000 * 1024
-    (tmp_path / "memory.max").write_text("max\n")
-    (tmp_path / "memory.current").write_text("1000000\n")
-    assert free_memory(meminfo, tmp_path) == 4000 * 1024
-    (tmp_path / "memory.max").write_text("3000000\n")
-    assert free_memory(meminfo, tmp_path) == 2_000_000
-    assert free_memory(tmp_path / "none", tmp_path / "none") is None

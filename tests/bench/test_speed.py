@@ -127,7 +127,7 @@ def test_a_plain_export_answers_as_pytorch(tone_bundle: Path, tone_run: Path, tm
     run = open_backend(plain_backend(tmp_path / "plain.onnx", 1))
     for case in make_cases(preprocess, [1, 3], [0.2, 0.5]):
         expected = model.run(case.inputs)["probabilities"]
-        np.testing.assert_allclose(run(case.inputs), expected, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(run(case.inputs)["probabilities"], expected, rtol=0, atol=1e-5)
 
 
 def test_backends_are_the_bundles_engines_in_their_precisions(tone_bundle: Path) -> None:

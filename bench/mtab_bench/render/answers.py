@@ -151,9 +151,12 @@ def case_title(case: SpeedCase) -> str:
 
 
 def chosen(evaluation: Evaluation) -> str | None:
-    """The bundle's fastest backend among those that lost no accuracy; None if none of its backends ran."""
+    """The bundle's fastest backend among those that lost no accuracy and kept to their budgets.
+
+    The fastest of all if none is left, None if none of the bundle's backends ran.
+    """
     ran = {key: each for key, each in evaluation.measured.items() if key not in BASELINE_TITLES}
-    kept = {key: each for key, each in ran.items() if not lost(each)} or ran
+    kept = {key: each for key, each in ran.items() if not lost(each) and not over_budget(each)} or ran
     timed = {key: each.timed for key, each in kept.items() if each.timed is not None}
     return _fastest(timed) or next(iter(kept), None)
 
@@ -161,6 +164,11 @@ def chosen(evaluation: Evaluation) -> str | None:
 def lost(backend: EvaluatedBackend) -> bool:
     """Whether a backend is right significantly less often than the reference."""
     return backend.parity is not None and backend.parity.mcnemar.lost
+
+
+def over_budget(backend: EvaluatedBackend) -> bool:
+    """Whether a backend's answers are farther from the reference's than its precision's budget allows."""
+    return backend.parity is not None and bool(backend.parity.failures)
 
 
 def compared(speedup: Ratio) -> str:
@@ -186,27 +194,29 @@ def _accuracy(evaluation: Evaluation) -> Answer:
         told = f"{reference.title} was skipped; {ran[best].title} alone reaches {_reached(ran[best])}."
         return Answer(question, "Not known.", told)
     total = reference.accuracy.utterances
+    beyond = [each.title for each in ran.values() if over_budget(each)]
+    budgets = f" Over budget: {_listing(beyond)}." if beyond else ""
     pairs = {key: (each, each.parity) for key, each in ran.items() if each.parity is not None}
     changed = {key: pair for key, pair in pairs.items() if pair[1].labels_changed}
     if not changed:
         told = f"{_subject(ran.values())} {reference.title}'s label for all {total} test utterances "
-        return Answer(question, "No.", f"{told}({_reached(reference)}).")
+        return Answer(question, "No.", f"{told}({_reached(reference)}).{budgets}")
     losing = {key: pair for key, pair in changed.items() if lost(pair[0])}
     worst, parity = max((losing or changed).values(), key=lambda pair: pair[1].labels_changed)
     told = (
         f"{worst.title} changes {parity.labels_changed} of {total} labels "
-        f"({parity.labels_changed_at_near_ties} at a near tie) and reaches {_reached(worst)}, "
+        f"({len(parity.figures.changed_near_ties)} at a near tie) and reaches {_reached(worst)}, "
         f"{reference.title} {_reached(reference)} (McNemar's p = {two_digits(parity.mcnemar.p_value)})"
     )
     if losing:
         kept = len(ran) - len(losing)
         rest = f"; {kept} of {len(ran)} backends show no measurable loss" if kept else ""
         lead = f"Yes, with {_listing(each.title for each, _ in losing.values())}."
-        return Answer(question, lead, f"{told}{rest}.")
+        return Answer(question, lead, f"{told}{rest}.{budgets}")
     same = len(ran) - len(changed)
     rest = f"; {same} of {len(ran)} backends change no label" if len(ran) > 1 else ""
     most = "The most: " if len(changed) > 1 else ""
-    return Answer(question, "No measurable loss.", f"{most}{told}{rest}.")
+    return Answer(question, "No measurable loss.", f"{most}{told}{rest}.{budgets}")
 
 
 def _speed(times: Times) -> Answer:

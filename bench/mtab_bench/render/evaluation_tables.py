@@ -93,16 +93,24 @@ def _parity(section: Evaluation) -> Iterator[Table]:
     for key, backend in section.measured.items():
         if (parity := backend.parity) is not None:
             cells[key] = (
-                figure(percent, parity.label_agreement),
+                figure(percent, parity.figures.label_agreement),
                 figure(count, parity.labels_changed),
-                figure(count, parity.near_ties),
-                figure(count, parity.labels_changed_at_near_ties),
-                figure(difference, parity.max_probability_difference),
-                figure(difference, parity.mean_probability_difference),
+                figure(count, len(parity.figures.near_ties)),
+                figure(count, len(parity.figures.changed_near_ties)),
+                figure(difference, parity.figures.max_probability_difference),
+                figure(difference, parity.figures.max_batched_difference),
+                figure(difference, parity.figures.max_invariance_difference),
+                figure(difference, parity.figures.mean_probability_difference),
+                figure(difference, parity.budget.max_difference),
                 figure(count, parity.mcnemar.only_reference_right),
                 figure(count, parity.mcnemar.only_backend_right),
                 figure(two_digits, parity.mcnemar.p_value),
             )
+    beyond = [
+        f" Over budget: {backend.title}: {'; '.join(backend.parity.failures)}."
+        for backend in section.measured.values()
+        if backend.parity is not None and backend.parity.failures
+    ]
     if cells:
         yield Table(
             f"Parity with {reference}",
@@ -112,16 +120,21 @@ def _parity(section: Evaluation) -> Iterator[Table]:
                 Column("changed"),
                 Column("near ties", page_only=True),
                 Column("changed at near ties"),
-                Column("largest difference"),
+                Column("unbatched"),
+                Column("batched"),
+                Column("invariance", page_only=True),
                 Column("mean difference", page_only=True),
+                Column("budget"),
                 Column(f"only {reference} right", page_only=True),
                 Column("only the backend right", page_only=True),
                 Column("McNemar's p"),
             ),
             _rows(section, cells),
-            f"A near tie is an utterance whose first two classes {reference} tells apart by less than twice "
-            "the backend's budget. McNemar's exact test compares the utterances that one of the two alone "
-            "gets right.",
+            f"The largest difference of a probability from {reference}'s unbatched one: each utterance by "
+            "itself, and in padded batches; invariance is the backend in batches against itself. A label "
+            "counts as changed if it is in one of both. A near tie is an utterance whose first two classes "
+            f"{reference} tells apart by no more than twice the budget. McNemar's exact test compares the "
+            f"utterances that one of the two alone gets right.{''.join(beyond)}",
         )
 
 

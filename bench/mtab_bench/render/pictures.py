@@ -20,7 +20,7 @@ from mtab_bench.render.drawing import (
     printable,
     rows,
 )
-from mtab_bench.sections.accuracy import Accuracy, Parity, margins
+from mtab_bench.sections.accuracy import Accuracy, BackendParity, margins
 from mtab_bench.sections.batching import Batching
 from mtab_bench.sections.evaluation import Evaluation
 from mtab_bench.sections.invariance import Invariance
@@ -126,7 +126,7 @@ def parity_scatter(axes: Axes, evaluation: Evaluation, name: str) -> str:
     axes.plot((0, 1), (0, 1), color=INK, linewidth=0.8, alpha=0.5)
     points(axes, reference.ravel(), probabilities.ravel(), color=BLUE, marker="o")
     axes.set(xlabel=f"probability, {before}", ylabel=f"probability, {after}", aspect="equal")
-    largest = _parity(evaluation, name).max_probability_difference
+    largest = _parity(evaluation, name).figures.max_probability_difference
     return f"Probabilities of {after} against {before}'s; the farthest from the diagonal by {largest:.1e}"
 
 
@@ -252,7 +252,7 @@ def _accuracy(evaluation: Evaluation, name: str) -> Accuracy:
     return accuracy
 
 
-def _parity(evaluation: Evaluation, name: str) -> Parity:
+def _parity(evaluation: Evaluation, name: str) -> BackendParity:
     parity = evaluation.backends[name].parity
     assert parity is not None
     return parity

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from mtab_bench.render.answers import compared, lost, main_times
+from mtab_bench.render.answers import compared, lost, main_times, over_budget
 from mtab_bench.render.evaluation_tables import evaluation_tables
 from mtab_bench.render.formats import (
     count,
@@ -88,6 +88,7 @@ def verdict(report: Report, key: str, entries: Sequence[BackendEntry]) -> str:
             said.append("same labels")
         else:
             said.append("right less often" if lost(evaluated) else "no measurable loss")
+        said.append("over budget" if over_budget(evaluated) else "within budget")
     times = main_times(report)
     timed = times.timed.get(key) if times else None
     if timed is not None and timed.speedup is not None:

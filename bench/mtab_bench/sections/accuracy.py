@@ -7,6 +7,8 @@ import numpy as np
 from scipy.stats import binomtest
 
 from mtab.data import Utterance
+from mtab.graphs import Budget
+from mtab.parity import Answers, Parity, compare
 from mtab_train.metrics import Chance, chance_of, expected_calibration_error, scores
 
 BINS = 15
@@ -139,67 +141,68 @@ class Changed:
 
 
 @dataclass(frozen=True, slots=True)
-class Parity:
-    """How a backend's answers differ from the reference's, each utterance alone.
+class BackendParity:
+    """How a backend's answers differ from the reference's, and whether its ``budget`` allows that.
 
-    A near tie is an utterance whose two likeliest classes the reference tells apart by no more than
-    ``near_tie_margin``: a label that changes there is within the tolerance, and is counted apart.
-    ``*_difference`` of a score is the backend's less the reference's.
+    ``figures`` number the utterances as the section does; ``failures`` say what is over the budget, a line
+    each. ``*_difference`` of a score is the backend's less the reference's, each utterance unbatched.
     """
 
-    utterances: int
-    label_agreement: float
-    labels_changed: int
-    near_tie_margin: float
-    near_ties: int
-    labels_changed_at_near_ties: int
-    max_probability_difference: float
-    mean_probability_difference: float
+    figures: Parity
+    budget: Budget
+    failures: tuple[str, ...]
     war_difference: float
     uar_difference: float
     weighted_f1_difference: float
     mcnemar: McNemar
     changed: tuple[Changed, ...]
 
+    @property
+    def labels_changed(self) -> int:
+        """Utterances that get another label, unbatched or in a batch."""
+        return len(self.changed)
+
     @classmethod
     def of(
         cls,
-        reference: np.ndarray,
-        probabilities: np.ndarray,
+        reference: Answers,
+        unbatched: Answers,
+        batched: Answers,
         utterances: Sequence[Utterance],
         labels: Sequence[str],
-        near_tie_margin: float,
-    ) -> "Parity":
-        """Of probabilities (N, C) each, for the same ``utterances``."""
-        difference = np.abs(reference.astype(np.float64) - probabilities)
-        before, after = reference.argmax(axis=1), probabilities.argmax(axis=1)
-        changed = np.flatnonzero(before != after).tolist()
-        near_tie = margins(reference) <= near_tie_margin
+        budget: Budget,
+        batch_size: int = 8,
+    ) -> "BackendParity":
+        """Of the reference's answers to ``utterances``, each unbatched, and of the backend's both ways."""
+        figures = compare(reference, unbatched, batched, budget, batch_size)
+        before, alone, among = (
+            each["probabilities"].argmax(axis=1) for each in (reference, unbatched, batched)
+        )
         true = np.array([labels.index(utterance.label) for utterance in utterances])
-        one, other = (scores(true.tolist(), found.tolist(), labels) for found in (before, after))
+        one, other = (scores(true.tolist(), found.tolist(), labels) for found in (before, alone))
+        # Where it is only in a batch that the label changes, the answer there is the one to show.
+        shown = {
+            i: (unbatched if alone[i] != before[i] else batched)["probabilities"][i]
+            for i in np.flatnonzero((alone != before) | (among != before)).tolist()
+        }
         return cls(
-            utterances=len(reference),
-            label_agreement=float((before == after).mean()),
-            labels_changed=len(changed),
-            near_tie_margin=near_tie_margin,
-            near_ties=int(near_tie.sum()),
-            labels_changed_at_near_ties=int(near_tie[changed].sum()),
-            max_probability_difference=float(difference.max()),
-            mean_probability_difference=float(difference.mean()),
+            figures=figures,
+            budget=budget,
+            failures=tuple(figures.failures(budget, [utterance.id for utterance in utterances])),
             war_difference=other["war"] - one["war"],
             uar_difference=other["uar"] - one["uar"],
             weighted_f1_difference=other["weighted_f1"] - one["weighted_f1"],
-            mcnemar=McNemar.of(before == true, after == true),
+            mcnemar=McNemar.of(before == true, alone == true),
             changed=tuple(
                 Changed(
                     id=utterances[i].id,
                     audio=None if utterances[i].audio is None else str(utterances[i].audio),
                     true=utterances[i].label,
-                    reference=Answered.of(reference[i], labels),
-                    backend=Answered.of(probabilities[i], labels),
-                    near_tie=bool(near_tie[i]),
+                    reference=Answered.of(reference["probabilities"][i], labels),
+                    backend=Answered.of(probabilities, labels),
+                    near_tie=i in figures.near_ties,
                 )
-                for i in changed
+                for i, probabilities in shown.items()
             ),
         )
 

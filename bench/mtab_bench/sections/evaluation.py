@@ -9,15 +9,16 @@ import numpy as np
 
 from mtab.bundle import Bundle
 from mtab.errors import MtabError
+from mtab.limits import BATCH_SIZE
 from mtab.machine import usable_cores
-from mtab.parity import budget_of
+from mtab.parity import Answers, answer_both_ways, budget_of, forward
 from mtab.preprocess import Preprocessor
 from mtab.timing import Timing
 from mtab.traffic import NewLengths
 from mtab_bench.backends import REFERENCE, Inputs, Run, bundle_backends, open_backend
 from mtab_bench.interleaving import HOW, Phase, time_phases
-from mtab_bench.reference import answer_each, reference_model, require_one
-from mtab_bench.sections.accuracy import Accuracy, Parity
+from mtab_bench.reference import reference_model, require_one
+from mtab_bench.sections.accuracy import Accuracy, BackendParity
 from mtab_bench.sections.samples import Latency, Timed
 from mtab_bench.sections.section import (
     BackendEntry,
@@ -48,7 +49,7 @@ class EvaluatedBackend(BackendEntry):
     """
 
     accuracy: Accuracy | None = None
-    parity: Parity | None = None
+    parity: BackendParity | None = None
     timed: Timed | None = None
     medians: tuple[float | None, ...] = ()
 
@@ -113,16 +114,20 @@ def evaluate(
 
     backends = [*([] if model is None else [reference]), *bundle_backends(bundle, threads)]
     reasons = {} if skipped is None else {REFERENCE: skipped}
-    answers: dict[str, np.ndarray] = {}
+    unbatched: dict[str, Answers] = {}
+    batched: dict[str, Answers] = {}
     runs: dict[str, Run] = {}
     for backend in backends:
+        key = backend.key
         try:
-            run = open_backend(backend, model)
-            # Every utterance once: the answers, and the warm-up.
-            answers[backend.key] = answer_each(run, inputs, backend.title)
-            runs[backend.key] = run
+            runs[key] = open_backend(backend, model)
+            # The answers, and the warm-up.
+            unbatched[key], batched[key] = answer_both_ways(
+                forward(runs[key], preprocess), test.features, BATCH_SIZE, backend.title
+            )
         except MtabError as error:
-            reasons[backend.key] = str(error)
+            runs.pop(key, None)
+            reasons[key] = str(error)
     require_one(bundle, [backend.key for backend in backends if backend.key != REFERENCE], reasons)
     times = _time(runs, preprocess, test, inputs)
 
@@ -131,15 +136,22 @@ def evaluate(
     entries: dict[str, EvaluatedBackend] = {}
     for backend in [*([reference] if model is None else []), *backends]:
         key, parity = backend.key, None
-        if key not in answers:
+        if key not in runs:
             entries[key] = EvaluatedBackend.of(backend, reasons[key])
             continue
-        if key != REFERENCE and REFERENCE in answers:
-            margin = budget_of(bundle, backend.precision).near_tie_lead
-            parity = Parity.of(answers[REFERENCE], answers[key], test.utterances, labels, margin)
+        if key != REFERENCE and REFERENCE in runs:
+            parity = BackendParity.of(
+                unbatched[REFERENCE],
+                unbatched[key],
+                batched[key],
+                test.utterances,
+                labels,
+                budget_of(bundle, backend.precision),
+                BATCH_SIZE,
+            )
         entries[key] = EvaluatedBackend.of(
             backend,
-            accuracy=Accuracy.of(answers[key], true, labels),
+            accuracy=Accuracy.of(unbatched[key]["probabilities"], true, labels),
             parity=parity,
             timed=times.of(key),
             medians=times.medians(key, len(inputs)),
@@ -160,7 +172,7 @@ def evaluate(
                 true=utterance.label,
                 seconds=features.seconds,
                 tokens=None if features.input_ids is None else len(features.input_ids),
-                probabilities={key: tuple(found[i].tolist()) for key, found in answers.items()},
+                probabilities={key: tuple(unbatched[key]["probabilities"][i].tolist()) for key in runs},
             )
             for i, (utterance, features) in enumerate(zip(test.utterances, test.features, strict=True))
         ),

@@ -16,6 +16,7 @@ from mtab.machine import usable_cores
 from mtab.parity import budget_of
 from mtab.preprocess import Features, Preprocessor
 from mtab.progress import progress
+from mtab.sample import spread
 from mtab.synthetic_inputs import speech, transcript
 from mtab_bench.backends import REFERENCE, bundle_backends, open_backend
 from mtab_bench.reference import reference_model, require_one
@@ -126,8 +127,7 @@ def measure_invariance(
         protocol = _synthetic_protocol(bundle, features, seed)
     else:
         test = read_test_set(bundle, preprocess, dataset, data_dir, columns)
-        count = len(test.features)
-        drawn = np.linspace(0, count - 1, min(count, utterances)).round().astype(int).tolist()
+        drawn = spread(range(len(test.features)), utterances)
         features = [test.features[i] for i in drawn]
         protocol = Protocol.of_test_set(bundle, test, drawn)
 
@@ -141,7 +141,7 @@ def measure_invariance(
         try:
             run = open_backend(backend, model)
             moved = movement(
-                lambda batch, run=run: run(preprocess.collate(batch)),
+                lambda batch, run=run: run(preprocess.collate(batch))["probabilities"],
                 features,
                 batch_size,
                 seed,

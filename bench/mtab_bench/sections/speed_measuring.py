@@ -11,6 +11,7 @@ from mtab.bundle import Bundle
 from mtab.errors import EngineError, MtabError
 from mtab.graphs import FUSED
 from mtab.loading import open_preprocessor
+from mtab.memory import available_memory
 from mtab.progress import progress, track
 from mtab.timing import Timing
 from mtab_bench.backends import (
@@ -33,7 +34,7 @@ from mtab_bench.cases import Case, make_cases
 from mtab_bench.energy import GpuCounters, cpu_meter, joules_a_run
 from mtab_bench.flops import SIZES, count_flops, matrix_rate
 from mtab_bench.interleaving import HOW, WARMUP, Phase, first_answers, time_phases
-from mtab_bench.memory import free_memory, in_groups
+from mtab_bench.memory import in_groups
 from mtab_bench.optimum import INSTALL, PublishedEncoder, check_python, export_by_optimum
 from mtab_bench.reference import reference_model
 from mtab_bench.sections.parts import Part, time_parts, timed_of
@@ -152,7 +153,8 @@ class _Bench:
         """Every backend on every case, in groups that fit into memory. Raises `EngineError` if none opens."""
         wanted = {each.key: each for each in self._backends if each.key not in self._skipped}
         sizes = {key: bytes_of(each, self._bundle, self._parameters or 0) for key, each in wanted.items()}
-        groups = in_groups(sizes, [REFERENCE], free_memory())
+        free = available_memory()
+        groups = in_groups(sizes, [REFERENCE], free and free[0])
         opened = False
         with progress("timing", len(groups) * len(cases), "cases of backends") as shown:
             for group in groups:
@@ -183,8 +185,11 @@ class _Bench:
         return runs
 
     def _time_case(self, number: int, case: Case, runs: Mapping[str, Run]) -> None:
-        answers, failures = first_answers({key: lambda r=run: r(case.inputs) for key, run in runs.items()})
-        longest, beyond = first_answers({key: lambda r=runs[key]: r(case.longest) for key in answers})
+        first = {key: lambda r=run: r(case.inputs)["probabilities"] for key, run in runs.items()}
+        answers, failures = first_answers(first)
+        longest, beyond = first_answers(
+            {key: lambda r=runs[key]: r(case.longest)["probabilities"] for key in answers}
+        )
         failures |= beyond
         if self._model is not None:
             self._rate = max(matrix_rate(self._options.threads), self._rate or 0.0)
