@@ -16,6 +16,7 @@ import pytest
 import soundfile
 from click.testing import CliRunner
 
+import mtab.choice
 import mtab.progress
 from mtab.certificate import AccuracyChange, Certificate, ScoreChange
 from mtab.data import Corpus, read_corpus, validate
@@ -61,6 +62,12 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 def _quiet() -> None:
     """No line of progress, however slow the machine: tests count the lines of stderr."""
     mtab.progress.EVERY = 3600.0
+
+
+@pytest.fixture(autouse=True)
+def _not_said_yet() -> None:
+    """What is said once in a process is said once in a test."""
+    mtab.choice.note.cache_clear()
 
 
 @pytest.fixture(scope="session")

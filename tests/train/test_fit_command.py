@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -252,7 +254,7 @@ def test_a_model_at_chance_is_called_one(tmp_path: Path, make_tones) -> None:
     "options",
     [
         ("--class-weights balanced --ctc-weight 0.1 --supcon-weight 0.1 --max-grad-norm 1"),
-        ("--audio-training frozen --text-training frozen --workers 1 --threads 1"),
+        ("--audio-training frozen --text-training frozen --threads 1"),
         ("--audio-training conv-frozen --text-training frozen --no-cache --gradient-accumulation-steps 2"),
         ("--modalities audio --fusion-align pool --weight-decay 0.1 --no-bucketing --batch-size 1"),
         ("--modalities text --protocol paper --mixed-precision bf16 --lr-scheduler-type cosine"),
@@ -268,6 +270,17 @@ def test_every_option_trains(options: str, tmp_path: Path, tones: Corpus) -> Non
     assert again.exit_code == 0, again.output
     figures = next(line for line in done.output.splitlines() if line.startswith("WAR "))
     assert figures in again.output
+
+
+def test_processes_that_read_change_no_answer(tmp_path: Path, tones: Corpus, tone_run: Path) -> None:
+    """Typed: a fork of this process, with the threads of every engine in it, may crash."""
+    arguments = [*("fit", *corpus_of(tones), "--init-from", tone_run, "--epochs", 1, "--threads", 1), "--out"]
+    command = [sys.executable, "-m", "mtab_train.cli", *arguments, tmp_path / "two", "--workers", 2]
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert run(*arguments, tmp_path / "none").exit_code == 0
+    two, none = ((tmp_path / name / "predictions.csv").read_text() for name in ("two", "none"))
+    assert two == none
 
 
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path, tones: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
