@@ -205,17 +205,11 @@ def texts(tones: Corpus) -> list[str | None]:
     return [utterance.text for utterance in tones.utterances]
 
 
-@pytest.fixture(scope="module")
-def loaded(tone_bundle: Path) -> Model:
-    """The model whose engine `engine` watches."""
-    return mtab.load(tone_bundle, threads=1)
-
-
 @pytest.fixture
-def engine(loaded: Model, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
-    """The gate before the engine of `loaded`."""
-    watched = Engine(loaded.engine)
-    monkeypatch.setattr(loaded, "engine", watched)
+def engine(model: Model, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+    """The gate before the engine of `model`."""
+    watched = Engine(model.engine)
+    monkeypatch.setattr(model, "engine", watched)
     yield watched
     watched.open.set()
 

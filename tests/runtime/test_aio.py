@@ -20,71 +20,71 @@ from .gate import LONG, Engine, eventually, noise, same
 
 
 def test_concurrent_requests_are_answered_as_alone(
-    loaded: Model, engine: Engine, pairs: list[tuple[Path, str]]
+    model: Model, engine: Engine, pairs: list[tuple[Path, str]]
 ) -> None:
     async def ask() -> list[Result]:
-        async with AsyncModel(loaded, max_latency=0.05) as model:
-            return await asyncio.gather(*(model.predict(*pair) for pair in pairs))
+        async with AsyncModel(model, max_latency=0.05) as server:
+            return await asyncio.gather(*(server.predict(*pair) for pair in pairs))
 
     for found, pair in zip(asyncio.run(ask()), pairs, strict=True):
-        same(found, loaded.predict(*pair))
+        same(found, model.predict(*pair))
     assert max(map(len, engine.batches)) > 1
 
 
 @settings(deadline=None, max_examples=8)
 @given(st.lists(st.integers(400, 20_000), min_size=1, max_size=12), st.integers(1, 8), st.data())
 def test_no_company_changes_an_answer(
-    loaded: Model, samples: list[int], batch_size: int, data: st.DataObject
+    model: Model, samples: list[int], batch_size: int, data: st.DataObject
 ) -> None:
     audio = [noise(count, seed) for seed, count in enumerate(samples)]
-    alone = [loaded.predict(each, "a tone") for each in audio]
+    alone = [model.predict(each, "a tone") for each in audio]
     order = data.draw(st.permutations(range(len(audio))))
 
     async def ask() -> list[Result]:
-        async with AsyncModel(loaded, batch_size=batch_size, max_latency=0.005) as model:
-            return await asyncio.gather(*(model.predict(audio[i], "a tone") for i in order))
+        async with AsyncModel(model, batch_size=batch_size, max_latency=0.005) as server:
+            return await asyncio.gather(*(server.predict(audio[i], "a tone") for i in order))
 
     for i, found in zip(order, asyncio.run(ask()), strict=True):
         same(found, alone[i])
 
 
-def test_a_full_batch_waits_no_longer(loaded: Model, engine: Engine) -> None:
-    with closing(AsyncModel(loaded, batch_size=3, max_latency=LONG)) as model:
-        answers = [model.submit(noise(4_000), "a") for _ in range(3)]
+def test_a_full_batch_waits_no_longer(model: Model, engine: Engine) -> None:
+    with closing(AsyncModel(model, batch_size=3, max_latency=LONG)) as server:
+        answers = [server.submit(noise(4_000), "a") for _ in range(3)]
         for answer in answers:
             answer.result(LONG / 2)
     assert engine.batches == [[4_000] * 3]
 
 
-def test_a_lone_request_waits_no_longer_than_the_bound(loaded: Model, engine: Engine) -> None:
-    with closing(AsyncModel(loaded, max_latency=0.2)) as model:
+def test_a_lone_request_waits_no_longer_than_the_bound(model: Model, engine: Engine) -> None:
+    with closing(AsyncModel(model, max_latency=0.2)) as server:
         begin = time.monotonic()
-        model.submit(noise(400), "a").result(LONG)
+        server.submit(noise(400), "a").result(LONG)
         assert 0.2 <= time.monotonic() - begin < LONG / 2
     assert engine.batches == [[400]]
 
 
-def test_what_waits_is_batched_by_length_the_oldest_first(loaded: Model, engine: Engine) -> None:
+def test_what_waits_is_batched_by_length_the_oldest_first(model: Model, engine: Engine) -> None:
     engine.open.clear()
-    with closing(AsyncModel(loaded, batch_size=4, max_latency=0)) as model:
-        model.submit(noise(400), "a")
+    with closing(AsyncModel(model, batch_size=4, max_latency=0)) as server:
+        server.submit(noise(400), "a")
         assert engine.reached.wait(LONG)
-        model.submit(noise(160_000), "a")
-        eventually(lambda: len(model._waiting) == 1)
+        server.submit(noise(160_000), "a")
+        eventually(lambda: len(server._waiting) == 1)
         for samples in (1_600, 1_700, 161_000, 1_650, 1_680):
-            model.submit(noise(samples), "a")
-        eventually(lambda: len(model._waiting) == 6)
+            server.submit(noise(samples), "a")
+        eventually(lambda: len(server._waiting) == 6)
         engine.open.set()
     assert sorted(engine.batches[1]) == [160_000, 161_000]
     assert sorted(engine.batches[2]) == [1_600, 1_650, 1_680, 1_700]
     assert len(engine.batches) == 3
 
 
-def test_what_is_wanted_differs_within_a_batch(loaded: Model, engine: Engine) -> None:
+def test_what_is_wanted_differs_within_a_batch(model: Model, engine: Engine) -> None:
     async def ask() -> list[Result]:
-        async with AsyncModel(loaded, batch_size=4, max_latency=LONG) as model:
+        async with AsyncModel(model, batch_size=4, max_latency=LONG) as server:
             wanted: list[dict[str, Any]] = [{}, {"top_k": 1}, {"abstain": 1.0}, {"return_embedding": True}]
-            return await asyncio.gather(*(model.predict(noise(4_000), "a", **each) for each in wanted))
+            return await asyncio.gather(*(server.predict(noise(4_000), "a", **each) for each in wanted))
 
     whole, first, unsure, embedded = asyncio.run(ask())
     assert engine.batches == [[4_000] * 4]
@@ -96,57 +96,57 @@ def test_what_is_wanted_differs_within_a_batch(loaded: Model, engine: Engine) ->
 # Too many
 
 
-def test_a_full_queue_refuses(loaded: Model, engine: Engine) -> None:
+def test_a_full_queue_refuses(model: Model, engine: Engine) -> None:
     engine.open.clear()
 
     async def ask() -> None:
-        async with AsyncModel(loaded, max_queue=3, max_latency=0) as model:
-            accepted = [asyncio.create_task(model.predict(noise(800), "a")) for _ in range(3)]
+        async with AsyncModel(model, max_queue=3, max_latency=0) as server:
+            accepted = [asyncio.create_task(server.predict(noise(800), "a")) for _ in range(3)]
             await asyncio.sleep(0)
             for _ in range(2):
                 with pytest.raises(QueueFullError) as caught:
-                    await model.predict(noise(800), "a")
+                    await server.predict(noise(800), "a")
                 assert str(caught.value) == (
                     "3 requests are unanswered, expected fewer than 3; try again later"
                 )
             engine.open.set()
             await asyncio.gather(*accepted)
-            assert (await model.predict(noise(800), "a")).duration == 0.05
+            assert (await server.predict(noise(800), "a")).duration == 0.05
 
     asyncio.run(ask())
 
 
-def test_no_room_for_anything(loaded: Model) -> None:
+def test_no_room_for_anything(model: Model) -> None:
     for options, message in (
         ({"max_queue": 0}, "a queue of 0 requests, expected 1 or more"),
         ({"max_latency": -1}, "a latency of -1 s, expected 0 or more"),
         ({"batch_size": 0}, "batches of 0 utterances, expected 1 or more"),
     ):
         with pytest.raises(MtabError) as caught:
-            AsyncModel(loaded, **options)
+            AsyncModel(model, **options)
         assert str(caught.value) == message
 
 
 # Errors
 
 
-def test_one_bad_request_hits_no_other(loaded: Model, tmp_path: Path) -> None:
+def test_one_bad_request_hits_no_other(model: Model, tmp_path: Path) -> None:
     (tmp_path / "bad.wav").write_text("not a sound")
 
     async def ask() -> list[Any]:
-        async with AsyncModel(loaded, max_latency=0.05) as model:
+        async with AsyncModel(model, max_latency=0.05) as server:
             requests = (
-                model.predict(noise(4_000), "a"),
-                model.predict(tmp_path / "bad.wav", "a"),
-                model.predict(np.full(4_000, np.nan), "a"),
-                model.predict(noise(4_000), None),
-                model.predict(noise(4_000), "a", sampling_rate=None),  # pyright: ignore[reportArgumentType]
-                model.predict(noise(4_000), "a"),
+                server.predict(noise(4_000), "a"),
+                server.predict(tmp_path / "bad.wav", "a"),
+                server.predict(np.full(4_000, np.nan), "a"),
+                server.predict(noise(4_000), None),
+                server.predict(noise(4_000), "a", sampling_rate=None),  # pyright: ignore[reportArgumentType]
+                server.predict(noise(4_000), "a"),
             )
             return [*await asyncio.gather(*requests, return_exceptions=True)]
 
     first, bad, nan, silent, wrong, last = asyncio.run(ask())
-    same(first, loaded.predict(noise(4_000), "a"))
+    same(first, model.predict(noise(4_000), "a"))
     same(last, first)
     assert isinstance(bad, AudioError)
     assert str(bad).startswith(f"{tmp_path / 'bad.wav'}: unreadable (")
@@ -156,7 +156,7 @@ def test_one_bad_request_hits_no_other(loaded: Model, tmp_path: Path) -> None:
 
 
 def test_what_the_engine_fails_on_hits_no_other(
-    loaded: Model, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    model: Model, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = engine.run
 
@@ -166,19 +166,19 @@ def test_what_the_engine_fails_on_hits_no_other(
         return run(inputs)
 
     monkeypatch.setattr(engine, "run", fails)
-    with closing(AsyncModel(loaded, batch_size=3, max_latency=LONG)) as model:
-        first, failed, last = [model.submit(noise(samples), "a") for samples in (4_000, 4_001, 4_002)]
+    with closing(AsyncModel(model, batch_size=3, max_latency=LONG)) as server:
+        first, failed, last = [server.submit(noise(samples), "a") for samples in (4_000, 4_001, 4_002)]
         assert (first.result(LONG).duration, last.result(LONG).duration) == (0.25, 4_002 / 16_000)
         with pytest.raises(EngineError, match=r"^no memory$"):
             failed.result(LONG)
 
 
 def test_a_fault_reaches_its_requests_and_stops_nothing(
-    loaded: Model, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    model: Model, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with closing(AsyncModel(loaded, max_latency=0)) as model:
+    with closing(AsyncModel(model, max_latency=0)) as server:
         with monkeypatch.context() as patch:
-            patch.setattr(loaded.preprocess, "collate", lambda features: 1 / 0)
+            patch.setattr(model.preprocess, "collate", lambda features: 1 / 0)
             with pytest.raises(ZeroDivisionError):
-                model.submit(noise(800), "a").result(LONG)
-        assert model.submit(noise(800), "a").result(LONG).duration == 0.05
+                server.submit(noise(800), "a").result(LONG)
+        assert server.submit(noise(800), "a").result(LONG).duration == 0.05

@@ -24,20 +24,20 @@ from .gate import LONG, Engine, eventually, noise, same
 # Cancellation and the end
 
 
-def test_a_cancelled_request_is_not_computed(loaded: Model, engine: Engine) -> None:
+def test_a_cancelled_request_is_not_computed(model: Model, engine: Engine) -> None:
     engine.open.clear()
 
     async def ask() -> None:
-        async with AsyncModel(loaded, max_queue=3, max_latency=0) as model:
-            running, kept = (asyncio.create_task(model.predict(noise(n), "a")) for n in (800, 900))
+        async with AsyncModel(model, max_queue=3, max_latency=0) as server:
+            running, kept = (asyncio.create_task(server.predict(noise(n), "a")) for n in (800, 900))
             await asyncio.to_thread(engine.reached.wait, LONG)
-            given_up = asyncio.create_task(model.predict(noise(1_000), "a"))
-            await asyncio.to_thread(eventually, lambda: len(model._waiting) + len(engine.batches[0]) == 3)
+            given_up = asyncio.create_task(server.predict(noise(1_000), "a"))
+            await asyncio.to_thread(eventually, lambda: len(server._waiting) + len(engine.batches[0]) == 3)
             given_up.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await given_up
             # Its place in the queue is free at once.
-            again = asyncio.create_task(model.predict(noise(1_100), "a"))
+            again = asyncio.create_task(server.predict(noise(1_100), "a"))
             await asyncio.sleep(0)
             engine.open.set()
             assert [result.duration for result in await asyncio.gather(running, kept, again)] == [
@@ -50,28 +50,28 @@ def test_a_cancelled_request_is_not_computed(loaded: Model, engine: Engine) -> N
     assert not any(1_000 in batch for batch in engine.batches)
 
 
-def test_a_timeout_leaves_the_others(loaded: Model, engine: Engine) -> None:
+def test_a_timeout_leaves_the_others(model: Model, engine: Engine) -> None:
     """A request that is being computed cannot be stopped, but nobody waits for it any more."""
     engine.open.clear()
 
     async def ask() -> None:
-        async with AsyncModel(loaded, max_latency=0) as model:
+        async with AsyncModel(model, max_latency=0) as server:
             with pytest.raises(asyncio.TimeoutError):
-                await asyncio.wait_for(model.predict(noise(800), "a"), 0.1)
+                await asyncio.wait_for(server.predict(noise(800), "a"), 0.1)
             engine.open.set()
-            assert (await model.predict(noise(900), "a")).duration == 900 / 16_000
+            assert (await server.predict(noise(900), "a")).duration == 900 / 16_000
 
     asyncio.run(ask())
 
 
-def test_closing_answers_what_was_accepted(loaded: Model, engine: Engine) -> None:
+def test_closing_answers_what_was_accepted(model: Model, engine: Engine) -> None:
     async def ask() -> list[Result]:
-        async with AsyncModel(loaded, max_latency=LONG) as model:
-            accepted = [asyncio.create_task(model.predict(noise(800 + n), "a")) for n in range(5)]
+        async with AsyncModel(model, max_latency=LONG) as server:
+            accepted = [asyncio.create_task(server.predict(noise(800 + n), "a")) for n in range(5)]
             await asyncio.sleep(0)
         with pytest.raises(MtabError, match=r"^the model is closed, expected requests before that$"):
-            await model.predict(noise(800), "a")
-        model.close()
+            await server.predict(noise(800), "a")
+        server.close()
         return await asyncio.gather(*accepted)
 
     assert len(asyncio.run(ask())) == 5
@@ -88,26 +88,26 @@ def test_a_program_ends_without_closing(tone_bundle: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "0.05\n", "")
 
 
-def test_nothing_is_kept_of_what_was_answered(loaded: Model) -> None:
-    with closing(AsyncModel(loaded, max_latency=0)) as model:
+def test_nothing_is_kept_of_what_was_answered(model: Model) -> None:
+    with closing(AsyncModel(model, max_latency=0)) as server:
         audio = noise(800)
         gone = weakref.ref(audio)
-        model.submit(audio, "a").result(LONG)
+        server.submit(audio, "a").result(LONG)
         del audio
-        eventually(lambda: not model._working)
+        eventually(lambda: not server._working)
         gc.collect()
         eventually(lambda: gone() is None)
-        assert (model._accepted, model._waiting) == (set(), {})
+        assert (server._accepted, server._waiting) == (set(), {})
 
 
 # Event loops and threads
 
 
 def test_the_event_loop_goes_on_while_audio_is_read(
-    loaded: Model, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    model: Model, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reading, go_on = threading.Event(), threading.Event()
-    preprocess = loaded.preprocess
+    preprocess = model.preprocess
 
     def slow(*args: Any, **options: Any) -> Any:
         reading.set()
@@ -115,11 +115,11 @@ def test_the_event_loop_goes_on_while_audio_is_read(
         return preprocess(*args, **options)
 
     slow.collate = preprocess.collate  # pyright: ignore[reportFunctionMemberAccess]
-    monkeypatch.setattr(loaded, "preprocess", slow)
+    monkeypatch.setattr(model, "preprocess", slow)
 
     async def ask() -> Result:
-        async with AsyncModel(loaded, max_latency=0) as model:
-            task = asyncio.create_task(model.predict(noise(800), "a"))
+        async with AsyncModel(model, max_latency=0) as server:
+            task = asyncio.create_task(server.predict(noise(800), "a"))
             while not reading.is_set():
                 await asyncio.sleep(0.001)
             go_on.set()
@@ -129,16 +129,16 @@ def test_the_event_loop_goes_on_while_audio_is_read(
 
 
 def test_from_many_threads_and_event_loops_at_once(
-    loaded: Model, engine: Engine, pairs: list[tuple[Path, str]]
+    model: Model, engine: Engine, pairs: list[tuple[Path, str]]
 ) -> None:
-    alone = [loaded.predict(*pair) for pair in pairs]
-    with closing(AsyncModel(loaded, max_queue=1_000)) as model:
+    alone = [model.predict(*pair) for pair in pairs]
+    with closing(AsyncModel(model, max_queue=1_000)) as server:
 
         async def loop() -> list[Result]:
-            return await asyncio.gather(*(model.predict(*pair) for pair in pairs))
+            return await asyncio.gather(*(server.predict(*pair) for pair in pairs))
 
         def thread(_: int) -> list[Result]:
-            return [model.submit(*pair).result(LONG) for pair in pairs]
+            return [server.submit(*pair).result(LONG) for pair in pairs]
 
         with ThreadPoolExecutor(8) as pool:
             found = [pool.submit(asyncio.run, loop()) for _ in range(3)]
@@ -185,8 +185,8 @@ def test_a_forked_process_answers_and_ends(tone_bundle: Path, engine: str, threa
     assert (done.stdout, done.returncode) == ("answered\n7\n", 0), done.stderr
 
 
-def test_a_pickle_is_opened_again(loaded: Model) -> None:
-    server = AsyncModel(loaded, batch_size=3, batch_seconds=20, max_latency=0, max_queue=5)
+def test_a_pickle_is_opened_again(model: Model) -> None:
+    server = AsyncModel(model, batch_size=3, batch_seconds=20, max_latency=0, max_queue=5)
     with closing(server), closing(pickle.loads(pickle.dumps(server))) as copy:
         assert (copy.limits, copy.max_latency, copy.max_queue) == (BatchLimits(3, 20), 0, 5)
-        same(copy.submit(noise(800), "a").result(LONG), loaded.predict(noise(800), "a"))
+        same(copy.submit(noise(800), "a").result(LONG), model.predict(noise(800), "a"))
