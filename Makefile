@@ -24,7 +24,7 @@ demo: install ## The main job once: train, export, predict, bench (DATA=folder D
 	  bash bench/demo.sh $(DEMO)
 
 test: install ## The tests
-	$(BIN)/pytest -q -n 2
+	$(BIN)/pytest -q -n 2 --dist loadfile
 
 lint: install ## Style and types
 	$(BIN)/ruff check .

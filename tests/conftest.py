@@ -5,9 +5,13 @@ import os
 # The tests run side by side; and one thread gives one order of summation.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import contextlib
 import dataclasses
+import hashlib
+import shutil
 import signal
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +24,10 @@ import mtab.choice
 import mtab.progress
 from mtab.certificate import AccuracyChange, Certificate, ScoreChange
 from mtab.data import Corpus, read_corpus, validate
-from mtab.graphs import BUDGETS
+from mtab.graphs import BUDGETS, FUSED, GraphSpec
+from mtab_export.onnx_graph import export_graph
 from mtab_train.config import ModelConfig, TrainConfig
+from mtab_train.model import MulTAB
 from mtab_train.start import Start, begin_run
 
 # What the tests of a folder share asserts too.
@@ -62,6 +68,38 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 def _quiet() -> None:
     """No line of progress, however slow the machine: tests count the lines of stderr."""
     mtab.progress.EVERY = 3600.0
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _traced_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The exporter traces a model once for all tests: the same weights give the same file."""
+    folder = tmp_path_factory.getbasetemp()
+    # Beside the folders of the other processes that run tests.
+    folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "traced"
+
+    def once(
+        model: MulTAB,
+        path: Path,
+        opset: int = 18,
+        metadata: dict[str, str] | None = None,
+        spec: GraphSpec = FUSED,
+    ) -> None:
+        key = hashlib.sha256(repr((model.config, path.name, opset, metadata, spec.name)).encode())
+        for tensor in model.state_dict().values():
+            key.update(tensor.numpy().tobytes())
+        kept = folder / key.hexdigest()
+        if not kept.exists():
+            made = Path(tempfile.mkdtemp(dir=folder))
+            export_graph(model, made / path.name, opset, metadata, spec)
+            with contextlib.suppress(OSError):  # the other process was faster
+                made.rename(kept)
+        for file in kept.iterdir():
+            shutil.copy(file, path.with_name(file.name))
+
+    folder.mkdir(exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mtab_export.graph_exporter.export_graph", once)
+        yield
 
 
 @pytest.fixture(autouse=True)
