@@ -5,16 +5,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
 from mtab.bundle import open_bundle
-from mtab_export.cli import main
+
+from .commands import run
 
 SHAPES = "input_values:{0}x{1},audio_lengths:{0},input_ids:{0}x{2},text_lengths:{0}"
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 @pytest.fixture

@@ -11,9 +11,8 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from click.testing import CliRunner, Result
 
-from mtab.bundle import GraphEntry, Manifest, open_bundle
+from mtab.bundle import open_bundle
 from mtab.config import from_dict
 from mtab.data import Corpus, corpus_hash
 from mtab.engines import run_in_sequence
@@ -24,21 +23,12 @@ from mtab.graphs import Budget
 from mtab.preprocess import Preprocessor
 from mtab.provenance import Scores
 from mtab.reference import load_reference
-from mtab_export.cli import main
 from mtab_export.utterances import utterances_to_compare
 from mtab_export.verify import verify_bundle
 from mtab_train.checkpoint import load_model
 from mtab_train.run import Run, open_run, run_parts, write_run
 
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
-def fp32(manifest: Manifest) -> GraphEntry:
-    graph = manifest.graph("fused", "fp32")
-    assert graph is not None
-    return graph
+from .commands import fp32, run
 
 
 def test_the_bundle_says_what_it_is_and_where_it_comes_from(

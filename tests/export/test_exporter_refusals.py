@@ -7,30 +7,20 @@ from pathlib import Path
 
 import pytest
 import torch
-from click.testing import CliRunner, Result
 from safetensors.torch import load_file, save_file
 
-from mtab.bundle import GraphEntry, Manifest, open_bundle
+from mtab.bundle import open_bundle
 from mtab.data import Corpus
 from mtab.errors import ConfigError, DataError
 from mtab.files import sha256
 from mtab_export import graph_exporter
-from mtab_export.cli import main
 from mtab_export.exporter import export_bundle
 from mtab_export.options import Options
 from mtab_export.utterances import utterances_to_compare
 from mtab_train.run import open_run
 from mtab_train.start import Start, untrained_run
 
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
-def fp32(manifest: Manifest) -> GraphEntry:
-    graph = manifest.graph("fused", "fp32")
-    assert graph is not None
-    return graph
+from .commands import fp32, run
 
 
 def test_a_bundle_of_another_checkpoint_is_not_added_to(own_run: Path, tone_bundle: Path) -> None:

@@ -5,33 +5,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 
 from mtab.config import to_dict
 from mtab.data import Corpus
 from mtab.provenance import Scores
-from mtab_train.cli import main
-from mtab_train.config import PRESETS, Preset
 from mtab_train.cross_validation import summarize
 from mtab_train.cv_command import format_summary
 from mtab_train.metrics import chance_of
 from mtab_train.results import Results
 from mtab_train.start import Start, begin_run
 
+from .commands import corpus_of, run
 
-@pytest.fixture(autouse=True)
-def nano_preset(start: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """`tiny` shrunk, so that a command takes a second."""
-    monkeypatch.setitem(PRESETS, "tiny", Preset(start.model, start.train))
-    monkeypatch.setenv("MTAB_CACHE", str(tmp_path / "cache"))
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
-def corpus_of(tones: Corpus) -> tuple[str, ...]:
-    return ("--dataset", "manifest", "--data-dir", str(tones.root))
+pytestmark = pytest.mark.usefixtures("nano_preset")
 
 
 def test_a_division_with_one_fold_is_no_cross_validation(tmp_path: Path, make_tones) -> None:

@@ -6,15 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
 from mtab.data import Corpus
-from mtab_train.cli import main
 from mtab_train.start import Start, begin_run
 
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+from .commands import run
 
 
 def relabel(root: Path, change: Callable[[str], str]) -> None:

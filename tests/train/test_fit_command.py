@@ -9,29 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 
 from mtab.data import Corpus
 from mtab_train import fit_command
-from mtab_train.cli import main
-from mtab_train.config import PRESETS, ModelConfig, Preset
+from mtab_train.config import ModelConfig
 from mtab_train.run import newest_run, open_run, run_corpus
 from mtab_train.start import Start
 
+from .commands import corpus_of, run
 
-@pytest.fixture(autouse=True)
-def nano_preset(start: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """`tiny` shrunk, so that a command takes a second."""
-    monkeypatch.setitem(PRESETS, "tiny", Preset(start.model, start.train))
-    monkeypatch.setenv("MTAB_CACHE", str(tmp_path / "cache"))
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
-def corpus_of(tones: Corpus) -> tuple[str, ...]:
-    return ("--dataset", "manifest", "--data-dir", str(tones.root))
+pytestmark = pytest.mark.usefixtures("nano_preset")
 
 
 def test_fit_prints_its_result_and_takes_options(tmp_path: Path, tones: Corpus) -> None:
