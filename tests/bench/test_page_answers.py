@@ -108,7 +108,7 @@ def test_a_backend_that_loses_is_named(report: Report, report_of: Callable[..., 
     verdicts = {row.cells[0]: row.cells[-1] for row in table.rows}
     assert verdicts["ONNX Runtime int8"] == "right less often, over budget, faster"
     assert "Over budget: ONNX Runtime int8." in accuracy.sentence
-    assert verdicts["ONNX Runtime"] == "same labels, faster"
+    assert verdicts["ONNX Runtime"] == "same labels, within budget, faster"
     assert verdicts["PyTorch"] == "the reference"
 
 

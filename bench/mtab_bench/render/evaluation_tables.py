@@ -3,20 +3,17 @@
 from collections.abc import Iterator
 
 from mtab_bench.render.answers import chosen, unheard_classes
+from mtab_bench.render.backends import BACKEND, latency_cells, latency_columns, skipped_row
 from mtab_bench.render.formats import (
     count,
     difference,
-    milliseconds,
     percent,
     points,
     probability,
-    three_digits,
     two_digits,
 )
-from mtab_bench.render.table import Cell, Column, Row, Table, figure, span
+from mtab_bench.render.table import Cell, Column, Row, Table, figure
 from mtab_bench.sections.evaluation import EvaluatedBackend, Evaluation
-
-BACKEND = Column("backend", words=True)
 
 
 def evaluation_tables(section: Evaluation) -> list[Table]:
@@ -28,9 +25,7 @@ def _rows(section: Evaluation, cells: dict[str, tuple[Cell, ...]]) -> tuple[Row,
     """A row for each backend: its title and ``cells``, or why it was skipped."""
     best = chosen(section)
     return tuple(
-        Row((backend.title, *cells[key]), main=key == best)
-        if key in cells
-        else Row((backend.title,), f"skipped: {backend.skipped}")
+        Row((backend.title, *cells[key]), main=key == best) if key in cells else skipped_row(backend)
         for key, backend in section.backends.items()
         if key in cells or backend.skipped
     )
@@ -143,17 +138,9 @@ def _latency(section: Evaluation) -> Table:
     for key, backend in section.measured.items():
         timed = backend.timed
         if timed is not None:
-            latency = timed.latency
             cells[key] = (
-                *(
-                    figure(milliseconds, each)
-                    for each in (latency.p50, latency.p90, latency.p95, latency.p99)
-                ),
-                figure(milliseconds, timed.repeated and timed.repeated.p50),
-                figure(three_digits, timed.throughput.value),
-                figure(three_digits, timed.rtf and timed.rtf.value),
-                span(timed.speedup),
-                figure(count, latency.count),
+                *latency_cells(timed),
+                figure(count, timed.latency.count),
                 figure(count, backend.threads),
             )
     reference = section.backends[section.reference].title
@@ -161,14 +148,7 @@ def _latency(section: Evaluation) -> Table:
         "Latency on the test set",
         (
             BACKEND,
-            Column("p50"),
-            Column("p90", page_only=True),
-            Column("p95", page_only=True),
-            Column("p99"),
-            Column("repeated"),
-            Column("utterances/s"),
-            Column("RTF"),
-            Column(f"times {reference}"),
+            *latency_columns(reference),
             Column("samples", page_only=True),
             Column("threads", page_only=True),
         ),

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from mtab_bench.render.answers import case_title
+from mtab_bench.render.backends import BACKEND, latency_cells, latency_columns, skipped_row
 from mtab_bench.render.formats import (
     count,
     difference,
@@ -15,8 +16,6 @@ from mtab_bench.render.formats import (
 )
 from mtab_bench.render.table import Cell, Column, Row, Table, figure, span
 from mtab_bench.sections.speed import Speed, SpeedCase
-
-BACKEND = Column("backend", words=True)
 
 
 def speed_tables(section: Speed) -> list[Table]:
@@ -33,7 +32,7 @@ def speedup_table(section: Speed) -> Table:
     rows = []
     for key, backend in section.backends.items():
         if backend.skipped:
-            rows.append(Row((backend.title,), f"skipped: {backend.skipped}"))
+            rows.append(skipped_row(backend))
             continue
         timed = (case.timed.get(key) for case in section.cases)
         rows.append(Row((backend.title, *(span(each and each.speedup) for each in timed))))
@@ -53,25 +52,17 @@ def case_table(section: Speed, case: SpeedCase) -> Table:
     for key, backend in section.backends.items():
         found = case.backends[key]
         if backend.skipped:
-            rows.append(Row((backend.title,), f"skipped: {backend.skipped}"))
+            rows.append(skipped_row(backend))
         elif (timed := found.timed) is None:
             reason = f"failed: {found.failure}" if found.failure else "timed among the parts alone"
             rows.append(Row((backend.title,), reason))
         else:
-            latency = timed.latency
             cells: tuple[Cell, ...] = (
                 backend.precision,
-                *(
-                    figure(milliseconds, each)
-                    for each in (latency.p50, latency.p90, latency.p95, latency.p99)
-                ),
-                figure(milliseconds, timed.repeated and timed.repeated.p50),
-                figure(three_digits, timed.throughput.value),
-                figure(three_digits, timed.rtf and timed.rtf.value),
-                span(timed.speedup),
+                *latency_cells(timed),
                 figure(percent, found.share_of_matrix_rate),
                 figure(joules, found.energy and found.energy.value),
-                figure(count, latency.count),
+                figure(count, timed.latency.count),
             )
             rows.append(Row((backend.title, *cells)))
     arithmetic = f"{three_digits(case.gflop)} GFLOP" if case.gflop else "operations not counted"
@@ -83,14 +74,7 @@ def case_table(section: Speed, case: SpeedCase) -> Table:
         (
             BACKEND,
             Column("precision", words=True, page_only=True),
-            Column("p50"),
-            Column("p90", page_only=True),
-            Column("p95", page_only=True),
-            Column("p99"),
-            Column("repeated"),
-            Column("utterances/s"),
-            Column("RTF"),
-            Column(f"times {reference}"),
+            *latency_columns(reference),
             Column("share of matrix rate", page_only=True),
             Column("energy", page_only=True),
             Column("samples", page_only=True),
@@ -106,7 +90,7 @@ def memory_table(section: Speed) -> Table:
     rows = []
     for backend in section.backends.values():
         if backend.skipped:
-            rows.append(Row((backend.title,), f"skipped: {backend.skipped}"))
+            rows.append(skipped_row(backend))
             continue
         memory, start = backend.memory, backend.start
         rows.append(

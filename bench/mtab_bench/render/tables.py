@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from mtab_bench.render.answers import compared, lost, main_times, over_budget
+from mtab_bench.render.backends import BACKEND, skipped_row
 from mtab_bench.render.evaluation_tables import evaluation_tables
 from mtab_bench.render.formats import (
     count,
@@ -64,7 +65,7 @@ def overview(report: Report) -> Table | None:
         "memory is the most that was resident in a process of its own",
     ]
     columns = (
-        Column("backend", words=True),
+        BACKEND,
         Column("precision", words=True),
         Column("UAR"),
         Column("labels changed"),
@@ -153,7 +154,7 @@ def _invariance(section: Invariance) -> Table:
     rows = []
     for each in section.backends.values():
         if each.movement is None:
-            rows.append(Row((each.title,), f"skipped: {each.skipped}"))
+            rows.append(skipped_row(each))
             continue
         rows.append(
             Row(
@@ -186,7 +187,7 @@ def _invariance(section: Invariance) -> Table:
     return Table(
         "Movement",
         (
-            Column("backend", words=True),
+            BACKEND,
             Column("precision", words=True, page_only=True),
             *map(Column, company),
             Column("largest"),
