@@ -28,8 +28,9 @@ def memory_need(config: ModelConfig, path: Path) -> MemoryNeed:
     return MemoryNeed(
         # The waveform, as it is and padded; the moments of the first convolution.
         per_sample=4 + 4 * kernel // stride,
-        # A layer's wide inner tensor beside those that go from layer to layer; and the fused sequence's.
-        per_frame=max(3 * widest, 6 * config.fused_size) + 6 * hidden,
+        # A layer's wide inner tensor beside those that go from layer to layer; and the fused sequence's, for
+        # which an engine takes more where what the encoder left free does not fit.
+        per_frame=3 * widest + 6 * config.fused_size + 6 * hidden,
         per_score=heads,
         per_convolved=channels * FRAME_SAMPLES // stride,
         scores_at_once=None if any(is_attention(node) for node in nodes) else ATTENTION_SCORES,
