@@ -210,9 +210,9 @@ def _versions() -> dict[str, str]:
 
 
 class OtherLoad:
-    """How busy other processes keep the machine inside a ``with`` block; noise in whatever is timed there.
+    """How busy others keep this process's cores inside a ``with`` block; noise in whatever is timed there.
 
-    ``cores`` is the mean number of cores that they used, None where the system has no ``stat``; ``seconds``
+    ``cores`` is the mean number of those cores that other processes used, None where the system has no ``stat``; ``seconds``
     is how long the block took.
     """
 
@@ -238,11 +238,17 @@ class OtherLoad:
             self.cores = max(0.0, after - before) / self.seconds
 
     def _others(self) -> float | None:
-        """Seconds of processor time that all processes but this one have used since boot."""
+        """Seconds that the cores of this process have computed for others since boot."""
         if not self._stat.is_file():
             return None
-        user, nice, system, _idle, _iowait, irq, softirq, *_ = map(int, self._stat.read_text().split()[1:9])
-        return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK") - time.process_time()
+        lines = {line.split()[0]: line.split()[1:8] for line in self._stat.read_text().splitlines()}
+        own = [f"cpu{core}" for core in os.sched_getaffinity(0)] if hasattr(os, "sched_getaffinity") else []
+        # What others do on cores that it may not use disturbs it hardly.
+        ticks = 0
+        for core in own if own and lines.keys() >= set(own) else ["cpu"]:
+            user, nice, system, _idle, _iowait, irq, softirq = map(int, lines[core])
+            ticks += user + nice + system + irq + softirq
+        return ticks / os.sysconf("SC_CLK_TCK") - time.process_time()
 
 
 def load_warning(cores: float | None) -> str | None:

@@ -99,13 +99,33 @@ def test_other_load_leaves_its_own_process_out(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr("time.perf_counter", lambda: next(clock))
     own = iter([1.0, 3.0])  # two of our own
     monkeypatch.setattr("time.process_time", lambda: next(own))
-    stat.write_text(f"cpu {100 * ticks} 0 0 999 9 0 0 0 0 0\ncpu0 1 2 3\n")
+    stat.write_text(f"cpu {100 * ticks} 0 0 999 9 0 0 0 0 0\nintr 1 2 3\n")
     with OtherLoad(stat) as load:
         stat.write_text(
-            f"cpu {102 * ticks} {1 * ticks} {1 * ticks} 99999 9 {1 * ticks} {1 * ticks} 0 0 0\ncpu0 1\n"
+            f"cpu {102 * ticks} {1 * ticks} {1 * ticks} 99999 9 {1 * ticks} {1 * ticks} 0 0 0\nintr 1\n"
         )
     # Six seconds of all processes less two of our own, in four: one core.
     assert load.cores == pytest.approx(1.0)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system has no affinity")
+def test_other_load_on_cores_that_it_may_not_use_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stat = tmp_path / "stat"
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {1, 2})
+    monkeypatch.setattr("time.perf_counter", iter([0.0, 1.0]).__next__)
+    monkeypatch.setattr("time.process_time", lambda: 0.0)
+    busy = os.sysconf("SC_CLK_TCK")
+
+    def write(*cores: int) -> None:
+        lines = [f"cpu{number} {ticks} 0 0 7 0 0 0 0 0 0" for number, ticks in enumerate(cores)]
+        stat.write_text("\n".join([f"cpu  {sum(cores)} 0 0 7 0 0 0 0 0 0", *lines]) + "\n")
+
+    write(5, 5, 5, 5)
+    with OtherLoad(stat) as load:
+        write(5 + busy, 5 + busy // 2, 5, 5 + busy)
+    assert load.cores == pytest.approx(0.5)
 
 
 def test_other_load_is_unknown_without_stat(tmp_path: Path) -> None:
