@@ -212,8 +212,8 @@ def _versions() -> dict[str, str]:
 class OtherLoad:
     """How busy others keep this process's cores inside a ``with`` block; noise in whatever is timed there.
 
-    ``cores`` is the mean number of those cores that other processes used, None where the system has no ``stat``; ``seconds``
-    is how long the block took.
+    ``cores`` is the mean number of those cores that other processes used, None where the system has no
+    ``stat``; ``seconds`` is how long the block took.
     """
 
     def __init__(self, stat: Path = Path("/proc/stat")) -> None:
