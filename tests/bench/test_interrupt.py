@@ -103,7 +103,7 @@ def test_accuracy_is_kept_whatever_was_timed(
     assert len(found["utterances"]) == 6
     ours = found["backends"]["onnxruntime-fp32"]
     assert ours["accuracy"]["war"] == 1.0
-    assert ours["parity"]["label_agreement"] == 1.0
+    assert ours["parity"]["figures"]["label_agreement"] == 1.0
     assert (ours["timed"] is not None) == timed
     if timed:
         assert ours["timed"]["latency"]["count"] >= 200
