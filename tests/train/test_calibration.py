@@ -25,7 +25,7 @@ from mtab_train.calibration import (
     negative_log_likelihood,
     read_calibration,
 )
-from mtab_train.run import CALIBRATION
+from mtab_train.run import CALIBRATION, RESULTS
 
 SCORES = CalibrationScores(12, BeforeAfter(0.75, 0.5), BeforeAfter(0.25, 0.125))
 FITTED = Calibration(1.5, SCORES, SCORES)
@@ -162,8 +162,10 @@ def test_scores_by_hand() -> None:
     "calibration", [FITTED, Calibration(1.0, None, SCORES, "protocol paper has no validation split")]
 )
 def test_the_file_comes_back(tmp_path: Path, calibration: Calibration) -> None:
-    assert read_calibration(tmp_path) is None
     write_json(tmp_path / CALIBRATION, to_dict(calibration))
+    # Of an earlier end, or of one that was not reached.
+    assert read_calibration(tmp_path) is None
+    (tmp_path / RESULTS).touch()
     assert read_calibration(tmp_path) == calibration
 
 
@@ -172,6 +174,7 @@ def test_a_temperature_that_is_none_is_refused(tmp_path: Path, temperature: floa
     with pytest.raises(ConfigError, match="temperature is"):
         dataclasses.replace(FITTED, temperature=temperature)
     write_json(tmp_path / CALIBRATION, to_dict(FITTED) | {"temperature": temperature})
+    (tmp_path / RESULTS).touch()
     with pytest.raises(ConfigError, match=r"calibration\.json: temperature is .*, expected 0\.25 to 10"):
         read_calibration(tmp_path)
 

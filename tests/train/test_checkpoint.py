@@ -20,7 +20,7 @@ from mtab_train.checkpoint import (
     save_state,
     save_weights,
 )
-from mtab_train.run import CALIBRATION
+from mtab_train.run import CALIBRATION, RESULTS
 from mtab_train.start import Start, untrained_run
 
 
@@ -72,6 +72,7 @@ def test_a_model_has_the_temperature_of_its_run(tmp_path: Path, start: Start) ->
     assert load_model(run).temperature == 1
     scores = CalibrationScores(6, BeforeAfter(0.7, 0.6), BeforeAfter(0.2, 0.1))
     write_json(run.folder / CALIBRATION, to_dict(Calibration(1.625, scores, scores)))
+    (run.folder / RESULTS).touch()
     model = load_model(run)
     assert model.temperature == 1.625
     assert "temperature" not in model.state_dict()

@@ -13,7 +13,7 @@ import pytest
 from mtab.data import Corpus
 from mtab_train import fit_command
 from mtab_train.config import ModelConfig
-from mtab_train.run import newest_run, open_run, run_corpus
+from mtab_train.run import AT_ITS_END, newest_run, open_run, run_corpus
 from mtab_train.start import Start
 
 from .commands import corpus_of, run
@@ -202,6 +202,10 @@ def test_a_continued_run_that_was_stopped_goes_on(
     with monkeypatch.context() as patch:
         patch.setattr(trainer, "save_state", interrupt)
         assert run("fit", "--resume", out["stopped"], "--epochs", 3).exit_code == 130
+    # What the first end said of its weights is not taken for those that follow.
+    assert not [name for name in AT_ITS_END if (out["stopped"] / name).exists()]
+    first = ["predictions-1.csv", "curves-1.png", "confusion_matrix-1.png", "calibration-1.json"]
+    assert all((out["stopped"] / name).is_file() for name in (*first, "results-1.json"))
     assert run("fit", "--resume", out["stopped"]).exit_code == 0
     one, other = (json.loads((folder / "results.json").read_text()) for folder in out.values())
     assert one["test"] == other["test"]

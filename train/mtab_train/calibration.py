@@ -13,13 +13,14 @@ from scipy.special import log_softmax, softmax
 from mtab.config import load_config
 from mtab.provenance import TEMPERATURES, BeforeAfter, Calibration, CalibrationScores
 from mtab_train.metrics import expected_calibration_error
-from mtab_train.run import CALIBRATION
+from mtab_train.run import CALIBRATION, RESULTS
 
 
 def read_calibration(folder: Path) -> Calibration | None:
     """A run folder's calibration, None before its training has ended. Raises `ConfigError` if it is wrong."""
     path = folder / CALIBRATION
-    return load_config(Calibration, path) if path.is_file() else None
+    ended = (folder / RESULTS).is_file() and path.is_file()
+    return load_config(Calibration, path) if ended else None
 
 
 def fit_temperature(logits: np.ndarray, true: np.ndarray) -> float:

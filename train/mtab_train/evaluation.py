@@ -21,7 +21,7 @@ from mtab_train.checkpoint import load_model
 from mtab_train.config import TrainConfig
 from mtab_train.examples import Example, lengths, prepare
 from mtab_train.metrics import chance_of, scores
-from mtab_train.run import PREDICTIONS, RESULTS, Run, run_corpus, run_parts
+from mtab_train.run import CONFUSION_MATRIX, PREDICTIONS, RESULTS, Run, run_corpus, run_parts
 from mtab_train.sampling import evaluation_batches
 from mtab_train.scoring import answer, classes, in_order, write_predictions
 from mtab_train.trainer import make_accelerator
@@ -129,4 +129,4 @@ def write_evaluation(evaluation: Evaluation, folder: Path, overwrite: bool = Fal
         )
         write_predictions(partial / PREDICTIONS, evaluation.examples, evaluation.probabilities, labels)
         matrix = evaluation.scores.confusion_matrix
-        plots.save_confusion_matrix(matrix, labels, partial / "confusion_matrix.png", evaluation.title)
+        plots.save_confusion_matrix(matrix, labels, partial / CONFUSION_MATRIX, evaluation.title)

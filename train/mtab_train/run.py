@@ -22,6 +22,9 @@ from mtab_train.config import ModelConfig, TrainConfig
 RUN, CONFIG, TRAIN_CONFIG, WEIGHTS = "run.json", "config.json", "train_config.json", "model.safetensors"
 METRICS, RESULTS, PREDICTIONS = "metrics.jsonl", "results.json", "predictions.csv"
 CALIBRATION, SUMMARY = "calibration.json", "summary.json"
+CURVES, CONFUSION_MATRIX = "curves.png", "confusion_matrix.png"
+AT_ITS_END = (PREDICTIONS, CURVES, CONFUSION_MATRIX, CALIBRATION, RESULTS)
+"""What the end of a training adds, of the weights that it ends with; a run with the last has finished."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ from mtab_train.checkpoint import (
 from mtab_train.config import ModelConfig, TrainConfig
 from mtab_train.model import MulTAB
 from mtab_train.results import read_results
-from mtab_train.run import RESULTS, Run, RunConfig, open_run, read_history, run_parts, write_run
+from mtab_train.run import AT_ITS_END, Run, RunConfig, open_run, read_history, run_parts, write_run
 from mtab_train.tokenizer import train_tokenizer
 
 
@@ -62,9 +62,9 @@ def continue_run(folder: Path, epochs: int) -> Run:
     """Make a finished run ready for `Trainer` to train it to ``epochs`` epochs in all.
 
     A schedule has come to its end and the optimizer's moments are gone with it: the added epochs begin with
-    the chosen epoch's weights, a new optimizer and a schedule of their own, warm-up included. The results so
-    far are kept as ``results-<epochs>.json``. Raises `ConfigError` if the run has not finished, or has as
-    many epochs already.
+    the chosen epoch's weights, a new optimizer and a schedule of their own, warm-up included. What its
+    end added is kept as ``results-<epochs>.json``, ``calibration-<epochs>.json`` and so on. Raises
+    `ConfigError` if the run has not finished, or has as many epochs already.
     """
     run = open_run(folder)
     results = read_results(folder)
@@ -84,8 +84,10 @@ def continue_run(folder: Path, epochs: int) -> Run:
     )
     save_state(folder, done, BatchModel(model, run.train), None, state)
     write_run(run)
-    # Last, so that a run is finished or can be resumed at any moment.
-    (folder / RESULTS).rename(folder / f"results-{done}.json")
+    # The results last, so that a run is finished or can be resumed at any moment.
+    for path in (folder / name for name in AT_ITS_END):
+        if path.is_file():
+            path.rename(path.with_stem(f"{path.stem}-{done}"))
     return run
 
 

@@ -40,7 +40,16 @@ from mtab_train.losses import supervised_contrastive
 from mtab_train.metrics import chance_of, scores
 from mtab_train.model import MulTAB, Output, count_parameters
 from mtab_train.results import Results
-from mtab_train.run import CALIBRATION, METRICS, PREDICTIONS, RESULTS, Run, run_parts
+from mtab_train.run import (
+    CALIBRATION,
+    CONFUSION_MATRIX,
+    CURVES,
+    METRICS,
+    PREDICTIONS,
+    RESULTS,
+    Run,
+    run_parts,
+)
 from mtab_train.sampling import evaluation_batches, training_batches
 from mtab_train.scoring import answer, classes, in_order, to_device, write_predictions
 
@@ -359,9 +368,9 @@ class Trainer:
             write_json(folder / CALIBRATION, to_dict(calibration))
             probabilities = calibrated(logits, calibration.temperature)
             write_predictions(folder / PREDICTIONS, self.test, probabilities, self.run.model.labels)
-            plots.save_curves(self.history, folder / "curves.png", title)
+            plots.save_curves(self.history, folder / CURVES, title)
             plots.save_confusion_matrix(
-                test["confusion_matrix"], self.run.model.labels, folder / "confusion_matrix.png", title
+                test["confusion_matrix"], self.run.model.labels, folder / CONFUSION_MATRIX, title
             )
             write_json(folder / RESULTS, to_dict(results))
             shutil.rmtree(folder / "checkpoints")
