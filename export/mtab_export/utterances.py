@@ -36,10 +36,13 @@ def utterances_to_calibrate(
     """What fixed int8 ranges are taken from: the run's training part, never what a graph is judged on.
 
     Or all of the corpus in ``calibration_data``, which has the layout of the run's. Raises `DataError` if it
-    is not there, or the run was never trained and names none.
+    is not there, or the run was never trained.
     """
     if run.config.dataset is None:
-        raise DataError(f"{run.folder}: was never trained, so that nothing gives ranges to int8 for TensorRT")
+        raise DataError(
+            f"{run.folder}: was never trained, expected a run whose training part gives int8 for TensorRT "
+            "its ranges"
+        )
     if calibration_data is not None:
         own = run.config.columns if columns is None else columns
         return validate(read_corpus(run.config.dataset, calibration_data, own)).utterances
