@@ -67,10 +67,28 @@ def has_blocks(path: Path) -> bool:
 def load_model(path: Path) -> ir.Model:
     """The graph in ``path`` without loops: each region of time whole, the names of nodes as they were."""
     model = ir.load(path)
+    _follow_links(model.graph)
     for loop in [node for node in model.graph if _WHOLE in node.metadata_props]:
         _inline(model.graph, loop)
     RemoveUnusedNodesPass()(model)
     return model
+
+
+def _follow_links(graph: ir.Graph) -> None:
+    """Read weights where a link leads, as in a hub's cache; onnx_ir refuses one that leaves its folder."""
+    for value in graph.initializers.values():
+        tensor = value.const_value
+        if isinstance(tensor, ir.ExternalTensor) and Path(tensor.path).is_symlink():
+            real = Path(tensor.path).resolve()
+            value.const_value = ir.ExternalTensor(
+                real.name,
+                tensor.offset,
+                tensor.length,
+                tensor.dtype,
+                shape=tensor.shape,
+                name=value.name or "",
+                base_dir=real.parent,
+            )
 
 
 def save_model(model: ir.Model, path: Path) -> None:

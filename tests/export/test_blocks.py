@@ -149,6 +149,25 @@ def test_every_precision_is_in_the_same_blocks(precision: str, graph: Path, tmp_
     np.testing.assert_allclose(OnnxRuntimeEngine(path).run(inputs)["probabilities"], expected, atol=0.3)
 
 
+def test_weights_are_read_where_a_link_leads(graph: Path, tmp_path: Path) -> None:
+    """As in a hub's cache, where every file is a link to a blob out of its folder."""
+    low, blobs, linked = (
+        tmp_path / "low.onnx",
+        tmp_path / "blobs",
+        tmp_path / "snapshots" / "0f1e" / "low.onnx",
+    )
+    convert(graph, low, "fp16")
+    emulate(low, tmp_path / "expected.onnx")
+    blobs.mkdir()
+    linked.parent.mkdir(parents=True)
+    for number, name in enumerate(("low.onnx", "low.onnx.data")):
+        (tmp_path / name).rename(blobs / f"{number}")
+        (linked.parent / name).symlink_to(f"../../blobs/{number}")
+    emulate(linked, tmp_path / "found.onnx")
+    expected, found = ((tmp_path / f"{name}.onnx.data").read_bytes() for name in ("expected", "found"))
+    assert found == expected
+
+
 def test_layer_norms_after_the_convolutions_are_in_blocks_too(tmp_path: Path) -> None:
     config = dataclasses.replace(
         small(TINY, feat_extract_norm="layer", do_stable_layer_norm=True, model_type="hubert"),
