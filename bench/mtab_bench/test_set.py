@@ -60,7 +60,7 @@ def read_test_set(
     corpus = validate(read_corpus(dataset, data_dir, columns))
     labels = bundle.config.labels
     if unknown := sorted(set(corpus.labels) - set(labels)):
-        raise DataError(f"{corpus.root}: label {unknown[0]!r}, expected the bundle's: {', '.join(labels)}")
+        raise DataError(f"{corpus.place}: label {unknown[0]!r}, expected the bundle's: {', '.join(labels)}")
     fold = find_fold(corpus, training.folds, training.fold, training.seed)
     usable, features, seconds, problems = [], [], [], list(corpus.problems)
     shown = track(fold.test, "reading", "utterances")
@@ -75,6 +75,6 @@ def read_test_set(
         begun = time.perf_counter()
     if not usable:
         raise DataError(
-            f"{corpus.root}: no test utterance that the bundle can use; the first: {problems[-1]}"
+            f"{corpus.place}: no test utterance that the bundle can use; the first: {problems[-1]}"
         )
     return LoadedTestSet(corpus, tuple(usable), tuple(features), np.array(seconds), tuple(problems))

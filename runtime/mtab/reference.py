@@ -71,12 +71,12 @@ def referenced_utterances(reference: Reference, corpus: Corpus) -> tuple[Utteran
     by_id = {utterance.id: utterance for utterance in corpus.utterances}
     if missing := [name for name in reference.utterances if name not in by_id]:
         raise DataError(
-            f"{corpus.root}: lacks utterance {missing[0]!r}, expected those of {reference.corpus}"
+            f"{corpus.place}: lacks utterance {missing[0]!r}, expected those of {reference.corpus}"
         )
     utterances = tuple(by_id[name] for name in reference.utterances)
     if (found := corpus_hash(utterances)) != reference.corpus_sha256:
         raise DataError(
-            f"{corpus.root}: has changed since the export (content {found[:12]}…, expected "
+            f"{corpus.place}: has changed since the export (content {found[:12]}…, expected "
             f"{reference.corpus_sha256[:12]}…)"
         )
     return utterances

@@ -60,7 +60,7 @@ def read_sample(
     if not used:
         first = f" (the first: {problems[0]})" if problems else ""
         raise DataError(
-            f"{corpus.root}: none of {len(utterances)} utterances can be read{first}, expected some to "
+            f"{corpus.place}: none of {len(utterances)} utterances can be read{first}, expected some to "
             "compare on"
         )
     return Sample(corpus, tuple(used), tuple(features))

@@ -85,7 +85,7 @@ def test_names_of_columns(tmp_path: Path) -> None:
     arguments = ("--dataset", "manifest", "--data-dir", tmp_path / "calls.csv")
     code, output = run(*arguments, "--columns", "audio=path, label=emotion")
     assert code == 0
-    assert output.startswith(f"calls in {tmp_path}\n")
+    assert output.startswith(f"calls in {tmp_path / 'calls.csv'}\n")
     for columns, message in (
         ("audio", "'audio', expected pairs such as"),
         ("=path", "'=path', expected pairs such as"),
@@ -94,6 +94,21 @@ def test_names_of_columns(tmp_path: Path) -> None:
         code, output = run(*arguments, "--columns", columns)
         assert code == 2
         assert message in output
+
+
+def test_an_error_names_the_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not the folder that it lies in, where others may lie too."""
+    monkeypatch.chdir(tmp_path)
+    Path("one.csv").write_text("text,label,speaker\nHi,x,a\nNo,y,a\n")
+    Path("none.csv").write_text("text,label\n")
+    for file, folds, expected in (
+        ("one.csv", "speaker", "speaker makes one group"),
+        ("one.csv", "random:11", "random:11 of 2 utterances"),
+        ("one.csv", "session", "2 of 2 utterances have no session"),
+        ("none.csv", "random:2", "no usable utterance"),
+    ):
+        output = run("--dataset", "manifest", "--data-dir", file, "--folds", folds)[1]
+        assert output.startswith(f"Error: {file}: {expected}")
 
 
 def test_failures_are_one_line(folder: Path) -> None:

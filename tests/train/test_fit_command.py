@@ -1,5 +1,6 @@
 """`mtab-train fit` and `init` as they are typed."""
 
+import csv
 import dataclasses
 import json
 import subprocess
@@ -132,6 +133,35 @@ def test_an_unknown_fold_is_named_with_those_there_are(tones: Corpus, tmp_path: 
     done = run("fit", *corpus_of(tones), "--fold", "speaker-9", "--out", tmp_path / "run")
     assert done.exit_code == 1
     assert "no fold 'speaker-9', expected one of speaker-0, speaker-1" in done.output
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        (slice(0, 3), "mine.csv: no validation utterance in fold random-1, expected some"),
+        (slice(0, 3, 2), "mine.csv: no training utterance has audio and text, expected some"),
+    ],
+)
+def test_what_is_refused_leaves_no_run(
+    tmp_path: Path, make_tones, monkeypatch: pytest.MonkeyPatch, columns: slice, expected: str
+) -> None:
+    make_tones(tmp_path)
+    with (tmp_path / "manifest.csv").open(newline="") as file:
+        header, *rows = csv.reader(file)
+    assert header[:3] == ["audio", "text", "label"]
+    # Of two utterances, one is held out and one is trained on.
+    kept = [rows[0], next(row for row in rows if row[2] != rows[0][2])] if "validation" in expected else rows
+    with (tmp_path / "mine.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(row[columns] for row in (header, *kept))
+    monkeypatch.chdir(tmp_path)
+    done = run(
+        "fit", "--dataset", "manifest", "--data-dir", "mine.csv", "--folds", "random:2", "--out", "run"
+    )
+    assert (done.exit_code, done.stderr.splitlines()[-1].startswith(f"Error: {expected}")) == (1, True), (
+        done.stderr
+    )
+    assert ("--modalities audio" in done.stderr) == ("audio" in expected)
+    assert not Path("run").exists()
 
 
 def test_a_manifest_by_another_name_is_found_again(tmp_path: Path, make_tones, monkeypatch) -> None:

@@ -64,7 +64,7 @@ def begin_cross_validation(
     Raises `DataError` if there is but one.
     """
     if len(make_folds(corpus, folds, start.train.seed)) < 2:
-        raise DataError(f"{corpus.root}: {folds} is one fold, expected two or more; see mtab-train fit")
+        raise DataError(f"{corpus.place}: {folds} is one fold, expected two or more; see mtab-train fit")
     with atomic_folder(folder, overwrite) as partial:
         write_run(describe_run(partial, start, corpus, folds, None))
     return open_run(folder)

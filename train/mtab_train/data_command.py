@@ -44,7 +44,7 @@ def data_report(
     return {
         "dataset": dataset,
         "title": annotated.title,
-        "root": str(annotated.root),
+        "root": str(annotated.place),
         "synthetic": annotated.synthetic,
         "utterances": {"annotated": len(annotated.utterances), "usable": len(usable.utterances)},
         "classes": _by_class(annotated, usable),

@@ -67,11 +67,10 @@ def evaluate_run(
     labels = run.model.labels
     if unknown := sorted({utterance.label for utterance in utterances} - set(labels)):
         raise DataError(
-            f"{corpus.source or corpus.root}: label {unknown[0]!r}, expected those of {run.folder}: "
-            f"{', '.join(labels)}"
+            f"{corpus.place}: label {unknown[0]!r}, expected those of {run.folder}: {', '.join(labels)}"
         )
     preprocess = Preprocessor.from_folder(run.folder)
-    prepared = prepare(utterances, preprocess, run.model)
+    prepared = prepare(corpus, utterances, preprocess, run.model)
     where = make_accelerator(device, TrainConfig()).device
     model = load_model(run).to(where)
     batches = evaluation_batches(lengths(prepared.examples), batch_size)
@@ -104,7 +103,7 @@ def _utterances(
     corpus = validate(read_corpus(dataset, data_dir, columns))
     if corpus_hash(corpus.utterances) == run.config.corpus_sha256:
         raise DataError(
-            f"{corpus.source or corpus.root}: is the corpus that {run.folder} was trained on; "
+            f"{corpus.place}: is the corpus that {run.folder} was trained on; "
             "without --dataset its test set is scored"
         )
     return corpus, corpus.utterances, corpus.title

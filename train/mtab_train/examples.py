@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from mtab.data import Problem, Utterance
+from mtab.data import Corpus, Problem, Utterance
 from mtab.data.reading import read_utterances
 from mtab.errors import DataError
 from mtab.preprocess import Features, Preprocessor
@@ -44,13 +44,14 @@ class Prepared:
 
 
 def prepare(
+    corpus: Corpus,
     utterances: Sequence[Utterance],
     preprocess: Preprocessor,
     config: ModelConfig,
     max_seconds: float | None = None,
     name: str = "reading",
 ) -> Prepared:
-    """Decode every utterance once and keep those that the model can use.
+    """Decode each of a corpus's ``utterances`` once and keep those that the model can use.
 
     An utterance whose clip cannot be decoded, or that lacks a modality that the model needs, is a problem. A
     clip longer than ``max_seconds`` is cut to it. Raises `DataError` if no utterance is left.
@@ -82,7 +83,9 @@ def prepare(
             )
         )
     if utterances and not examples:
-        raise DataError(f"none of {len(utterances)} utterances can be used; the first: {problems[0]}")
+        raise DataError(
+            f"{corpus.place}: none of {len(utterances)} utterances can be used; the first: {problems[0]}"
+        )
     return Prepared(tuple(examples), tuple(problems), clips_cut)
 
 

@@ -8,7 +8,7 @@ epoch), ``calibration.json`` (its temperature), ``metrics.jsonl`` (one line an e
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -101,7 +101,7 @@ def run_corpus(run: Run, data_dir: Path | None = None, columns: Mapping[str, str
         )
     )
     if corpus_hash(corpus.utterances) != config.corpus_sha256:
-        raise DataError(f"{corpus.root}: has changed since {run.folder} was begun, expected the same corpus")
+        raise DataError(f"{corpus.place}: has changed since {run.folder} was begun, expected the same corpus")
     return corpus
 
 
@@ -121,12 +121,20 @@ def run_parts(run: Run, corpus: Corpus) -> Parts:
     """A corpus divided by the run's fold and protocol.
 
     ``honest`` chooses on a validation split of the training sessions; ``paper`` on the test utterances
-    themselves, and trains on the validation split too.
+    themselves, and trains on the validation split too. Raises `DataError` if one of the three is empty.
     """
     fold = find_fold(corpus, run.config.folds, run.config.fold, run.train.seed)
     if run.train.protocol == "paper":
-        return Parts(fold.train + fold.validation, fold.test, fold.test)
-    return Parts(fold.train, fold.validation, fold.test)
+        parts = Parts(fold.train + fold.validation, fold.test, fold.test)
+    else:
+        parts = Parts(fold.train, fold.validation, fold.test)
+    for each in fields(Parts):
+        if not getattr(parts, each.name):
+            raise DataError(
+                f"{corpus.place}: no {each.name} utterance in fold {fold.name}, expected some; "
+                "see mtab-train data and --folds"
+            )
+    return parts
 
 
 def read_history(folder: Path) -> tuple[dict[str, Any], ...]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from mtab.data import Corpus, corpus_hash
 from mtab.errors import ConfigError, DataError
 from mtab.files import atomic_folder, write_json
 from mtab.preprocess import CONFIG_FILE, TOKENIZER_FILE, Preprocessor, PreprocessorConfig
+from mtab.types import Modality
 from mtab_train.batch_model import BatchModel
 from mtab_train.checkpoint import (
     TrainerState,
@@ -31,7 +33,7 @@ from mtab_train.checkpoint import (
 from mtab_train.config import ModelConfig, TrainConfig
 from mtab_train.model import MulTAB
 from mtab_train.results import read_results
-from mtab_train.run import AT_ITS_END, Run, RunConfig, open_run, read_history, run_parts, write_run
+from mtab_train.run import AT_ITS_END, Parts, Run, RunConfig, open_run, read_history, run_parts, write_run
 from mtab_train.tokenizer import train_tokenizer
 
 
@@ -51,11 +53,29 @@ def begin_run(
     """Make a run folder, ready for `Trainer`: the model before its first step, whole or not at all."""
     with atomic_folder(folder, overwrite) as partial:
         run = describe_run(partial, start, corpus, folds, fold)
-        texts = [utterance.text for utterance in run_parts(run, corpus).training if utterance.text]
+        parts = run_parts(run, corpus)
+        _require_modalities(run.model, corpus, parts)
+        texts = [utterance.text for utterance in parts.training if utterance.text]
         run, model = _prepare(run, start, texts)
         save_state(partial, 0, BatchModel(model, run.train), None, TrainerState())
         write_run(run)
     return open_run(folder)
+
+
+def _require_modalities(model: ModelConfig, corpus: Corpus, parts: Parts) -> None:
+    """Raise `DataError` if the model can answer no utterance of a part, whatever its clips hold."""
+    for part in dataclasses.fields(parts):
+        utterances = getattr(parts, part.name)
+        held = [
+            {name for name in get_args(Modality) if getattr(each, name) is not None} for each in utterances
+        ]
+        if not any(each.issuperset(supported) for each in held for supported in model.supported_modalities):
+            expected = " or ".join(" and ".join(each) for each in model.supported_modalities)
+            others = " or ".join(name for name in get_args(Modality) if any(name in each for each in held))
+            raise DataError(
+                f"{corpus.place}: no {part.name} utterance has {expected}, expected some; "
+                f"see --modalities {others}"
+            )
 
 
 def continue_run(folder: Path, epochs: int) -> Run:
@@ -98,9 +118,7 @@ def describe_run(folder: Path, start: Start, corpus: Corpus, folds: str, fold: s
     """
     if len(corpus.labels) < 2:
         found = ", ".join(corpus.labels) or "none"
-        raise DataError(
-            f"{corpus.source or corpus.root}: one class ({found}), expected two or more to tell apart"
-        )
+        raise DataError(f"{corpus.place}: one class ({found}), expected two or more to tell apart")
     config = RunConfig(
         dataset=corpus.name,
         title=corpus.title,

@@ -18,7 +18,7 @@ from transformers import get_scheduler
 from mtab.audio import SAMPLE_RATE
 from mtab.config import from_dict, to_dict
 from mtab.data import Corpus
-from mtab.errors import ConfigError, DataError, EngineError, MtabError
+from mtab.errors import ConfigError, EngineError, MtabError
 from mtab.files import write_json, write_text
 from mtab.preprocess import Preprocessor
 from mtab.progress import Progress, progress, say
@@ -141,12 +141,9 @@ class Trainer:
         for name in ("training", "validation", "test"):
             utterances = getattr(parts, name)
             limit = self.config.max_seconds if name == "training" else None
-            prepared = prepare(utterances, self.preprocess, self.run.model, limit, f"reading {name} part")
-            if not prepared.examples:
-                raise DataError(
-                    f"{corpus.root}: no {name} utterance in fold {self.run.config.fold}, expected some; "
-                    "see mtab-train data and --folds"
-                )
+            prepared = prepare(
+                corpus, utterances, self.preprocess, self.run.model, limit, f"reading {name} part"
+            )
             examples.append(prepared.examples)
             problems += prepared.problems
             self.clips_cut += prepared.clips_cut

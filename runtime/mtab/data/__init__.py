@@ -61,7 +61,8 @@ def read_corpus(
         raise DataError(f"{dataset}: has columns of its own, expected --columns for a manifest alone")
     else:
         corpus = _READERS[dataset](source)
+    corpus = replace(corpus, source=source)
     if not corpus.utterances:
         first = f", first problem: {corpus.problems[0]}" if corpus.problems else ""
-        raise DataError(f"{corpus.root}: no usable utterance, expected {dataset}'s annotations{first}")
-    return replace(corpus, source=source)
+        raise DataError(f"{corpus.place}: no usable utterance, expected {dataset}'s annotations{first}")
+    return corpus

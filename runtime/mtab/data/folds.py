@@ -45,13 +45,13 @@ def make_folds(corpus: Corpus, scheme: str | None = None, seed: int = 0) -> list
     """
     scheme = scheme or default_scheme(corpus)
     if not corpus.utterances:
-        raise DataError(f"{corpus.root}: no usable utterance, expected some to divide")
+        raise DataError(f"{corpus.place}: no usable utterance, expected some to divide")
     if scheme == "official":
         return [_official(corpus, seed)]
     held_out = _held_out(corpus, scheme, seed)
     if len(held_out) < 2:
         raise DataError(
-            f"{corpus.root}: {scheme} makes one group, expected at least 2: {', '.join(held_out)}"
+            f"{corpus.place}: {scheme} makes one group, expected at least 2: {', '.join(held_out)}"
         )
     folds = []
     for (name, ids), folder in zip(held_out.items(), _folders(held_out), strict=True):
@@ -113,7 +113,7 @@ def find_fold(corpus: Corpus, scheme: str | None, name: str | None, seed: int = 
     """The fold ``name`` of `make_folds`. Raises `DataError`, with those that there are, for another name."""
     folds = {fold.name: fold for fold in make_folds(corpus, scheme, seed)}
     if name not in folds:
-        raise DataError(f"{corpus.root}: no fold {name!r}, expected one of {', '.join(folds)}")
+        raise DataError(f"{corpus.place}: no fold {name!r}, expected one of {', '.join(folds)}")
     return folds[name]
 
 
@@ -121,7 +121,9 @@ def _official(corpus: Corpus, seed: int) -> Fold:
     parts = _groups(_require(corpus, "split", "official"), "split")
     for part in ("train", "test"):
         if part not in parts:
-            raise DataError(f"{corpus.root}: no usable utterance in split {part}, expected some for official")
+            raise DataError(
+                f"{corpus.place}: no usable utterance in split {part}, expected some for official"
+            )
     if "dev" in parts:
         train, validation = tuple(parts["train"]), tuple(parts["dev"])
     else:
@@ -136,7 +138,7 @@ def _held_out(corpus: Corpus, scheme: str, seed: int) -> dict[str, set[str]]:
         k = int(count)
         if not 2 <= k <= len(corpus.utterances):
             raise DataError(
-                f"{corpus.root}: {scheme} of {len(corpus.utterances)} utterances, expected 2 to that many"
+                f"{corpus.place}: {scheme} of {len(corpus.utterances)} utterances, expected 2 to that many"
             )
         ordered = _by_label(corpus.utterances, random.Random(f"{seed} random"))
         return {f"random-{i + 1}": _ids(ordered[i::k]) for i in range(k)}
@@ -153,14 +155,14 @@ def _held_out(corpus: Corpus, scheme: str, seed: int) -> dict[str, set[str]]:
             "speakers-" + "+".join(pair): set().union(*(_ids(groups[name]) for name in pair))
             for pair in pairs
         }
-    raise DataError(f"{corpus.name}: unknown folds {scheme!r}, expected {SCHEMES}")
+    raise DataError(f"{corpus.place}: unknown folds {scheme!r}, expected {SCHEMES}")
 
 
 def _speaker_groups(corpus: Corpus, scheme: str, k: int) -> dict[str, set[str]]:
     """K groups of whole speakers: the one with most utterances goes to the group with fewest, and so on."""
     speakers = _groups(_require(corpus, "speaker", scheme), "speaker")
     if not 2 <= k <= len(speakers):
-        raise DataError(f"{corpus.root}: {scheme} of {len(speakers)} speakers, expected 2 to that many")
+        raise DataError(f"{corpus.place}: {scheme} of {len(speakers)} speakers, expected 2 to that many")
     groups: list[set[str]] = [set() for _ in range(k)]
     for name in sorted(speakers, key=lambda name: (-len(speakers[name]), name)):
         min(groups, key=len).update(_ids(speakers[name]))
@@ -241,7 +243,7 @@ def _require(corpus: Corpus, field: str, scheme: str) -> tuple[Utterance, ...]:
     lacking = sum(getattr(utterance, field) is None for utterance in corpus.utterances)
     if lacking:
         raise DataError(
-            f"{corpus.root}: {lacking} of {len(corpus.utterances)} utterances have no {field}, "
+            f"{corpus.place}: {lacking} of {len(corpus.utterances)} utterances have no {field}, "
             f"expected one for all with folds {scheme}"
         )
     return corpus.utterances

@@ -24,6 +24,8 @@ def read_utterances(
             require_supported(features, supported)
         except (AudioError, TextError) as error:
             found = str(error).removeprefix(f"{file}: ")
-            yield utterance, Problem(file, f"{found}; {utterance.id} left out")
+            # An id that is the file's name, as a manifest's is by default, is there once.
+            left_out = "left out" if str(file).endswith(utterance.id) else f"{utterance.id} left out"
+            yield utterance, Problem(file, f"{found}; {left_out}")
         else:
             yield utterance, features

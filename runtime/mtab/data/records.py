@@ -85,6 +85,11 @@ class Corpus:
         return (self.root / SYNTHETIC_MARKER).is_file()
 
     @property
+    def place(self) -> Path:
+        """What an error calls it: a manifest's own file, else the folder."""
+        return self.source if self.source is not None and self.source.is_file() else self.root
+
+    @property
     def title(self) -> str:
         """What to print beside a figure: its own name, ``iemocap``, ``iemocap layout, synthetic speech``."""
         return f"{self.name} layout, synthetic speech" if self.synthetic else self.own_name or self.name

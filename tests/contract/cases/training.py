@@ -77,7 +77,7 @@ CASES = (
         "A fold that the corpus does not have",
         lambda place: fit(place, place.corpus.root / "manifest.csv", "--fold", "speaker-77"),
         DataError,
-        "<FOLDER>: no fold 'speaker-77', expected one of <FOLDS>",
+        "<FILE>: no fold 'speaker-77', expected one of <FOLDS>",
     ),
     Case(
         "The run folder holds a finished run",
