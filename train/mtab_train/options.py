@@ -7,13 +7,25 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from mtab.data.folds import SCHEMES
+from mtab.data.folds import SCHEMES, is_scheme
 from mtab.errors import ConfigError
 from mtab.options import together
 from mtab_train.config import LARGEST_SEED, PRESETS, ModelConfig, TrainConfig
 
 if TYPE_CHECKING:
     from mtab_train.start import Start
+
+
+class _Scheme(click.ParamType):
+    """The form of a scheme of folds, checked before a corpus is read."""
+
+    name = "scheme"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not is_scheme(value):
+            self.fail(f"{value!r}, expected {SCHEMES}", param, ctx)
+        return value
+
 
 seed_option = click.option(
     "--seed",
@@ -133,6 +145,7 @@ train_options = together(
 """What a `TrainConfig` is made of."""
 folds_option = click.option(
     "--folds",
+    type=_Scheme(),
     metavar="SCHEME",
     help=f"Scheme of the folds: {SCHEMES}.  [default: the corpus's usual one]",
 )

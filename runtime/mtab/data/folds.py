@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -10,8 +11,14 @@ from mtab.errors import DataError
 from mtab.files import path_component
 
 SCHEMES = "session, speaker, speaker-pair, speaker:K, random:K or official"
+_SCHEME = re.compile(r"session|speaker|speaker-pair|(speaker|random):\d+|official")
 VALIDATION_SHARE = 0.1
 _MIN_SPEAKERS = 4
+
+
+def is_scheme(text: str) -> bool:
+    """Whether ``text`` has the form of one of `SCHEMES`; a corpus may not allow it all the same."""
+    return _SCHEME.fullmatch(text) is not None
 
 
 def default_scheme(corpus: Corpus) -> str:
@@ -46,6 +53,8 @@ def make_folds(corpus: Corpus, scheme: str | None = None, seed: int = 0) -> list
     scheme = scheme or default_scheme(corpus)
     if not corpus.utterances:
         raise DataError(f"{corpus.place}: no usable utterance, expected some to divide")
+    if not is_scheme(scheme):
+        raise DataError(f"{corpus.place}: unknown folds {scheme!r}, expected {SCHEMES}")
     if scheme == "official":
         return [_official(corpus, seed)]
     held_out = _held_out(corpus, scheme, seed)
@@ -134,7 +143,7 @@ def _official(corpus: Corpus, seed: int) -> Fold:
 def _held_out(corpus: Corpus, scheme: str, seed: int) -> dict[str, set[str]]:
     """The ids of each fold's test part, by the fold's name."""
     kind, _, count = scheme.partition(":")
-    if kind == "random" and count.isdecimal():
+    if kind == "random":
         k = int(count)
         if not 2 <= k <= len(corpus.utterances):
             raise DataError(
@@ -142,20 +151,17 @@ def _held_out(corpus: Corpus, scheme: str, seed: int) -> dict[str, set[str]]:
             )
         ordered = _by_label(corpus.utterances, random.Random(f"{seed} random"))
         return {f"random-{i + 1}": _ids(ordered[i::k]) for i in range(k)}
-    if kind == "speaker" and count.isdecimal():
+    if kind == "speaker" and count:
         return _speaker_groups(corpus, scheme, int(count))
     if scheme in ("session", "speaker"):
         groups = _groups(_require(corpus, scheme, scheme), scheme)
         return {f"{scheme}-{name}": _ids(groups[name]) for name in sorted(groups)}
-    if scheme == "speaker-pair":
-        groups = _groups(_require(corpus, "speaker", scheme), "speaker")
-        names = sorted(groups)
-        pairs = [names[i : i + 2] for i in range(0, len(names), 2)]
-        return {
-            "speakers-" + "+".join(pair): set().union(*(_ids(groups[name]) for name in pair))
-            for pair in pairs
-        }
-    raise DataError(f"{corpus.place}: unknown folds {scheme!r}, expected {SCHEMES}")
+    groups = _groups(_require(corpus, "speaker", scheme), "speaker")
+    names = sorted(groups)
+    pairs = [names[i : i + 2] for i in range(0, len(names), 2)]
+    return {
+        "speakers-" + "+".join(pair): set().union(*(_ids(groups[name]) for name in pair)) for pair in pairs
+    }
 
 
 def _speaker_groups(corpus: Corpus, scheme: str, k: int) -> dict[str, set[str]]:
