@@ -55,14 +55,24 @@ def is_many(values: object) -> bool:
     """Whether ``values`` are a list of clips or of transcripts (or any other iterable), and not one of them.
 
     An array of numbers is one clip; an array or a column of a table of strings or other objects is a list.
+    A data set that has nothing but ``__getitem__`` is one too.
     """
     if is_array(values):
         # Not of every array: to copy one from a GPU only to look at it would be wrong.
         dtype = getattr(values, "dtype", None)
         kind = getattr(dtype, "kind", "f" if dtype is not None else as_array(values).dtype.kind)
         return kind in "OUST" and getattr(values, "ndim", 1) == 1
-    single = is_source(values) or isinstance(values, (Mapping, set, frozenset))
-    return not single and isinstance(values, Iterable)
+    single = is_source(values) or isinstance(values, (Input, Mapping, set, frozenset))
+    return not single and (isinstance(values, Iterable) or hasattr(values, "__getitem__"))
+
+
+def require_many(utterances: object) -> None:
+    """Raise `MtabError` for what is one utterance, or none at all, in place of many."""
+    if not is_many(utterances):
+        found = f"utterances is {_kind(utterances)}"
+        raise MtabError(
+            f"{found}, expected an iterable of clips, of pairs of clip and transcript, or of Input"
+        )
 
 
 def paired(audio: Any, text: Any) -> list[tuple[Any, Any]]:
@@ -71,7 +81,9 @@ def paired(audio: Any, text: Any) -> list[tuple[Any, Any]]:
     Raises `MtabError` if there is not one for each.
     """
     if not all(values is None or is_many(values) for values in (audio, text)):
-        raise MtabError("one of audio and text is a list, expected both or neither")
+        found = f"audio is {_kind(audio)} and text is {_kind(text)}"
+        expected = "one of each or a list of each; a clip's samples are a NumPy array of numbers"
+        raise MtabError(f"{found}, expected {expected}")
     audios = None if audio is None else list(audio)
     texts = None if text is None else list(text)
     if audios is None or texts is None:
@@ -79,3 +91,9 @@ def paired(audio: Any, text: Any) -> list[tuple[Any, Any]]:
     if len(audios) != len(texts):
         raise MtabError(f"{len(texts)} transcripts for {len(audios)} clips, expected one each")
     return list(zip(audios, texts, strict=True))
+
+
+def _kind(values: object) -> str:
+    """What errors call an argument: its type and, of an array, what is in it."""
+    dtype = getattr(values, "dtype", None)
+    return type(values).__name__ + ("" if dtype is None else f" of {dtype}")

@@ -12,7 +12,7 @@ from mtab.batching import Length, in_batches
 from mtab.bundle import Bundle, GraphEntry
 from mtab.engines.base import Engine
 from mtab.errors import AudioError, BundleError, EngineError, MemoryLimitError, MtabError, TextError
-from mtab.inputs import Audio, Input, Utterance, as_input, is_many, name_or, paired
+from mtab.inputs import Audio, Input, Utterance, as_input, is_many, name_or, paired, require_many
 from mtab.limits import BATCH_SECONDS, BATCH_SIZE, BatchLimits, Limits
 from mtab.preprocess import Features, Preprocessor, require_supported
 from mtab.results import Failure, Result, ResultOptions
@@ -190,8 +190,10 @@ class Model:
         more, however slowly results are taken; nothing is read before the first one is asked for.
 
         An utterance without an answer raises in its turn, after the results before it; with ``on_error``
-        ``"skip"`` it is a `Failure`, and the others have their results.
+        ``"skip"`` it is a `Failure`, and the others have their results. Raises `MtabError` at once if
+        ``utterances`` is one utterance or no iterable.
         """
+        require_many(utterances)
         if on_error not in ("raise", "skip"):
             raise MtabError(f"on_error is {on_error!r}, expected 'raise' or 'skip'")
         options = ResultOptions(top_k, abstain, return_embedding)

@@ -1,5 +1,6 @@
 """What people hand to a model: every utterance has its answer or one error, in its own place."""
 
+import array
 import io
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -167,6 +168,10 @@ def test_what_the_source_raises_comes_in_its_turn(model: Model, clip: Path) -> N
         lambda clip: WAVE.astype(np.float32),  # on a scale of 16 bits
         lambda clip: WAVE.astype(np.int32) << 16,
         lambda clip: Column(WAVE),
+        lambda clip: array.array("h", WAVE.tolist()),
+        lambda clip: array.array("d", (WAVE / 2**15).tolist()),
+        lambda clip: memoryview(WAVE),
+        lambda clip: memoryview((WAVE / 2**15).astype("<f4")),
     ],
 )
 def test_every_form_of_a_clip(model: Model, clip: Path, form: Callable[[Path], Any]) -> None:
@@ -214,8 +219,15 @@ def test_every_form_of_a_list(model: Model, dropping: Model, clip: Path) -> None
         ({"raw": WAVE}, "a", "utterance: audio array: is dict, expected a NumPy array"),
         ({"a.wav"}, "a", "utterance: audio array: is set, expected"),
         (float("nan"), "a", "utterance: audio array: is float, expected"),
-        (["a.wav"], float("nan"), "one of audio and text is a list, expected both or neither"),
-        (np.array(["a.wav"]), "a", "one of audio and text is a list, expected both or neither"),
+        (
+            ["a.wav"],
+            float("nan"),
+            "audio is list and text is float, expected one of each or a list of each; ",
+        ),
+        (np.array(["a.wav"]), "a", "audio is ndarray of <U5 and text is str, expected one of each or a list"),
+        ([0.1, 0.2], "a", "audio is list and text is str, expected one of each or a list of each; a clip's "),
+        (np.array([0.1], object), "a", "audio is ndarray of object and text is str, expected one of each or"),
+        (Input("a.wav", "a"), None, "utterance: audio array: is Input, expected a NumPy array, a path"),
         (iter(["a.wav"]), ["a", "b"], "2 transcripts for 1 clips, expected one each"),
         ([0.1, 0.2], ["a", "b"], "utterance 0: audio array: is float, expected"),
     ],
@@ -224,6 +236,39 @@ def test_what_is_no_question(model: Model, audio: Any, text: Any, message: str) 
     with pytest.raises(MtabError) as caught:
         model.predict(audio, text)
     assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("utterances", "found"),
+    [
+        (None, "NoneType"),
+        (5, "int"),
+        ("clip.wav", "str"),
+        (Path("clip.wav"), "PosixPath"),
+        (b"RIFF", "bytes"),
+        (io.BytesIO(b"RIFF"), "BytesIO"),
+        ({"a.wav": "a"}, "dict"),
+        (WAVE, "ndarray of int16"),
+        (array.array("h", [1, 2]), "array"),
+        (torch.from_numpy(WAVE), "Tensor of torch.int16"),
+        (Input("clip.wav", "a"), "Input"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_stream_of_what_is_no_list(model: Model, utterances: Any, found: str) -> None:
+    for on_error in ("raise", "skip"):
+        with pytest.raises(MtabError) as caught:
+            model.stream(utterances, on_error=on_error)
+        expected = "an iterable of clips, of pairs of clip and transcript, or of Input"
+        assert str(caught.value) == f"utterances is {found}, expected {expected}"
+
+
+def test_a_data_set_that_has_only_its_items(model: Model) -> None:
+    class Items:
+        def __getitem__(self, place: int) -> tuple[np.ndarray, str]:
+            return [(WAVE, "a"), (WAVE, "b")][place]
+
+    assert len(list(model.stream(Items()))) == 2  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 
 @pytest.mark.parametrize("options", [{"top_k": "2"}, {"top_k": 1.5}, {"abstain": "a"}, {"abstain": [0.5]}])

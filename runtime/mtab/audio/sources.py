@@ -18,6 +18,8 @@ Source = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
 """A clip as it is encoded: a file's path, its content, or an open file, read from where it stands."""
 
 _BYTES = (bytes, bytearray, memoryview)
+_NUMBERS = frozenset("hHiIlLqQefd")
+"""What a buffer's format calls integers and floats; of single bytes it is a file's content."""
 _PATH = (str, os.PathLike)
 _EXPECTED = "a path, bytes or a binary file"
 _NOT_FILES = (
@@ -44,13 +46,15 @@ class Recording:
 
 
 def is_array(audio: object) -> bool:
-    """Whether ``audio`` holds samples: a NumPy array, a tensor, anything with ``__array__``."""
-    return hasattr(audio, "__array__") and not isinstance(audio, (*_BYTES, *_PATH))
+    """Whether ``audio`` holds samples: an array, a tensor, what has ``__array__``, a buffer of numbers."""
+    if isinstance(audio, (bytes, bytearray, *_PATH)):
+        return False
+    return hasattr(audio, "__array__") or _is_buffer_of_numbers(audio)
 
 
 def is_source(audio: object) -> bool:
     """Whether ``audio`` is one of `Source`."""
-    return isinstance(audio, (*_BYTES, *_PATH)) or (hasattr(audio, "read") and not is_array(audio))
+    return (isinstance(audio, (*_BYTES, *_PATH)) or hasattr(audio, "read")) and not is_array(audio)
 
 
 def name_of(audio: object) -> str:
@@ -88,7 +92,7 @@ def opened(source: Source) -> Iterator[Recording]:
         require_file(path)
         with unreadable(OSError), path.open("rb") as file:
             yield _untagged(Recording(file, path, path.suffix.lower()))
-    elif isinstance(source, _BYTES):
+    elif isinstance(source, _BYTES) and not is_array(source):
         yield _in_memory(bytes(source))
     elif hasattr(source, "read"):
         yield _in_memory(_from_file(source))
@@ -122,6 +126,13 @@ def unreadable(*errors: type[Exception]) -> Iterator[None]:
         reason = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
         reason = " ".join(reason.split()).rstrip(".") or type(error).__name__
         raise AudioError(f"unreadable ({reason}), expected a clip") from None
+
+
+def _is_buffer_of_numbers(audio: Any) -> bool:
+    try:
+        return memoryview(audio).format.lstrip("@=<>!") in _NUMBERS
+    except (TypeError, ValueError):  # it has no buffer, or one that was released
+        return False
 
 
 def _path(source: str | os.PathLike[str]) -> Path:

@@ -55,6 +55,10 @@ def call(place: Place, audio: object, text: object = "it is high") -> None:
     mtab.load(place.bundle, "cpu", threads=1).predict(audio, text=text)  # pyright: ignore
 
 
+def stream(place: Place, utterances: object) -> None:
+    mtab.load(place.bundle, "cpu", threads=1).stream(utterances)  # pyright: ignore
+
+
 CASES = (
     Case(
         "The file does not exist",
@@ -160,7 +164,15 @@ CASES = (
         "A list of clips and a single transcript",
         lambda place: call(place, [place.clip, place.clip]),
         MtabError,
-        "one of audio and text is a list, expected both or neither",
+        "audio is list and text is str, expected one of each or a list of each; a clip's samples are a NumPy "
+        "array of numbers",
+        None,
+    ),
+    Case(
+        "One clip in place of the utterances of `stream`",
+        lambda place: stream(place, "clip.wav"),
+        MtabError,
+        "utterances is str, expected an iterable of clips, of pairs of clip and transcript, or of Input",
         None,
     ),
     *(
