@@ -171,3 +171,23 @@ def test_a_film_under_a_wrong_name(
     for source, name in ((path, path), (content, "audio bytes")):
         expected = "decoding it needs av, which is not installed: pip install 'mtab[video]'"
         assert refusal(source) == f"{name}: {expected}"
+
+
+@pytest.mark.parametrize("tag", [b"", b"ID3\x03\x00\x00\x00\x00\x00\x1e" + bytes(30)])
+def test_aac_under_a_wrong_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tag: bytes) -> None:
+    content = tag + film(tmp_path / "a", "adts", "aac")
+    paths = [tmp_path / f"a.{suffix}" for suffix in ("aac", "wav", "flac", "mp3", "ogg")]
+    for path in paths:
+        path.write_bytes(content)
+        assert len(load_audio(path)) == pytest.approx(SAMPLE_RATE, abs=2_048)
+    assert len(load_audio(content)) == pytest.approx(SAMPLE_RATE, abs=2_048)
+    monkeypatch.setitem(sys.modules, "av", None)
+    for path in paths:
+        assert refusal(path).endswith(
+            "decoding it needs av, which is not installed: pip install 'mtab[video]'"
+        )
+
+
+def test_a_file_that_is_not_open_for_reading(tmp_path: Path) -> None:
+    with (tmp_path / "a.wav").open("wb") as file:
+        assert refusal(file) == "audio file: unreadable (not open for reading), expected a clip"

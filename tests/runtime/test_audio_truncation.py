@@ -65,6 +65,14 @@ def au(size: int | None = None) -> bytes:
 
 
 MADE: dict[str, Callable[[], bytes]] = {"wav": wav, "w64": w64, "caf": caf, "aiff": aiff, "au": au}
+WRITTEN = {"sph": "NIST", "avr": "AVR", "voc": "VOC"}
+
+
+def written(kind: str, channels: int = 1, subtype: str = "PCM_16") -> bytes:
+    file = io.BytesIO()
+    values = np.stack([VALUES] * channels, axis=1)
+    soundfile.write(file, values, SAMPLE_RATE, format=WRITTEN[kind], subtype=subtype)
+    return file.getvalue()
 
 
 def needs_av(kind: str) -> None:
@@ -100,6 +108,36 @@ def test_a_whole_file_is_answered_and_a_cut_one_is_not(tmp_path: Path, kind: str
         assert refusal(cut).startswith("audio bytes: truncated: holds ")
         with pytest.raises(AudioError, match=r"^truncated: "):
             clip_seconds(path)
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("kind", WRITTEN)
+def test_formats_that_count_their_samples(tmp_path: Path, kind: str, channels: int) -> None:
+    needs_av(kind)
+    content = written(kind, channels)
+    path = tmp_path / f"a.{kind}"
+    path.write_bytes(content)
+    same(path)
+    same(content)
+    for missing in (4, len(content) // 2):
+        path.write_bytes(content[:-missing])
+        assert refusal(path).startswith(f"{path}: truncated: holds ")
+        assert refusal(content[:-missing]).startswith("audio bytes: truncated: holds ")
+
+
+@pytest.mark.parametrize(("kind", "subtype"), [("sph", "ULAW"), ("sph", "PCM_24"), ("avr", "PCM_S8")])
+def test_formats_that_count_samples_of_another_width(kind: str, subtype: str) -> None:
+    needs_av(kind)
+    content = written(kind, subtype=subtype)
+    assert len(load_audio(content)) == COUNT
+    assert "truncated" in refusal(content[: len(content) // 2])
+
+
+def test_a_sphere_without_a_count_is_no_promise() -> None:
+    needs_av("sph")
+    content = written("sph").replace(b"sample_count", b"sample_total")
+    same(content)
+    assert len(load_audio(content[:-COUNT])) == COUNT // 2
 
 
 @pytest.mark.parametrize("content", [caf(-1), au(0xFFFF_FFFF)], ids=["caf", "au"])

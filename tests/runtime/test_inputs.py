@@ -87,6 +87,8 @@ BAD_UTTERANCES: list[tuple[Any, str]] = [
     ((np.zeros(800, [("x", "f4")]), "a"), "audio array: has dtype [('x', '<f4')]"),
     ((np.float32(1), "a"), "audio array: has shape ()"),
     ((WAVE[:0], "a"), "audio array: holds no sample"),
+    ((np.ma.masked_less(WAVE, -8_999), "a"), "audio array: holds 30 masked samples, expected none"),
+    (("", "a"), "'': not found, expected a clip"),
     ((Unreadable(), "a"), "audio array: Unreadable gives no array (not on this device), expected samples"),
     ((torch.ones(800, requires_grad=True), "a"), "audio array: Tensor gives no array (Can't call numpy()"),
     ((b"", "a"), "audio bytes: unreadable (0 bytes)"),
@@ -168,6 +170,7 @@ def test_what_the_source_raises_comes_in_its_turn(model: Model, clip: Path) -> N
         lambda clip: WAVE.astype(np.float32),  # on a scale of 16 bits
         lambda clip: WAVE.astype(np.int32) << 16,
         lambda clip: Column(WAVE),
+        lambda clip: np.ma.masked_less(WAVE, -10_000),  # nothing is masked
         lambda clip: array.array("h", WAVE.tolist()),
         lambda clip: array.array("d", (WAVE / 2**15).tolist()),
         lambda clip: memoryview(WAVE),

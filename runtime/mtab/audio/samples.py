@@ -20,7 +20,13 @@ _END_TOLERANCE = 0.01
 
 
 def as_array(audio: Any) -> np.ndarray:
-    """An array, a tensor or whatever else has ``__array__``, as NumPy's; `AudioError` if it cannot be had."""
+    """An array, a tensor or whatever else has ``__array__``, as NumPy's.
+
+    Raises `AudioError` if it cannot be had, or some of its samples are masked.
+    """
+    if np.ma.is_masked(audio):
+        found = f"holds {np.ma.count_masked(audio)} masked samples"
+        raise AudioError(f"{found}, expected none: fill them, or cut them out")
     try:
         return np.asarray(audio)
     except Exception as error:  # whatever the other library raises, as for a tensor on a GPU
@@ -41,10 +47,11 @@ def to_mono_16k(samples: np.ndarray, rate: float) -> np.ndarray:
     with np.errstate(over="ignore", invalid="ignore"):
         mono = _as_float(samples)
         mono = mono.mean(axis=1) if mono.ndim == 2 else mono
-        mono = np.ascontiguousarray(mono, dtype=np.float32)
+    # Before the cast: what is beyond float32 would be called infinite.
     peak = np.abs(mono).max()
     if not peak <= _MAX_PEAK:
         raise AudioError(f"holds a sample of {peak:g}, expected finite numbers up to {_MAX_PEAK:g}")
+    mono = np.ascontiguousarray(mono, dtype=np.float32)
     return mono if rate == SAMPLE_RATE else soxr.resample(mono, rate, SAMPLE_RATE)
 
 

@@ -36,6 +36,9 @@ def is_soundfile(recording: Recording) -> bool:
     if film:
         return False
     magic = magic_of(file, after_tags(file))
+    # Raw AAC (ADTS): the 12 bits of a frame, and the layer that is none.
+    if len(magic) > 1 and magic[0] == 0xFF and magic[1] & 0xF6 == 0xF0:
+        return False
     # An mp3 has no more than the first 11 bits of a frame, and what says that it is of layer III.
     mp3 = len(magic) > 1 and magic[0] == 0xFF and magic[1] & 0xE6 == 0xE2
     if magic in (*_WAV, b"fLaC"):

@@ -71,7 +71,8 @@ def path_of(audio: object) -> str | None:
     if not isinstance(audio, _PATH):
         return None
     try:
-        return str(Path(os.fsdecode(audio)))
+        # The empty one, which is no folder.
+        return str(Path(path)) if (path := os.fsdecode(audio)) else "''"
     except Exception:  # whatever another's __fspath__ raises; `opened` says so
         return None
 
@@ -137,9 +138,12 @@ def _is_buffer_of_numbers(audio: Any) -> bool:
 
 def _path(source: str | os.PathLike[str]) -> Path:
     try:
-        return Path(os.fsdecode(source))
+        path = os.fsdecode(source)
     except Exception as error:  # whatever another's __fspath__ raises
         raise AudioError(f"is {type(source).__name__}, expected {_EXPECTED} ({error})") from None
+    if not path:
+        raise AudioError("not found, expected a clip")
+    return Path(path)
 
 
 def _is_pipe(path: Path) -> bool:
@@ -169,7 +173,10 @@ def _from_file(file: Any) -> bytes:
     if isinstance(file, io.TextIOBase):
         raise AudioError("is open as text, expected a file opened with 'rb'")
     with unreadable(Exception):  # whatever another's file raises; ValueError if it is closed
-        content = file.read()
+        try:
+            content = file.read()
+        except io.UnsupportedOperation:
+            raise ValueError("not open for reading") from None
     if not isinstance(content, _BYTES):
         raise AudioError(f"reads {type(content).__name__}, expected bytes")
     return bytes(content)

@@ -1,7 +1,8 @@
 """Whether a file is as long as it promises, told from its own structure.
 
-Decoders hand out what is left of a damaged file without a word. wav, W64, CAF, AIFF and AU say how many bytes
-of samples they hold, an Ogg marks its last page, and an mp3 may have a header that counts its frames.
+Decoders hand out what is left of a damaged file without a word. wav, W64, CAF, AIFF, AU and VOC say how many
+bytes of samples they hold, NIST SPHERE and AVR how many samples, an Ogg marks its last page, and an mp3 may
+have a header that counts its frames.
 """
 
 import io
@@ -15,12 +16,13 @@ from mtab.errors import AudioError
 # A wav written to a pipe has 0 or 0xFFFFFFFF for a size, or a value near 0x7FFFFFFF of whole frames.
 _NO_RIFF_SIZE = 0x7FFF_0000
 # And the other formats at least this, by the bytes of a size.
-_NO_SIZE = {4: 0xFFFF_FFFF, 8: 2**62}
+_NO_SIZE = {3: 0xFF_FFFF, 4: 0xFFFF_FFFF, 8: 2**62}
 _MAX_OGG_PAGE = 65_307
 _FIRST_PAGE = re.compile(rb"OggS\x00[\x02\x03\x06\x07]")
 _LATER_PAGE = re.compile(rb"OggS\x00[\x00\x01\x04\x05]")
 # Where in a frame the header is depends on its version and channels.
 _XING = re.compile(rb"\xff[\xe2-\xff](?:.{15}|.{11}|.{19}|.{34})(?:Xing|Info)", re.DOTALL)
+_SPHERE_COUNT = re.compile(rb"^(sample_count|sample_n_bytes|channel_count) -\w+ (\d+)", re.MULTILINE)
 _EXTENSIBLE, _MP3 = 0xFFFE, 0x55
 
 
@@ -47,6 +49,7 @@ _LAYOUTS = {
     b"riff": _Layout(40, 16, 8, "little", 8, (b"data",), with_head=True),
     b"caff": _Layout(8, 4, 8, "big", 1, (b"data",)),
     b"FORM": _Layout(12, 4, 4, "big", 2, (b"SSND", b"BODY")),
+    b"Crea": _Layout(26, 1, 3, "little", 1, (b"\x01", b"\x09")),
 }
 _AU: dict[bytes, Literal["big", "little"]] = {b".snd": "big", b"dns.": "little"}
 
@@ -75,6 +78,11 @@ def require_whole(file: BinaryIO) -> None:
         head = file.read(8)
         offset, promised = (int.from_bytes(part, order) for part in (head[:4], head[4:]))
         _require_all(_Chunk(offset, promised, _size(file) - offset), 4)
+    elif magic == b"NIST":
+        if chunk := _sphere_samples(file):
+            _require_all(chunk, 8)
+    elif magic == b"2BIT":
+        _require_all(_avr_samples(file), 4)
     elif magic == b"OggS":
         require_last_page(file)
 
@@ -180,6 +188,29 @@ def _samples_chunk(file: BinaryIO, layout: _Layout) -> tuple[_Chunk | None, dict
         heads[name] = file.read(min(size, 40))
         place = offset + size + -size % layout.align
     return None, heads
+
+
+def _sphere_samples(file: BinaryIO) -> _Chunk | None:
+    """The samples of a NIST SPHERE by the lines of its head; None where they are compressed."""
+    file.seek(8)
+    size = file.read(8).strip()
+    offset = int(size) if size.isdigit() else 1_024
+    file.seek(0)
+    head = file.read(offset)
+    if re.search(rb"^sample_coding .*embedded", head, re.MULTILINE):
+        return None
+    counts = {name: int(count) for name, count in _SPHERE_COUNT.findall(head)}
+    width = counts.get(b"sample_n_bytes", 2) * counts.get(b"channel_count", 1)
+    return _Chunk(offset, counts.get(b"sample_count", 0) * width, _size(file) - offset)
+
+
+def _avr_samples(file: BinaryIO) -> _Chunk:
+    """The samples of an AVR by its head of 128 bytes: mono or stereo, of 8 or 16 bits."""
+    file.seek(12)
+    head = file.read(18)
+    channels = 2 if head[:2] == b"\xff\xff" else 1
+    bits, count = int.from_bytes(head[2:4], "big"), int.from_bytes(head[14:18], "big")
+    return _Chunk(128, count * channels * bits // 8, _size(file) - 128)
 
 
 def _require_all(chunk: _Chunk, size_bytes: int) -> None:
