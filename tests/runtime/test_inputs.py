@@ -88,7 +88,6 @@ BAD_UTTERANCES: list[tuple[Any, str]] = [
     ((np.float32(1), "a"), "audio array: has shape ()"),
     ((WAVE[:0], "a"), "audio array: holds no sample"),
     ((np.ma.masked_less(WAVE, -8_999), "a"), "audio array: holds 30 masked samples, expected none"),
-    (("", "a"), "'': not found, expected a clip"),
     ((Unreadable(), "a"), "audio array: Unreadable gives no array (not on this device), expected samples"),
     ((torch.ones(800, requires_grad=True), "a"), "audio array: Tensor gives no array (Can't call numpy()"),
     ((b"", "a"), "audio bytes: unreadable (0 bytes)"),
@@ -219,6 +218,7 @@ def test_every_form_of_a_list(model: Model, dropping: Model, clip: Path) -> None
     [
         (WAVE, float("nan"), "utterance: text is float, expected a string"),
         (b"a", b"a", "utterance: audio bytes: "),
+        ("", "a", "'': not found, expected a clip"),
         ({"raw": WAVE}, "a", "utterance: audio array: is dict, expected a NumPy array"),
         ({"a.wav"}, "a", "utterance: audio array: is set, expected"),
         (float("nan"), "a", "utterance: audio array: is float, expected"),
