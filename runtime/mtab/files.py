@@ -111,12 +111,16 @@ def sha256(path: Path | str) -> str:
 def cache_dir() -> Path:
     """The user's cache folder: ``$MTAB_CACHE``, else ``$XDG_CACHE_HOME/mtab``, else ``~/.cache/mtab``.
 
-    Without a home directory it is a place where nothing can be written, and its name says why: what only
-    saves time is then not kept, and what needs a cache fails with that name.
+    A ``~`` in the first is the home directory; a home or an ``$XDG_CACHE_HOME`` that is no absolute path is
+    ignored, as the XDG specification wants it. Without a home directory it is a place where nothing can be
+    written, and its name says why: what only saves time is then not kept, and what needs a cache fails with
+    that name.
     """
-    if chosen := os.environ.get("MTAB_CACHE"):
-        return Path(chosen)
-    try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mtab"
-    except RuntimeError:  # HOME is not set, and the user has no entry in the system's list
-        return Path(os.devnull, "no home directory, set MTAB_CACHE")
+    with suppress(RuntimeError):  # no home: HOME is not set, and the system's list has no such user
+        if chosen := os.environ.get("MTAB_CACHE"):
+            return Path(chosen).expanduser()
+        xdg = Path(os.environ.get("XDG_CACHE_HOME", ""))
+        root = xdg if xdg.is_absolute() else Path.home() / ".cache"
+        if root.is_absolute():
+            return root / "mtab"
+    return Path(os.devnull, "no home directory, set MTAB_CACHE")

@@ -7,6 +7,7 @@ from typing import Any, get_args
 import click
 
 from mtab.engines import ENGINES
+from mtab.errors import DataError
 from mtab.limits import BATCH_SECONDS, BATCH_SIZE
 from mtab.types import Dataset, Precision
 
@@ -30,6 +31,8 @@ class _Columns(click.ParamType):
     name = "columns"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, str]:
+        from mtab.data.columns import require_columns
+
         columns: dict[str, str] = {}
         for pair in value.split(","):
             ours, equals, theirs = (part.strip() for part in pair.partition("="))
@@ -38,6 +41,10 @@ class _Columns(click.ParamType):
             if ours in columns:
                 self.fail(f"{ours!r} a second time, expected once", param, ctx)
             columns[ours] = theirs
+        try:
+            require_columns(columns)
+        except DataError as error:
+            self.fail(str(error).removeprefix("--columns: "), param, ctx)
         return columns
 
 

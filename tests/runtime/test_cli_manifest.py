@@ -65,7 +65,7 @@ def test_a_manifest_that_cannot_be_used(
     [
         (b"2.wav,Well, no,x", "m.csv:3: 4 cells, expected 3"),
         (b'2.wav,"Well,x', "m.csv:3: a quote opens here that is never closed"),
-        (b"2.wav,Gr\xfc\xdfe,x", "m.csv: is not UTF-8 (line 3, byte 40: 0xFC"),
+        (b"2.wav,Gr\xfc\xdfe,x", "m.csv: is not UTF-8 (line 3, byte 9: 0xFC"),
         (b"2.wav,Well\x00,x", "m.csv:3: a NUL byte in cell 2"),
     ],
 )
@@ -90,5 +90,5 @@ def test_a_manifest_with_its_own_names(
 
 def test_a_manifest_that_is_not_there(tone_bundle: Path, tmp_path: Path) -> None:
     assert failure(tone_bundle, "--manifest", tmp_path / "m.csv").startswith(
-        f"{tmp_path / 'm.csv'}: not found"
+        f"{tmp_path / 'm.csv'}: not found, expected a CSV file with a column audio or text"
     )

@@ -173,4 +173,18 @@ def test_a_folder_is_its_audio_files(tone_bundle: Path, clip: Path, tmp_path: Pa
     assert [each["utterance"] for each in found] == expected
     assert "--text is one transcript" in wrong_use("predict", tone_bundle, folder, "--text", "a")
     found = failure(tone_bundle, tmp_path / "empty", "--text", "a")
-    assert found == f"{tmp_path / 'empty'}: not found (but a folder), expected a clip"
+    message = f"{tmp_path / 'empty'}: holds no clip, expected files that end in .wav, .flac, .ogg, .mp3, "
+    assert found.startswith(message)
+
+
+def test_a_folder_without_a_clip_is_no_utterance(drop_bundle: Path, clip: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    arguments = ("predict", drop_bundle, empty, clip, "--threads", 1)
+    code, out, err = run(*arguments)
+    assert (code, out) == (1, "")
+    assert f"{empty}: holds no clip, expected files" in err
+    code, out, err = run(*arguments, "--on-error", "skip", "--format", "jsonl")
+    assert (code, len(out.splitlines())) == (0, 1)
+    assert err.startswith(f"{empty}: holds no clip, expected files")
+    assert run("predict", drop_bundle, empty, "--on-error", "skip", "--threads", 1)[0] == 1

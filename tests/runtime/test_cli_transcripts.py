@@ -59,7 +59,7 @@ def test_what_is_no_text_file(tone_bundle: Path, clip: Path, tmp_path: Path) -> 
     assert failure(tone_bundle, clip, "--text-file", path) == f"{path}: No such file or directory, {expected}"
     path.write_bytes("caf\xe9\n".encode("latin-1"))
     assert failure(tone_bundle, clip, "--text-file", path).startswith(
-        f"{path}: is not UTF-8 (line 1, byte 3: 0xE9, "
+        f"{path}: is not UTF-8 (line 1, byte 4: 0xE9, "
     )
     path.write_bytes("it is high\n".encode("utf-16"))
     assert failure(tone_bundle, clip, "--text-file", path).startswith(f"{path}: is UTF-16 (")

@@ -28,6 +28,14 @@ from .commands import MTAB, answers, failure, run, wrong_use
             ("predict", "b", "a", "c", "--text", "t"),
             "--text is one transcript, expected one AUDIO, got 2; see",
         ),
+        (
+            ("predict", "b", "--manifest", "m", "--columns", "sound=path"),
+            "Invalid value for '--columns': unknown column 'sound', expected one of audio, text, label, id",
+        ),
+        (
+            ("predict", "b", "--manifest", "m", "--columns", "audio=path,text=path"),
+            "Invalid value for '--columns': 'path' is both audio and text, expected a column for each",
+        ),
         (("predict", "b", "a", "--format", "xml"), "Invalid value for '--format'"),
         (("predict", "b", "a", "--threads", "0"), "Invalid value for '--threads'"),
         (("predict", "b", "a", "--batch-size", "0"), "Invalid value for '--batch-size'"),

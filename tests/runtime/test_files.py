@@ -344,6 +344,10 @@ def test_sha256(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> Non
         ({"MTAB_CACHE": "/c", "XDG_CACHE_HOME": "/x", "HOME": "/h"}, "/c"),
         ({"XDG_CACHE_HOME": "/x", "HOME": "/h"}, "/x/mtab"),
         ({"MTAB_CACHE": "", "XDG_CACHE_HOME": "", "HOME": "/h"}, "/h/.cache/mtab"),
+        ({"MTAB_CACHE": "~/c", "HOME": "/h"}, "/h/c"),
+        ({"XDG_CACHE_HOME": "x", "HOME": "/h"}, "/h/.cache/mtab"),
+        ({"XDG_CACHE_HOME": "/x", "HOME": "h"}, "/x/mtab"),
+        ({"HOME": "h"}, "/dev/null/no home directory, set MTAB_CACHE"),
     ],
 )
 def test_cache_dir(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], expected: str) -> None:
@@ -361,6 +365,9 @@ def test_no_home_directory(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("MTAB_CACHE", "XDG_CACHE_HOME", "HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(Path, "home", no_home)
+    monkeypatch.setenv("XDG_CACHE_HOME", "/x")
+    assert cache_dir() == Path("/x/mtab")
+    monkeypatch.delenv("XDG_CACHE_HOME")
     with pytest.raises(OSError, match="set MTAB_CACHE"):
         (cache_dir() / "a").mkdir(parents=True)
     with pytest.raises(OSError, match="set MTAB_CACHE"):

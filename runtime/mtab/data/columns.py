@@ -33,17 +33,28 @@ _ALIASES = {
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 
 
+def require_columns(columns: Mapping[str, str]) -> None:
+    """Raise `DataError` if a name is none of `COLUMNS`, or a column is to be two of audio, text and label."""
+    if unknown := [name for name in columns if name not in COLUMNS]:
+        raise DataError(f"--columns: unknown column {unknown[0]!r}, expected one of {', '.join(COLUMNS)}")
+    taken: dict[str, str] = {}
+    for name in ("audio", "text", "label"):
+        # A label of its own name may be what nobody reads.
+        theirs = columns.get(name, "" if name == "label" else name)
+        if theirs and (other := taken.setdefault(theirs, name)) != name:
+            raise DataError(f"--columns: {theirs!r} is both {other} and {name}, expected a column for each")
+
+
 def choose_columns(
     table: Table, columns: Mapping[str, str], labelled: bool
 ) -> tuple[dict[str, str], list[Problem]]:
     """The table's column for each of `COLUMNS` that it has, and notices of those that look misspelt.
 
-    ``columns`` are the user's names, by ours. Raises `DataError` if one of them is unknown or not there, if
-    there is neither audio nor text, or no label where one is expected, or if a column looks like one of
-    these three that is not there.
+    ``columns`` are the user's names, by ours. Raises `DataError` as `require_columns`, if one of them is not
+    there, if there is neither audio nor text, or no label where one is expected, or if a column looks like
+    one of these three that is not there.
     """
-    if unknown := [name for name in columns if name not in COLUMNS]:
-        raise DataError(f"--columns: unknown column {unknown[0]!r}, expected one of {', '.join(COLUMNS)}")
+    require_columns(columns)
     chosen = {name: columns.get(name, name) for name in COLUMNS}
     if lost := [theirs for name, theirs in columns.items() if theirs and theirs not in table.columns]:
         raise table.missing(lost, ", ".join(theirs for theirs in columns.values() if theirs) + " (--columns)")

@@ -37,7 +37,8 @@ def read_manifest(path: Path, labelled: bool = True, columns: Mapping[str, str] 
     """
     file = path / "manifest.csv" if path.is_dir() else path
     if not file.exists():
-        raise DataError(f"{file}: not found, expected a CSV file with the columns audio, text and label")
+        columns_there = "a column audio or text" + (", and one for the label" if labelled else "")
+        raise DataError(f"{file}: not found, expected a CSV file with {columns_there}")
     table = read_table(file, read_utf8(file, "a CSV file"))
     names, notices = choose_columns(table, columns or {}, labelled)
     utterances: list[Utterance] = []
@@ -123,9 +124,13 @@ def _alike_labels(file: Path, utterances: Iterable[Utterance], line_of: dict[str
     notices = []
     for spellings in groups.values():
         if len(spellings) > 1:
-            found = ", ".join(f"{label!r} ({len(lines)})" for label, lines in sorted(spellings.items()))
+            # What is encoded in two ways looks the same on a screen.
+            distinct = {unicodedata.normalize("NFC", each) for each in spellings}
+            show = repr if len(distinct) == len(spellings) else ascii
+            found = ", ".join(f"{show(label)} ({len(lines)})" for label, lines in sorted(spellings.items()))
             rarest = min(spellings.values(), key=len)
-            message = f"labels {found} differ only in case or white space, expected one; kept apart"
+            differ = "differ only in case, white space or Unicode normalisation"
+            message = f"labels {found} {differ}, expected one; kept apart"
             notices.append(Problem(file, message, rarest[0]))
     return notices
 

@@ -32,21 +32,21 @@ _DAMAGE = re.compile("[" + "".join(map(chr, _MENDED)) + "]")
 def read_utf8(file: Path, expected: str) -> str:
     """A user's text file: UTF-8, with or without a byte order mark, NUL bytes and line ends as they are.
 
-    Raises `DataError`, with the line and the byte's offset in the file (from 0), if it is anything else;
+    Raises `DataError`, with the line and the byte within it (both from 1), if it is anything else;
     ``expected`` ends its message.
     """
     content = _read_bytes(file, expected)
     for mark, encoding in _OTHER_MARKS.items():
         if content.startswith(mark):
             raise DataError(
-                f"{file}: is {encoding} (line 1, byte 0: its byte order mark), expected UTF-8: {expected}"
+                f"{file}: is {encoding} (line 1, byte 1: its byte order mark), expected UTF-8: {expected}"
             )
     try:
         return content.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         # Latin-1 keeps one character a byte, and the line ends.
-        line = 1 + len(LINE_END.findall(content[: error.start].decode("latin-1")))
-        found = f"line {line}, byte {error.start}: 0x{content[error.start]:02X}, {error.reason}"
+        *ends, last = LINE_END.split(content[: error.start].decode("latin-1"))
+        found = f"line {len(ends) + 1}, byte {len(last) + 1}: 0x{content[error.start]:02X}, {error.reason}"
         raise DataError(f"{file}: is not UTF-8 ({found}), expected UTF-8: {expected}") from None
 
 

@@ -119,7 +119,7 @@ CASES = (
         "A folder without a clip in it",
         lambda place: predict(place, place.folder),
         AudioError,
-        "<FOLDER>: not found (but a folder), expected a clip",
+        "<FOLDER>: holds no clip, expected files that end in <SUFFIXES>",
     ),
     Case(
         "A clip without a sample",

@@ -30,7 +30,7 @@ CASES = (
         "The manifest does not exist",
         lambda place: ["mtab", "predict", place.bundle, "--manifest", place.folder / "none.csv"],
         DataError,
-        "<FILE>: not found, expected a CSV file with the columns audio, text and label",
+        "<FILE>: not found, expected a CSV file with a column audio or text",
     ),
     Case(
         "No row below the header",
@@ -89,14 +89,22 @@ CASES = (
     Case(
         "`--columns` with a name that is none of ours",
         manifest("audio,text\na.wav,a\n", "--columns", "txt=text"),
-        DataError,
-        "--columns: unknown column 'txt', expected one of <COLUMNS>",
+        None,
+        "Invalid value for '--columns': unknown column 'txt', expected one of <COLUMNS>",
+        2,
+    ),
+    Case(
+        "`--columns` with one column for two of ours",
+        manifest("path\na.wav\n", "--columns", "audio=path,text=path"),
+        None,
+        "Invalid value for '--columns': 'path' is both audio and text, expected a column for each",
+        2,
     ),
     Case(
         "UTF-16",
         manifest("audio,text\na.wav,a\n".encode("utf-16")),
         DataError,
-        "<FILE>: is UTF-16 (line 1, byte 0: its byte order mark), expected UTF-8: a CSV file",
+        "<FILE>: is UTF-16 (line 1, byte 1: its byte order mark), expected UTF-8: a CSV file",
     ),
     Case(
         "A byte that is not UTF-8",

@@ -52,7 +52,7 @@ CASES = (
         "A `--text-file` of another encoding than UTF-8",
         lambda place: predict(place, "--text-file", place.file("t.txt", b"gr\xfc\xdfe\n")),
         DataError,
-        "<FILE>: is not UTF-8 (line 1, byte 2: 0xFC, <REASON>), expected UTF-8: <WHAT>",
+        "<FILE>: is not UTF-8 (line 1, byte 3: 0xFC, <REASON>), expected UTF-8: <WHAT>",
     ),
     Case(
         "A `--text-file` of more lines than clips",
