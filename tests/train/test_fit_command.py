@@ -170,10 +170,12 @@ def test_a_manifest_by_another_name_is_found_again(tmp_path: Path, make_tones, m
     (tmp_path / "manifest.csv").rename(tmp_path / "recordings.csv")
     monkeypatch.chdir(tmp_path)
     corpus = ("--dataset", "manifest", "--data-dir", "recordings.csv")
-    done = run("fit", *corpus, "--out", "run", "--epochs", 1)
+    done = run("fit", *corpus, "--epochs", 1)
     assert done.exit_code == 0, done.output
     monkeypatch.chdir("/")
-    assert len(run_corpus(open_run(tmp_path / "run")).utterances) == 36
+    [folder] = (tmp_path / "runs").iterdir()
+    assert folder.name.startswith("recordings-tiny-speaker-")
+    assert len(run_corpus(open_run(folder)).utterances) == 36
 
 
 def test_a_finished_run_needs_no_resuming(tone_run: Path) -> None:

@@ -67,7 +67,7 @@ def cv(**values: Any) -> None:
     else:
         start, corpus, scheme = new_start(values)
         warn(corpus, scheme, make_folds(corpus, scheme, start.train.seed))
-        folder = values["out"] or default_folder(corpus.name, start.preset, scheme.replace(":", "-"), "cv")
+        folder = values["out"] or default_folder(corpus, start.preset, scheme.replace(":", "-"), "cv")
         run = begin_cross_validation(folder, start, corpus, scheme, values["overwrite"])
     with resumable(f"mtab-train cv --resume {folder}"):
         summary = cross_validate(run, corpus, **machine(values))

@@ -82,7 +82,7 @@ def fit(**values: Any) -> None:
         seed = start.train.seed
         fold = find_fold(corpus, scheme, values["fold"] or make_folds(corpus, scheme, seed)[0].name, seed)
         warn(corpus, scheme, [fold])
-        folder = values["out"] or default_folder(corpus.name, start.preset, fold.folder)
+        folder = values["out"] or default_folder(corpus, start.preset, fold.folder)
         if not values["overwrite"]:
             _refuse_run(folder)
         run = begin_run(folder, start, corpus, scheme, fold.name, values["overwrite"])

@@ -162,7 +162,7 @@ def newest_run(root: Path = Path("runs")) -> Path:
     return max(ended, key=lambda path: path.stat().st_mtime).parent
 
 
-def default_folder(*parts: str) -> Path:
-    """``runs/<part>-<part>-<date>-<time>``, each part as a plain path component."""
-    name = "-".join(map(path_component, parts))
+def default_folder(corpus: Corpus, *parts: str) -> Path:
+    """``runs/<corpus>-<part>-<date>-<time>``, each as a plain path component."""
+    name = "-".join(map(path_component, (corpus.own_name or corpus.name, *parts)))
     return Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
