@@ -1,10 +1,15 @@
 """What the tests of OpenVINO share."""
 
+import os
+
 import numpy as np
 import pytest
 
 from mtab.engines.openvino import OpenVinoEngine
 from mtab.errors import EngineError
+
+LIMITED = (os.environ.get("ONEDNN_MAX_CPU_ISA") or "").upper() == "SSE41"
+"""Whether OpenVINO may not use enough of the processor to compute anything."""
 
 
 def batch(samples: int, tokens: int = 6, rows: int = 2) -> dict[str, np.ndarray]:

@@ -1,5 +1,6 @@
 """OpenVINO against ONNX Runtime: inputs, devices, threads and files."""
 
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -15,9 +16,10 @@ from mtab.engines.openvino import OpenVinoEngine
 from mtab.errors import EngineError
 from mtab.graphs import FUSED
 
-from .openvino_engine import BATCHES, batch, refusal
+from .openvino_engine import BATCHES, LIMITED, batch, refusal
 
 openvino = pytest.importorskip("openvino", reason="needs the extra openvino")
+pytestmark = pytest.mark.skipif(LIMITED, reason="OpenVINO computes nothing with SSE4.1 alone")
 
 
 @pytest.fixture(scope="module")
@@ -181,3 +183,21 @@ def test_weights_outside_the_folder_are_refused(tmp_path: Path, way: str) -> Non
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     (bundle / "model.onnx").write_bytes(model.SerializeToString())
     assert refusal(bundle / "model.onnx").startswith(f"{bundle / 'model.onnx'}: OpenVINO cannot load it (")
+
+
+def test_what_cannot_compute_is_an_error(tone_bundle: Path) -> None:
+    """With so little of the processor OpenVINO fails, or gives an empty array and says nothing."""
+    code = (
+        "import sys, numpy, mtab\n"
+        "model = mtab.load(sys.argv[1], engine='openvino')\n"
+        "for samples in (400, 8000, 8000):\n"
+        "    try: print(model.predict(numpy.ones(samples, 'f4'), 'a tone').label)\n"
+        "    except mtab.errors.EngineError: print('refused')\n"
+    )
+    environment = os.environ | {"ONEDNN_MAX_CPU_ISA": "SSE41"}
+    command = [sys.executable, "-c", code, tone_bundle]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    said = done.stdout.split()
+    assert len(said) == 3
+    assert set(said) <= {"high", "low", "refused"}

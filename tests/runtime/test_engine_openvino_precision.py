@@ -21,9 +21,10 @@ from mtab.graphs import BUDGETS
 from mtab.preprocess import Preprocessor
 from mtab.types import Precision
 
-from .openvino_engine import BATCHES, refusal
+from .openvino_engine import BATCHES, LIMITED, refusal
 
 openvino = pytest.importorskip("openvino", reason="needs the extra openvino")
+pytestmark = pytest.mark.skipif(LIMITED, reason="OpenVINO computes nothing with SSE4.1 alone")
 
 HAS_BF16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 HAS_VNNI = module.multiplies_int8()

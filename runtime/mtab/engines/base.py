@@ -92,8 +92,8 @@ class Engine(ABC):
         """The graph's outputs by name; ``inputs`` may hold more than it takes.
 
         Raises `EngineError` for an input of another dtype or shape, in a process that was forked since, and
-        if the device fails, as it does out of memory; `MemoryLimitError`, before it computes, where
-        ``memory`` is more than there is.
+        if the device fails, as it does out of memory, or does not answer every row; `MemoryLimitError`,
+        before it computes, where ``memory`` is more than there is.
         """
         if self._process != os.getpid():
             raise EngineError(f"{self.path}: opened before this process was forked, expected after that")
@@ -111,6 +111,13 @@ class Engine(ABC):
             raise EngineError(
                 f"{self.path}: {self.title} fails on {self.device} with {shapes} ({one_line(error)})"
             ) from None
+        rows = [len(array) for array in feed.values()][:1]
+        if found := [len(answer) for answer in answers if [len(answer)] != rows]:
+            # So does OpenVINO where ONEDNN_MAX_CPU_ISA leaves it less than AVX.
+            raise EngineError(
+                f"{self.path}: {self.title} on {self.device} answers {found[0]} of {rows[0]} utterances, "
+                "expected all"
+            )
         return dict(zip(self.outputs, answers, strict=True))
 
     def _check(self, feed: Mapping[str, np.ndarray]) -> None:
