@@ -4,8 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?= build/demo
 DATASET ?= iemocap
-UTTERANCES ?= 800
-EPOCHS ?= 10
+UTTERANCES ?= 600
+EPOCHS ?= 7
 
 .PHONY: help install demo test lint docs bench clean
 
