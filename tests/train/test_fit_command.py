@@ -295,6 +295,14 @@ def test_every_option_trains(options: str, tmp_path: Path, tones: Corpus) -> Non
     assert figures in again.output
 
 
+def test_what_the_machine_or_the_clips_refuse_leaves_no_folder(tmp_path: Path, tones: Corpus) -> None:
+    out = tmp_path / "run"
+    refused = run("fit", *corpus_of(tones), "--out", out, "--max-seconds", 0.001)
+    assert refused.exit_code == 1
+    assert "--max-seconds is 0.001, expected at least" in refused.stderr
+    assert not out.exists()
+
+
 def test_processes_that_read_change_no_answer(tmp_path: Path, tones: Corpus, tone_run: Path) -> None:
     """Typed: a fork of this process, with the threads of every engine in it, may crash."""
     arguments = [*("fit", *corpus_of(tones), "--init-from", tone_run, "--epochs", 1, "--threads", 1), "--out"]

@@ -1,5 +1,6 @@
 """``mtab-train fit``: train on one fold."""
 
+import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -88,7 +89,14 @@ def fit(**values: Any) -> None:
         run = begin_run(folder, start, corpus, scheme, fold.name, values["overwrite"])
     click.echo(f"{run.config.title}, fold {run.config.fold}, protocol {run.train.protocol}: {folder}")
     with resumable(f"mtab-train fit --resume {folder}"):
-        results = Trainer(run, corpus, **machine(values)).fit()
+        try:
+            trainer = Trainer(run, corpus, **machine(values))
+        except MtabError:
+            if values["resume"] is None:
+                # What this machine or the clips refuse was never begun.
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
+        results = trainer.fit()
     click.echo(
         f"\nepoch {results.selected_epoch} on {results.test.utterances} test utterances of {run.config.title}"
     )
