@@ -107,7 +107,6 @@ def truncated(path: Path) -> None:
     ("make", "message"),
     [
         (lambda path: None, "not found, expected a clip"),
-        (lambda path: path.mkdir(), "holds no clip, expected files that end in"),
         (lambda path: path.write_bytes(b""), "unreadable (0 bytes), expected a clip"),
         (lambda path: path.write_text("I am a text.\n" * 100), "unreadable (Format not recognised)"),
         (truncated, "truncated: holds 1956 bytes of samples, expected 32000"),
