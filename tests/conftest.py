@@ -24,7 +24,7 @@ import mtab.choice
 import mtab.progress
 from mtab.certificate import AccuracyChange, Certificate, ScoreChange
 from mtab.data import Corpus, read_corpus, validate
-from mtab.graphs import BUDGETS, FUSED, GraphSpec
+from mtab.graphs import BUDGETS
 from mtab_export.onnx_graph import export_graph
 from mtab_train.config import ModelConfig, TrainConfig
 from mtab_train.model import MulTAB
@@ -77,20 +77,14 @@ def _traced_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     # Beside the folders of the other processes that run tests.
     folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "traced"
 
-    def once(
-        model: MulTAB,
-        path: Path,
-        opset: int = 18,
-        metadata: dict[str, str] | None = None,
-        spec: GraphSpec = FUSED,
-    ) -> None:
-        key = hashlib.sha256(repr((model.config, path.name, opset, metadata, spec.name)).encode())
+    def once(model: MulTAB, path: Path, *rest: Any) -> None:
+        key = hashlib.sha256(repr((model.config, path.name, rest)).encode())
         for tensor in model.state_dict().values():
             key.update(tensor.numpy().tobytes())
         kept = folder / key.hexdigest()
         if not kept.exists():
             made = Path(tempfile.mkdtemp(dir=folder))
-            export_graph(model, made / path.name, opset, metadata, spec)
+            export_graph(model, made / path.name, *rest)
             with contextlib.suppress(OSError):  # the other process was faster
                 made.rename(kept)
         for file in kept.iterdir():

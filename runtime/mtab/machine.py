@@ -241,12 +241,13 @@ class OtherLoad:
         """Seconds that the cores of this process have computed for others since boot."""
         if not self._stat.is_file():
             return None
-        lines = {line.split()[0]: line.split()[1:8] for line in self._stat.read_text().splitlines()}
+        lines = (line.split(maxsplit=8) for line in self._stat.read_text().splitlines())
+        times = {name: counts[:7] for name, *counts in lines}
         own = [f"cpu{core}" for core in os.sched_getaffinity(0)] if hasattr(os, "sched_getaffinity") else []
         # What others do on cores that it may not use disturbs it hardly.
         ticks = 0
-        for core in own if own and lines.keys() >= set(own) else ["cpu"]:
-            user, nice, system, _idle, _iowait, irq, softirq = map(int, lines[core])
+        for core in own if own and times.keys() >= set(own) else ["cpu"]:
+            user, nice, system, _idle, _iowait, irq, softirq = map(int, times[core])
             ticks += user + nice + system + irq + softirq
         return ticks / os.sysconf("SC_CLK_TCK") - time.process_time()
 

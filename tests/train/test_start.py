@@ -14,11 +14,12 @@ from transformers import RobertaConfig, RobertaModel, Wav2Vec2Config, Wav2Vec2Fe
 from mtab.data import Corpus, read_corpus, validate
 from mtab.errors import ConfigError, DataError, MtabError
 from mtab.preprocess import Preprocessor
+from mtab_train.calibration import read_calibration
 from mtab_train.checkpoint import load_model, read_tensors
 from mtab_train.config import PRESETS
 from mtab_train.encoders import with_encoders
-from mtab_train.run import open_run, run_corpus
-from mtab_train.start import Start, begin_run, untrained_run
+from mtab_train.run import AT_ITS_END, CALIBRATION, RESULTS, open_run, run_corpus
+from mtab_train.start import Start, begin_run, continue_run, untrained_run
 from mtab_train.tokenizer import train_tokenizer
 
 
@@ -215,3 +216,26 @@ def test_an_untrained_model_answers_differently_to_different_noise(tmp_path: Pat
         output = model(**{name: torch.from_numpy(array) for name, array in arrays.items()})
     assert len(set(output.logits.argmax(dim=1).tolist())) > 1
     assert json.loads((run.folder / "config.json").read_text())["text_config"]["vocab_size"] == 300
+
+
+def test_a_run_that_is_put_away_by_half_has_not_finished(
+    tmp_path: Path, tone_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed after the first rename: no temperature of the weights that it is to be trained on from."""
+    folder = Path(shutil.copytree(tone_run, tmp_path / "run"))
+    assert read_calibration(folder) is not None
+    real, done = Path.rename, []
+
+    def rename(path: Path, target: Path) -> Path:
+        if path.name in AT_ITS_END:
+            if done:
+                raise KeyboardInterrupt
+            done.append(path.name)
+        return real(path, target)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    with pytest.raises(KeyboardInterrupt):
+        continue_run(folder, 9)
+    assert not (folder / RESULTS).exists()
+    assert (folder / CALIBRATION).exists()
+    assert read_calibration(folder) is None

@@ -23,8 +23,8 @@ RUN, CONFIG, TRAIN_CONFIG, WEIGHTS = "run.json", "config.json", "train_config.js
 METRICS, RESULTS, PREDICTIONS = "metrics.jsonl", "results.json", "predictions.csv"
 CALIBRATION, SUMMARY = "calibration.json", "summary.json"
 CURVES, CONFUSION_MATRIX = "curves.png", "confusion_matrix.png"
-AT_ITS_END = (PREDICTIONS, CURVES, CONFUSION_MATRIX, CALIBRATION, RESULTS)
-"""What the end of a training adds, of the weights that it ends with; a run with the last has finished."""
+AT_ITS_END = (RESULTS, CALIBRATION, PREDICTIONS, CURVES, CONFUSION_MATRIX)
+"""What the end of a training adds, of the weights that it ends with; a run with the first has finished."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,7 +104,7 @@ def continue_run(folder: Path, epochs: int) -> Run:
     )
     save_state(folder, done, BatchModel(model, run.train), None, state)
     write_run(run)
-    # The results last, so that a run is finished or can be resumed at any moment.
+    # The results first: without them the run can be resumed, and what is left beside it counts for nothing.
     for path in (folder / name for name in AT_ITS_END):
         if path.is_file():
             path.rename(path.with_stem(f"{path.stem}-{done}"))

@@ -111,11 +111,11 @@ class Engine(ABC):
             raise EngineError(
                 f"{self.path}: {self.title} fails on {self.device} with {shapes} ({one_line(error)})"
             ) from None
-        rows = [len(array) for array in feed.values()][:1]
-        if found := [len(answer) for answer in answers if [len(answer)] != rows]:
+        rows = len(next(iter(feed.values())))
+        if found := [len(answer) for answer in answers if len(answer) != rows]:
             # So does OpenVINO where ONEDNN_MAX_CPU_ISA leaves it less than AVX.
             raise EngineError(
-                f"{self.path}: {self.title} on {self.device} answers {found[0]} of {rows[0]} utterances, "
+                f"{self.path}: {self.title} on {self.device} answers {found[0]} of {rows} utterances, "
                 "expected all"
             )
         return dict(zip(self.outputs, answers, strict=True))
