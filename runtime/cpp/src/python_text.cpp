@@ -1,0 +1,93 @@
+#include "python_text.hpp"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <cstdio>
+
+namespace mtab_core {
+
+std::string repr(double value) {
+  if (std::isnan(value)) return "nan";
+  if (std::isinf(value)) return value < 0 ? "-inf" : "inf";
+  const double size = std::fabs(value);
+  const bool plain = size == 0.0 || (size >= 1e-4 && size < 1e16);
+  // The longest plain one has 17 digits behind three zeros.
+  std::array<char, 64> text{};
+  const auto end = std::to_chars(text.data(), text.data() + text.size(), value,
+                                 plain ? std::chars_format::fixed : std::chars_format::scientific);
+  std::string written(text.data(), end.ptr);
+  if (plain && written.find('.') == std::string::npos) written += ".0";
+  return written;
+}
+
+std::string fixed(double value, int digits) {
+  if (std::isnan(value)) return "nan";
+  const int size = std::snprintf(nullptr, 0, "%.*f", digits, value);
+  std::string written(static_cast<std::size_t>(size) + 1, '\0');
+  std::snprintf(written.data(), written.size(), "%.*f", digits, value);
+  written.pop_back();
+  return written;
+}
+
+std::string general(double value) {
+  if (std::isnan(value)) return "nan";
+  std::array<char, 64> text{};
+  std::snprintf(text.data(), text.size(), "%g", value);
+  return text.data();
+}
+
+std::string plain_path(const std::string& path) {
+  if (path.empty()) return "''";
+  // POSIX leaves open what two slashes at the start mean.
+  const bool twice = path.rfind("//", 0) == 0 && path.rfind("///", 0) != 0;
+  std::string found(path[0] == '/' ? (twice ? "//" : "/") : "");
+  const std::string root = found;
+  for (std::size_t start = 0; start < path.size();) {
+    const std::size_t end = std::min(path.find('/', start), path.size());
+    const std::string part = path.substr(start, end - start);
+    if (!part.empty() && part != ".") found += (found == root ? "" : "/") + part;
+    start = end + 1;
+  }
+  return found.empty() ? "." : found;
+}
+
+std::string listed(const std::vector<std::string>& items) {
+  std::vector<std::string> quotes;
+  for (const std::string& item : items) quotes.push_back(in_quotes(item));
+  return "[" + joined(quotes) + "]";
+}
+
+std::string in_quotes(const std::string& text) {
+  const bool single = text.find('\'') != std::string::npos && text.find('"') == std::string::npos;
+  const char quote = single ? '"' : '\'';
+  std::string written(1, quote);
+  for (const char c : text) {
+    if (c == quote || c == '\\') {
+      written += '\\';
+      written += c;
+    } else if (c == '\n') {
+      written += "\\n";
+    } else if (c == '\r') {
+      written += "\\r";
+    } else if (c == '\t') {
+      written += "\\t";
+    } else if (static_cast<unsigned char>(c) < 32 || c == 127) {
+      char code[5];
+      std::snprintf(code, sizeof code, "\\x%02x", static_cast<unsigned>(static_cast<unsigned char>(c)));
+      written += code;
+    } else {
+      written += c;
+    }
+  }
+  return written + quote;
+}
+
+std::string joined(const std::vector<std::string>& items, const std::string& between) {
+  std::string text;
+  for (std::size_t i = 0; i < items.size(); ++i) text += (i > 0 ? between : "") + items[i];
+  return text;
+}
+
+}  // namespace mtab_core
