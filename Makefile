@@ -7,7 +7,7 @@ DATASET ?= iemocap
 UTTERANCES ?= 600
 EPOCHS ?= 7
 
-.PHONY: help install demo test lint docs bench clean
+.PHONY: help install demo test cpp lint docs bench clean
 
 help: ## List the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
@@ -25,6 +25,9 @@ demo: install ## The main job once: train, export, predict, bench (DATA=folder D
 
 test: install ## The tests
 	$(BIN)/pytest -q -n 2 --dist loadfile
+
+cpp: install ## The C and C++ SDK: build and tests (SANITIZE=address,undefined or thread: with these)
+	bash runtime/cpp/check.sh build/cpp $(BIN) $(DEMO)/runs/full/bundle $(SANITIZE)
 
 lint: install ## Style and types
 	$(BIN)/ruff check .

@@ -40,7 +40,8 @@ std::uint32_t modality_bits(const Json& names) {
 
 // What a model can answer from, each in one order.
 bool is_combination(const Json& names) {
-  return names == Json{"audio", "text"} || names == Json{"audio"} || names == Json{"text"};
+  return names == Json::array({"audio", "text"}) || names == Json::array({"audio"}) ||
+         names == Json::array({"text"});
 }
 
 bool is_inside(const std::string& name) {
@@ -169,7 +170,7 @@ PreprocessorConfig read_preprocessor(const Path& path) {
                                    std::to_string(least) + " or more");
     }
   }
-  const auto names = names_in(values.value("modalities", Json{"audio", "text"}));
+  const auto names = names_in(values.value("modalities", Json::array({"audio", "text"})));
   if (names.empty() || std::set<std::string>(names.begin(), names.end()).size() != names.size()) {
     throw config_error(path, "modalities are " + listed(names) + ", expected audio, text or both, once each");
   }

@@ -20,21 +20,21 @@ Json read_json(const Path& path) {
     throw Error(MTAB_CONFIG_ERROR,
                 path.string() + ": " + std::strerror(error.code().value()) + ", expected a JSON file");
   }
-  return parse_json(content, path.string());
+  return parse_json(content, path.string() + ": is not JSON");
 }
 
-Json parse_json(std::string_view content, const std::string& name) {
+Json parse_json(std::string_view content, const std::string& blame) {
   // nlohmann-json would skip it, and Python refuses it.
   if (content.substr(0, 3) == "\xEF\xBB\xBF") {
-    throw Error(MTAB_CONFIG_ERROR, name + ": is not JSON (begins with a byte order mark)");
+    throw Error(MTAB_CONFIG_ERROR, blame + " (begins with a byte order mark)");
   }
   try {
     return Json::parse(content);
   } catch (const Json::parse_error& error) {
     // What else it says quotes the file, at any length.
-    throw Error(MTAB_CONFIG_ERROR, name + ": is not JSON (at byte " + std::to_string(error.byte) + ")");
+    throw Error(MTAB_CONFIG_ERROR, blame + " (at byte " + std::to_string(error.byte) + ")");
   } catch (const Json::exception&) {
-    throw Error(MTAB_CONFIG_ERROR, name + ": is not JSON (a number is out of range)");
+    throw Error(MTAB_CONFIG_ERROR, blame + " (a number is out of range)");
   }
 }
 

@@ -14,9 +14,10 @@ namespace mtab_core {
 
 using Json = nlohmann::json;
 
-// Parse JSON; ConfigError, naming the file, if it is missing or is not JSON.
+// Parse a JSON file; ConfigError, naming it, if it is missing or is not JSON.
 Json read_json(const Path& path);
-Json parse_json(std::string_view content, const std::string& name);
+// Parse JSON; ConfigError with `blame` and the reason if it is none.
+Json parse_json(std::string_view content, const std::string& blame);
 // Of a text of our own.
 Json parse_json(const char* content);
 

@@ -4,6 +4,7 @@
 
 #include "error.hpp"
 #include "hash_cache.hpp"
+#include "json.hpp"
 #include "sha256.hpp"
 #include "support.hpp"
 

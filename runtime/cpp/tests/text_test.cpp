@@ -295,9 +295,9 @@ TEST(Refused, BrokenFiles) {
   }
   EXPECT_TRUE(begins(message_of(std::string(100000, '['))));
   EXPECT_EQ(message_of(std::string("{\"\xC3\n")),
-            "tokenizer.json: is no tokenizer.json (is not JSON at byte 4)");
+            "tokenizer.json: is no tokenizer.json (at byte 4)");
   EXPECT_EQ(message_of(std::string("[1e999]")),
-            "tokenizer.json: is no tokenizer.json (holds a number that is too large)");
+            "tokenizer.json: is no tokenizer.json (a number is out of range)");
 }
 
 TEST(Refused, TooFewTokens) {

@@ -114,22 +114,6 @@ class Encoding {
   Bpe::Scratch scratch_;
 };
 
-Json json_of(std::string_view content, const std::string& name) {
-  const auto refused = [&name](const std::string& why) {
-    return Error(MTAB_CONFIG_ERROR, name + ": is no tokenizer.json (" + why + ")");
-  };
-  // nlohmann-json would skip it, and Python refuses it.
-  if (content.substr(0, 3) == "\xEF\xBB\xBF") throw refused("begins with a byte order mark");
-  try {
-    return Json::parse(content);
-  } catch (const Json::parse_error& error) {
-    // Its text quotes the file, at any length and not always in UTF-8.
-    throw refused("is not JSON at byte " + std::to_string(error.byte));
-  } catch (const Json::exception&) {
-    throw refused("holds a number that is too large");
-  }
-}
-
 std::string content_of(const Path& path) {
   std::error_code ignored;
   if (!std::filesystem::is_regular_file(path, ignored)) {
@@ -165,7 +149,7 @@ Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
 Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
 
 Tokenizer Tokenizer::parse(std::string_view content, const std::string& name, std::size_t max_tokens) {
-  const Json json = json_of(content, name);
+  const Json json = parse_json(content, name + ": is no tokenizer.json");
   const Fields file(json, name, "");
   if (file.find("version") != nullptr && file.text("version") != "1.0") {
     file.broken("version " + in_quotes(file.text("version")) + ", expected '1.0'");
