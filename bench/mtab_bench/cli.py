@@ -21,6 +21,7 @@ from mtab_bench.commands.options import (
     overwrite_option,
 )
 from mtab_bench.commands.report import report_command
+from mtab_bench.commands.sdk import sdk_command
 from mtab_bench.commands.soak import soak_command
 from mtab_bench.commands.training import training_command
 
@@ -79,6 +80,7 @@ for command in (
     compare_command,
     gpu_command,
     memory_command,
+    sdk_command,
     soak_command,
     report_command,
 ):

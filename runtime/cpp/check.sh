@@ -44,7 +44,6 @@ if [ ! -e "$bundle/manifest.json" ]; then
 fi
 
 "$bin/python" "$source/tools/write_tables.py" --check
-"$bin/python" "$source/tools/write_unicode.py" --check
 export MTAB_GOLDEN=$build/golden
 read -ra more <<< "${BUNDLES:-}"
 state="$(cat "$bundle/manifest.json" "$source"/tests/write_*.py | sha256sum) ${more[*]:-}"

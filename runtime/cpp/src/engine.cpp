@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 
@@ -257,10 +258,17 @@ Answers Engine::run(const Batch& batch) const {
   if (device_ == "cpu" && batch.samples > 0) {
     require_memory(memory_, batch.utterances, static_cast<double>(batch.samples) / tables::kSampleRate);
   }
+  const std::string rows = std::to_string(batch.utterances);
+  const auto begun = std::chrono::steady_clock::now();
   try {
-    return compute(batch);
+    Answers answers = compute(batch);
+    if (options_.log.wants(MTAB_LOG_DEBUG)) {
+      const std::chrono::duration<double, std::milli> taken = std::chrono::steady_clock::now() - begun;
+      options_.log(MTAB_LOG_DEBUG, "ran " + rows + " x " + std::to_string(batch.samples) + " samples, " +
+                                       std::to_string(batch.tokens) + " tokens in " + fixed(taken.count(), 3) + " ms");
+    }
+    return answers;
   } catch (const Failure& failure) {
-    const std::string rows = std::to_string(batch.utterances);
     std::vector<std::string> shapes;
     if (batch.samples > 0) {
       shapes.push_back("input_values [" + rows + ", " + std::to_string(batch.samples) + "]");

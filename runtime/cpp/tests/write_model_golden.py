@@ -1,8 +1,8 @@
 """Writes what the Python runtime answers, for the C++ tests to hold theirs against.
 
 ``python write_model_golden.py OUT BUNDLE...`` writes OUT/model: for every bundle and precision the answers to
-some utterances (JSON, the clips beside it), the errors of bad ones, and small broken bundles with the error of
-each.
+some utterances (JSON, the clips beside it), the errors of bad ones, and small broken bundles with the error
+of each.
 """
 
 import hashlib
@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from click.testing import CliRunner
 
 import mtab
-from click.testing import CliRunner
 from mtab.batching import Length, plan
 from mtab.bundle import open_bundle
-from mtab.engines.graph_cache import folder_of
 from mtab.cli import main as cli
+from mtab.engines.graph_cache import folder_of
 from mtab.errors import MtabError
 from mtab.limits import BatchLimits
 from mtab.machine import limited_cores, processor_key
@@ -63,12 +63,18 @@ def _plans() -> Iterator[dict[str, Any]]:
     for count in (0, 1, 2, 7, 40, 300):
         for limits in (BatchLimits(), BatchLimits(3, 12.5), BatchLimits(64, 500.0)):
             lengths = [Length(float(s), int(t)) for s, t in zip(*_lengths(random, count), strict=True)]
-            yield {"lengths": lengths, "limits": [limits.utterances, limits.seconds], "plan": plan(lengths, limits)}
+            yield {
+                "lengths": lengths,
+                "limits": [limits.utterances, limits.seconds],
+                "plan": plan(lengths, limits),
+            }
 
 
 def _lengths(random: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
     # Of some that are alike the order has to be the same too.
-    return random.gamma(2.0, 2.0, count).round(1), random.integers(0, 60, count) * (random.random(count) < 0.8)
+    return random.gamma(2.0, 2.0, count).round(1), random.integers(0, 60, count) * (
+        random.random(count) < 0.8
+    )
 
 
 def _printed(bundle: Path, clips: list[str]) -> list[dict[str, Any]]:
@@ -82,7 +88,9 @@ def _printed(bundle: Path, clips: list[str]) -> list[dict[str, Any]]:
     )
     printed = []
     for call in calls:
-        run = CliRunner().invoke(cli, ["predict", str(bundle), *call, "--format", "json", "--engine", "onnxruntime"])
+        run = CliRunner().invoke(
+            cli, ["predict", str(bundle), *call, "--format", "json", "--engine", "onnxruntime"]
+        )
         printed.append({"arguments": call, "output": run.stdout, "error": run.stderr, "exit": run.exit_code})
     return printed
 
@@ -94,7 +102,9 @@ def _clips(out: Path) -> Iterator[tuple[str, np.ndarray]]:
         count = int(seconds * RATE)
         time = np.arange(count) / RATE
         pitch = 110 * (i + 1) ** 0.5 * (1 + 0.2 * np.sin(2 * np.pi * 3 * time))
-        voice = np.sign(np.sin(2 * np.pi * np.cumsum(pitch) / RATE)) * (0.5 + 0.5 * np.sin(2 * np.pi * 2 * time))
+        voice = np.sign(np.sin(2 * np.pi * np.cumsum(pitch) / RATE)) * (
+            0.5 + 0.5 * np.sin(2 * np.pi * 2 * time)
+        )
         samples = (0.2 * voice + 0.05 * random.standard_normal(count)) * 20_000
         pcm = samples.clip(-32768, 32767).astype("<i2")
         path = out / f"clip-{i}.wav"
@@ -168,7 +178,12 @@ def _expected(model: mtab.Model, case: dict[str, Any]) -> dict[str, Any]:
     model.limits = mtab.Limits(case.get("max_seconds", 600.0), case.get("max_characters", 100_000))
     name = case.get("name")
     utterance = mtab.Input(
-        _audio(case), case.get("text"), case.get("start"), case.get("end"), case.get("sample_rate", RATE), name
+        _audio(case),
+        case.get("text"),
+        case.get("start"),
+        case.get("end"),
+        case.get("sample_rate", RATE),
+        name,
     )
     try:
         (result,) = model.stream(
