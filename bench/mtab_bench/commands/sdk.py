@@ -48,8 +48,8 @@ def sdk_command(
 ) -> None:
     """Measure the C++ SDK beside the Python runtime and PyTorch.
 
-    Requests are wav files of about 4 s, each of another length, with a transcript; the overhead is the share of
-    a request's time that is not ONNX Runtime's. Starts are new processes with warm caches.
+    Requests are wav files of about 4 s, each of another length, with a transcript; the overhead is the
+    share of a request's time that is not ONNX Runtime's. Starts are new processes with warm caches.
 
     \b
     Example:

@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <regex>
 #include <system_error>
 
 #include "engine.hpp"
@@ -22,8 +21,12 @@ constexpr char kTensorRtRtx[] = "NvTensorRTRTXExecutionProvider";
 // The part of a graph's options for TensorRT that tells shapes: a bundle has no say in where files are
 // written.
 bool is_shape(const std::string& key) {
-  static const std::regex shapes("(nv|trt)_profile_(min|opt|max)_shapes");
-  return std::regex_match(key, shapes);
+  for (const char* prefix : {"nv", "trt"}) {
+    for (const char* which : {"min", "opt", "max"}) {
+      if (key == std::string(prefix) + "_profile_" + which + "_shapes") return true;
+    }
+  }
+  return false;
 }
 
 }  // namespace
@@ -210,10 +213,14 @@ std::map<std::string, int> operators_on(const Json& profile, const std::string& 
 void require_no_compute_on_cpu(const std::map<std::string, int>& left, const Path& path,
                                const std::string& provider, const std::string& device) {
   // A provider for a GPU leaves arithmetic on shapes to the CPU, on purpose. These would be a fall-back.
-  const std::regex compute("MatMul|Gemm|Conv|Attention|Norm|Softmax|Gelu|Quantize");
+  constexpr const char* kCompute[] = {"MatMul", "Gemm",    "Conv", "Attention",
+                                      "Norm",   "Softmax", "Gelu", "Quantize"};
   std::vector<std::string> computed;
   for (const auto& [kind, count] : left) {
-    if (std::regex_search(kind, compute)) computed.push_back(std::to_string(count) + " " + kind);
+    const bool computes =
+        std::any_of(std::begin(kCompute), std::end(kCompute),
+                    [&kind = kind](const char* name) { return kind.find(name) != std::string::npos; });
+    if (computes) computed.push_back(std::to_string(count) + " " + kind);
   }
   if (computed.empty()) return;
   throw Error(MTAB_ENGINE_ERROR, path.string() + ": " + provider + " leaves " + joined(computed) +

@@ -5,9 +5,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cstdint>
-#include <optional>
+#include <set>
 
 #include "error.hpp"
 #include "python_text.hpp"
@@ -78,8 +77,7 @@ class Reader {
         if (field.in == kind && field.number == tag >> 3U) message(part, field.is, depth + 1);
       }
     }
-    if (key == "location" && std::find(found.begin(), found.end(), value) == found.end())
-      found.push_back(value);
+    if (key == "location" && known_.insert(value).second) found.push_back(value);
   }
 
   std::vector<std::string> found;
@@ -106,6 +104,7 @@ class Reader {
   }
 
   const Path& path_;
+  std::set<std::string> known_;
 };
 
 // A file's content where it lies.

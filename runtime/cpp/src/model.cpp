@@ -170,7 +170,8 @@ std::vector<Outcome> Model::answer(const std::vector<Utterance>& utterances, con
     std::vector<std::string> names;
     double seconds = 0;
     while (first + read_ahead.size() < utterances.size() &&
-           read_ahead.size() < kWindow * wanted.batch.utterances &&
+           // Divided, since a product of any number of utterances may wrap, and nothing would be read.
+           read_ahead.size() / kWindow < wanted.batch.utterances &&
            seconds < static_cast<double>(kWindow) * wanted.batch.seconds) {
       const std::size_t i = first + read_ahead.size();
       const Utterance& utterance = utterances[i];

@@ -24,18 +24,19 @@ std::string repr(double value) {
 
 std::string fixed(double value, int digits) {
   if (std::isnan(value)) return "nan";
-  const int size = std::snprintf(nullptr, 0, "%.*f", digits, value);
-  std::string written(static_cast<std::size_t>(size) + 1, '\0');
-  std::snprintf(written.data(), written.size(), "%.*f", digits, value);
-  written.pop_back();
-  return written;
+  // Of printf the decimal point is the locale's. The largest number has 309 digits before it.
+  std::array<char, 400> text{};
+  const auto end =
+      std::to_chars(text.data(), text.data() + text.size(), value, std::chars_format::fixed, digits);
+  return {text.data(), end.ptr};
 }
 
 std::string general(double value) {
   if (std::isnan(value)) return "nan";
   std::array<char, 64> text{};
-  std::snprintf(text.data(), text.size(), "%g", value);
-  return text.data();
+  const auto end =
+      std::to_chars(text.data(), text.data() + text.size(), value, std::chars_format::general, 6);
+  return {text.data(), end.ptr};
 }
 
 std::string plain_path(const std::string& path) {

@@ -30,16 +30,40 @@ const char* python_type(const Json& value) {
   }
 }
 
+std::size_t length(const std::string& text) {
+  return static_cast<std::size_t>(
+      std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
+}
+
+// Characters of a text, not bytes: what is cut within one is no UTF-8.
+std::string part_of(const std::string& text, std::size_t begin, std::size_t count) {
+  std::string part;
+  std::size_t begun = 0;
+  for (const char c : text) {
+    if ((c & 0xC0) != 0x80) ++begun;
+    if (begun > begin && begun - begin <= count) part += c;
+  }
+  return part;
+}
+
+std::string shown(const std::string& text) {
+  constexpr std::size_t kMost = 30;
+  constexpr std::size_t kFirst = 13;
+  constexpr std::size_t kLast = 14;
+  const std::string whole = in_quotes(part_of(text, 0, kMost));
+  if (length(whole) <= kMost) return whole;
+  const std::size_t size = length(text);
+  const std::string cut =
+      in_quotes(part_of(text, 0, kFirst) + part_of(text, std::max(size, kLast) - kLast, kLast));
+  return part_of(cut, 0, kFirst) + "..." + part_of(cut, length(cut) - kLast, kLast);
+}
+
 // As Python's reprlib: what is long is cut.
 std::string shown(const Json& value, int level = 6) {
-  constexpr std::size_t kMost = 30;
   if (value.is_null()) return "None";
   if (value.is_boolean()) return value.get<bool>() ? "True" : "False";
   if (value.is_number_float()) return repr(value.get<double>());
-  if (value.is_string()) {
-    const std::string text = in_quotes(value.get<std::string>());
-    return text.size() <= kMost ? text : text.substr(0, 13) + "..." + text.substr(text.size() - 14);
-  }
+  if (value.is_string()) return shown(value.get_ref<const std::string&>());
   if (!value.is_structured()) return value.dump();
   const bool object = value.is_object();
   if (level <= 0 && !value.empty()) return object ? "{...}" : "[...]";

@@ -15,7 +15,7 @@ Stream::Stream(std::shared_ptr<const Model> model, double rate, int channels)
 
 void Stream::accept(const float* samples, std::size_t frames) {
   try {
-    const double after = static_cast<double>(frames_ + frames) / rate_;
+    const double after = (static_cast<double>(frames_) + static_cast<double>(frames)) / rate_;
     if (after > model_->limits().seconds) {
       throw Error(MTAB_AUDIO_ERROR,
                   "more than " + general(model_->limits().seconds) + " s long, expected at most that");

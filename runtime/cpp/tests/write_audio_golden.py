@@ -110,9 +110,11 @@ def au(samples: bytes, size: int | None = None) -> bytes:
     return b".snd" + struct.pack(">5I", 24, len(samples) if size is None else size, 3, RATE, 1) + samples
 
 
-def mp3_in_wav(content: bytes, **sizes: int) -> bytes:
+def mp3_in_wav(content: bytes, data: int | None = None, riff: int | None = None) -> bytes:
     form = struct.pack("<HHIIHHHHIHHH", 0x55, 1, RATE, 4_000, 1, 0, 12, 1, 2, 144, 1, 1_393)
-    return wav(payload=content, form=form, before=chunk(b"fact", struct.pack("<I", 9_600)), **sizes)
+    return wav(
+        payload=content, form=form, before=chunk(b"fact", struct.pack("<I", 9_600)), data=data, riff=riff
+    )
 
 
 def without_xing(content: bytes) -> bytes:
@@ -446,8 +448,9 @@ def corpora(data: Path) -> list[Path]:
 
 
 def main(out: Path) -> None:
-    mtab.audio.read_container = refuse_container
-    mtab.audio.soundfiles.read_container = refuse_container
+    # What Python would hand to FFmpeg.
+    for module in (mtab.audio, mtab.audio.soundfiles):
+        vars(module)["read_container"] = refuse_container
     folder = (out / "audio").resolve()
     for name in ("clips", "expected", "arrays"):
         (folder / name).mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ minute.
 import itertools
 import sys
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import tokenizers
@@ -61,7 +61,7 @@ def tables() -> str:
     return HEAD.format(version=tokenizers.__version__) + "\n" + "\n".join(parts)
 
 
-def _of(classes: dict[str, object], wanted: object) -> list[str]:
+def _of(classes: Mapping[str, object], wanted: object) -> list[str]:
     return [c for c, found in classes.items() if found == wanted]
 
 

@@ -136,7 +136,8 @@ Structure known(const Structure* given, Structure defaults, const char* name) {
   if (given == nullptr) return defaults;
   const std::size_t size = given->struct_size;
   const std::size_t most = 16 * sizeof(Structure);
-  if (size < sizeof(std::size_t) || size > most) {
+  // One that no header can have would also put the next input of a batch where none may lie.
+  if (size < sizeof(std::size_t) || size > most || size % alignof(Structure) != 0) {
     throw invalid(std::string(name) + ".struct_size is " + std::to_string(size) + ", expected " +
                   std::to_string(sizeof(Structure)) + ": initialise it with its _INIT");
   }

@@ -5,6 +5,19 @@
 namespace core = mtab_core;
 using namespace mtab_core::c_api;
 
+namespace {
+
+// A program in C may give any number, which in C++ is no value of the enumeration.
+mtab_log_level level_of(const mtab_load_options& options) {
+  static_assert(sizeof options.log_level == sizeof(std::int32_t));
+  std::int32_t number = 0;
+  std::memcpy(&number, &options.log_level, sizeof number);
+  constexpr std::int32_t kSilent = MTAB_LOG_WARNING + 1;
+  return static_cast<mtab_log_level>(std::clamp<std::int32_t>(number, MTAB_LOG_DEBUG, kSilent));
+}
+
+}  // namespace
+
 uint32_t mtab_abi_version(void) { return MTAB_ABI_VERSION; }
 
 const char* mtab_version(void) { return core::tables::kVersion; }
@@ -61,7 +74,7 @@ mtab_code mtab_load(const char* bundle, const mtab_load_options* options, mtab_m
     engine.library = text_or(given.onnxruntime_library, "");
     engine.provider_library = text_or(given.provider_library, "");
     engine.cache = given.cache_dir != nullptr ? core::Path(given.cache_dir) : core::default_cache_dir();
-    engine.log = {given.log, given.log_context, given.log_level};
+    engine.log = {given.log, given.log_context, level_of(given)};
     core::Limits limits{given.max_seconds, given.max_characters};
     if (limits.seconds == 0.0) limits.seconds = core::tables::kMaxSeconds;
     if (limits.characters == 0) limits.characters = core::tables::kMaxCharacters;
