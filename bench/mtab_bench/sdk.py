@@ -8,7 +8,6 @@ from mtab.errors import EngineError
 
 _RAN = re.compile(rb"ran \d+ x \d+ samples, \d+ tokens in ([0-9.]+) ms")
 _LOG = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p)
-_NUL_TERMINATED = ctypes.c_size_t(-1).value
 
 
 class _LoadOptions(ctypes.Structure):
@@ -81,7 +80,7 @@ class SdkModel:
 
     def predict(self, clip: Path, text: str) -> dict[str, float]:
         """The probabilities of an utterance by class. Raises `EngineError`."""
-        given = _Input(ctypes.sizeof(_Input), path=bytes(clip), text=text.encode(), text_size=_NUL_TERMINATED)
+        given = _Input(ctypes.sizeof(_Input), path=bytes(clip), text=text.encode())
         result = ctypes.c_void_p()
         self._call("mtab_predict", self._model, ctypes.byref(given), None, ctypes.byref(result))
         found = {

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <iostream>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -39,6 +40,10 @@ constexpr char kHelp[] =
     "  --version                 Show the version and exit.\n"
     "  --help                    Show this message and exit.\n";
 
+const std::vector<const char*> kEngines = {"auto", "onnxruntime", "onnxruntime-tensorrt",
+                                           "onnxruntime-tensorrt-rtx"};
+const std::vector<const char*> kPrecisions = {"auto", "fp32", "fp16", "bf16", "int8", "int8-static"};
+
 struct Arguments {
   std::string bundle;
   std::vector<std::string> audio;
@@ -55,18 +60,41 @@ struct Arguments {
 double number(const std::string& option, const char* text) {
   char* end = nullptr;
   const double value = std::strtod(text, &end);
-  if (end == text || *end != '\0')
+  if (end == text || *end != '\0') {
     wrong_use("Invalid value for '--" + option + "': '" + text + "' is not a valid float.");
+  }
   return value;
+}
+
+double probability(const std::string& option, const char* text) {
+  const double value = number(option, text);
+  if (value >= 0 && value <= 1) return value;
+  wrong_use("Invalid value for '--" + option + "': " + text + " is not in the range 0<=x<=1.");
+}
+
+double seconds(const std::string& option, const char* text) {
+  const double value = number(option, text);
+  if (value > 0) return value;
+  wrong_use("Invalid value for '--" + option + "': " + text + " is not in the range x>0.");
 }
 
 std::size_t count(const std::string& option, const char* text) {
   char* end = nullptr;
   const long long value = std::strtoll(text, &end, 10);
-  if (end == text || *end != '\0' || value < 1) {
-    wrong_use("Invalid value for '--" + option + "': '" + text + "' is not an integer of 1 or more.");
+  if (end == text || *end != '\0') {
+    wrong_use("Invalid value for '--" + option + "': '" + text + "' is not a valid integer range.");
   }
-  return static_cast<std::size_t>(value);
+  if (value >= 1 && value <= std::numeric_limits<std::int32_t>::max()) return static_cast<std::size_t>(value);
+  wrong_use("Invalid value for '--" + option + "': " + text + " is not in the range x>=1.");
+}
+
+std::string choice(const std::string& option, const char* text, const std::vector<const char*>& choices) {
+  std::string names;
+  for (const char* each : choices) {
+    if (std::string(each) == text) return text;
+    names += (names.empty() ? "'" : ", '") + std::string(each) + "'";
+  }
+  wrong_use("Invalid value for '--" + option + "': '" + text + "' is not one of " + names + ".");
 }
 
 Arguments parsed(int argc, char** argv) {
@@ -105,14 +133,14 @@ Arguments parsed(int argc, char** argv) {
     }
     if (name == "text") arguments.text = optarg;
     if (name == "top-k") arguments.predict.top_k = count(name, optarg);
-    if (name == "abstain") arguments.predict.abstain = number(name, optarg);
-    if (name == "engine") arguments.load.engine = optarg;
-    if (name == "device") arguments.load.device = optarg;
-    if (name == "precision") arguments.load.precision = optarg;
+    if (name == "abstain") arguments.predict.abstain = probability(name, optarg);
+    if (name == "engine") arguments.load.engine = choice(name, optarg, kEngines);
+    if (name == "device") arguments.load.device = *optarg != '\0' ? optarg : "''";
+    if (name == "precision") arguments.load.precision = choice(name, optarg, kPrecisions);
     if (name == "threads") arguments.load.threads = static_cast<std::int32_t>(count(name, optarg));
     if (name == "batch-size") arguments.predict.batch_size = count(name, optarg);
-    if (name == "batch-seconds") arguments.predict.batch_seconds = number(name, optarg);
-    if (name == "max-seconds") arguments.load.max_seconds = number(name, optarg);
+    if (name == "batch-seconds") arguments.predict.batch_seconds = seconds(name, optarg);
+    if (name == "max-seconds") arguments.load.max_seconds = seconds(name, optarg);
     if (name == "max-characters") arguments.load.max_characters = count(name, optarg);
     if (name == "onnxruntime") arguments.load.onnxruntime_library = optarg;
     if (name == "provider-library") arguments.load.provider_library = optarg;
@@ -195,7 +223,7 @@ void predict(const Arguments& arguments) {
   std::vector<mtab::Input> inputs;
   std::vector<std::string> names;
   for (const std::string& path : arguments.audio) {
-    names.push_back(mtab_core::plain_path(path));
+    names.push_back(mtab_core::printable(mtab_core::plain_path(path)));
     mtab::Input input = mtab::Input::file(path).with_name(names.back());
     inputs.push_back(arguments.text ? std::move(input).with_text(*arguments.text) : std::move(input));
   }
@@ -224,9 +252,10 @@ void predict(const Arguments& arguments) {
 int main(int argc, char** argv) {
   try {
     predict(parsed(argc, argv));
-    return std::cout.good() ? 0 : 1;
+    if (!std::cout.flush()) throw std::runtime_error("standard output: cannot be written");
+    return 0;
   } catch (const std::exception& error) {
-    std::cerr << "Error: " << error.what() << "\n";
+    std::cerr << "Error: " << mtab_core::printable(error.what()) << "\n";
     return 1;
   }
 }

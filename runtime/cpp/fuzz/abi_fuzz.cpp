@@ -266,7 +266,7 @@ class Program {
 
   // A text that lives as long as the program; NULL now and then.
   const char* text(std::size_t& size) {
-    size = MTAB_NUL_TERMINATED;
+    size = 0;
     switch (bytes_.ConsumeIntegralInRange(0, 7)) {
       case 0:
         return nullptr;

@@ -174,7 +174,9 @@ def bundle_words() -> set[str]:
 def tokenizer_words() -> set[str]:
     """The names in a tokenizer.json: every word that the reader looks for."""
     return {
-        word for path in (SOURCES / "text").glob("*.cpp") for word in re.findall(r'"(\w+)"', path.read_text())
+        word
+        for path in (SOURCES / "text").glob("*.cpp")
+        for word in re.findall(r'"([A-Za-z_]+)"', path.read_text())
     }
 
 

@@ -23,9 +23,9 @@
  * What you pass in is read before the function returns, and never kept, but for the log's context.
  *
  * Threads. Any number of threads may use one mtab_model at once, and free results and errors of their own. A
- * stream, a result or an error is used by one thread at a time. Free a model when no call and no stream of it
- * is left. Nothing is shared between models: the library has no global state. Open a model after a fork, not
- * before it.
+ * stream, a result or an error is used by one thread at a time. Free a model when no call of it is left; streams,
+ * results and errors outlive it. Nothing is shared between models: the library has no global state. Open a model
+ * after a fork, not before it, and let no call run on when the program ends.
  *
  * Structures begin with their size in bytes; initialise them with their `_INIT`. Fields are added at the end
  * alone, and 0 there means the default: a program that was compiled with an older header goes on working.
@@ -52,9 +52,6 @@ extern "C" {
 
 /* The version of this interface: programs compiled with the same number, or a lower one, run. */
 #define MTAB_ABI_VERSION 1
-
-/* In place of a size: the text ends with a NUL. */
-#define MTAB_NUL_TERMINATED ((size_t)-1)
 
 /* What can go wrong. The names are those of the Python runtime's exceptions, which mean the same. */
 typedef int32_t mtab_code;
@@ -186,14 +183,14 @@ typedef struct mtab_input {
   /* The part of the clip from `start` to `end` seconds; `end` 0: to its end. */
   double start;
   double end;
-  /* The transcript in UTF-8, `text_size` bytes or MTAB_NUL_TERMINATED; empty or blank counts as none. It is cut
+  /* The transcript in UTF-8, `text_size` bytes, 0: up to its NUL; empty or blank counts as none. It is cut
    * to what the text encoder takes, and the result says so. */
   const char *text;
   size_t text_size;
   /* What errors call the utterance; default: its path, or its number in a batch. */
   const char *name;
 } mtab_input;
-#define MTAB_INPUT_INIT {sizeof(mtab_input), 0, 0, 0, 0, 0, 0, MTAB_FLOAT32, 0.0, 0.0, 0.0, 0, MTAB_NUL_TERMINATED, 0}
+#define MTAB_INPUT_INIT {sizeof(mtab_input), 0, 0, 0, 0, 0, 0, MTAB_FLOAT32, 0.0, 0.0, 0.0, 0, 0, 0}
 
 /* What of an answer is wanted, and how a batch is computed. NULL and 0 are the defaults. */
 typedef struct mtab_predict_options {
@@ -254,7 +251,7 @@ MTAB_API mtab_code mtab_stream_create(const mtab_model *model, double sample_rat
 /* Hear `frames` more, of any number, channels interleaved. MTAB_AUDIO_ERROR for a sample that is not finite, and
  * beyond the model's limit of seconds: nothing of these frames is kept then. */
 MTAB_API mtab_code mtab_stream_accept(mtab_stream *stream, const float *samples, size_t frames, mtab_error **error);
-/* Its transcript so far, in place of the one before; NULL for none. */
+/* Its transcript so far, in place of the one before; NULL for none. `text_size` as in mtab_input. */
 MTAB_API mtab_code mtab_stream_set_text(mtab_stream *stream, const char *text, size_t text_size, mtab_error **error);
 /* Seconds that were heard. */
 MTAB_API double mtab_stream_seconds(const mtab_stream *stream);

@@ -66,8 +66,7 @@ class Result {
  public:
   explicit Result(mtab_result* owned) : handle_(owned, detail::Free()) {}
   // Of one that `owner` keeps alive.
-  Result(const mtab_result* borrowed, std::shared_ptr<const void> owner)
-      : handle_(std::move(owner), borrowed) {}
+  Result(const mtab_result* borrowed, const std::shared_ptr<const void>& owner) : handle_(owner, borrowed) {}
 
   // The likeliest class, or "unknown"; and its probability.
   [[nodiscard]] std::string label() const { return mtab_result_label(handle_.get()); }
@@ -105,6 +104,9 @@ class Input {
  public:
   // A wav, flac, ogg or mp3.
   static Input file(std::string path) {
+    // What is behind it would be lost.
+    if (path.find('\0') != std::string::npos)
+      throw Error(MTAB_INVALID_ARGUMENT, "path holds a NUL, expected none");
     Input input;
     input.path_ = std::move(path);
     return input;
@@ -335,7 +337,7 @@ class Stream {
     detail::call(mtab_stream_accept, handle_.get(), samples, frames);
   }
   // Its transcript so far, in place of the one before.
-  void set_text(std::string_view text) {
+  void set_text(const std::string& text) {
     detail::call(mtab_stream_set_text, handle_.get(), text.data(), text.size());
   }
   [[nodiscard]] double seconds() const { return mtab_stream_seconds(handle_.get()); }

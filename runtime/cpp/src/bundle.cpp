@@ -311,7 +311,8 @@ const GraphEntry& Bundle::whole(const std::string& precision) const {
                                  kWhole + (precision == "auto" ? "" : " " + precision));
 }
 
-Bundle open_bundle(const Path& folder, bool verify, const Path& cache) {
+Bundle open_bundle(const Path& given, bool verify, const Path& cache) {
+  const Path folder = given.empty() ? Path(".") : Path(plain_path(given.native()));
   const Json manifest = read_manifest(folder);
   const Json& files = manifest.at("files");
   {

@@ -63,19 +63,17 @@ class Engine {
   [[nodiscard]] Answers run(const Batch& batch) const;
 
  private:
-  struct Device;
-
-  OrtHandle<OrtSessionOptions> session_options() const;
+  [[nodiscard]] OrtHandle<OrtSessionOptions> session_options() const;
   OrtHandle<OrtSession> begin(const Path& graph, OrtSessionOptions* options) const;
-  OrtHandle<OrtSession> on_cpu() const;
+  [[nodiscard]] OrtHandle<OrtSession> on_cpu() const;
   OrtHandle<OrtSession> on_gpu(const std::string& provider, int index);
   void add_provider(OrtSessionOptions* options, const std::string& provider, int index) const;
   void add_plugin(OrtSessionOptions* options, const std::string& provider, int index) const;
-  std::map<std::string, std::string> provider_options(const std::string& provider) const;
+  [[nodiscard]] std::map<std::string, std::string> provider_options(const std::string& provider) const;
   void require_provider(const std::string& provider) const;
   void require_signature() const;
   void require_no_compute(const std::string& provider);
-  Answers compute(const Batch& batch) const;
+  [[nodiscard]] Answers compute(const Batch& batch) const;
 
   const Bundle& bundle_;
   EngineOptions options_;

@@ -20,6 +20,17 @@ std::string name_of(const Clip& clip) {
   return std::holds_alternative<Bytes>(clip) ? "audio bytes" : "audio array";
 }
 
+// Throws MemoryLimitError unless there is memory for what stands in place of clips: a bundle may name any
+// least number of samples, and a transcript alone is no longer for it.
+void require_padding(const std::vector<const Features*>& features, std::size_t samples) {
+  const bool silent = std::any_of(features.begin(), features.end(),
+                                  [](const Features* each) { return !each->input_values.has_value(); });
+  if (!silent) return;
+  MemoryNeed padding;
+  padding.per_sample = 1;
+  require_memory(padding, features.size(), static_cast<double>(samples) / kSampleRate);
+}
+
 bool begins_with(const std::string& text, const std::string& start) { return text.rfind(start, 0) == 0; }
 
 }  // namespace
@@ -285,6 +296,7 @@ Batch Model::collated(const std::vector<const Features*>& features) const {
     return longest;
   };
   if ((bundle_.modalities & kAudio) != 0) {
+    require_padding(features, bundle_.preprocessing.min_samples);
     batch.samples = pad(&Features::input_values, bundle_.preprocessing.min_samples, 0.0F, batch.input_values,
                         batch.audio_lengths);
   }

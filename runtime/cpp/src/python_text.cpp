@@ -24,7 +24,7 @@ std::string repr(double value) {
 
 std::string fixed(double value, int digits) {
   if (std::isnan(value)) return "nan";
-  // Of printf the decimal point is the locale's. The largest number has 309 digits before it.
+  // A double has 309 digits before its point at most. Not by printf, which follows the program's locale.
   std::array<char, 400> text{};
   const auto end =
       std::to_chars(text.data(), text.data() + text.size(), value, std::chars_format::fixed, digits);
@@ -52,6 +52,30 @@ std::string plain_path(const std::string& path) {
     start = end + 1;
   }
   return found.empty() ? "." : found;
+}
+
+std::string printable(const std::string& text) {
+  std::string shown;
+  for (std::size_t i = 0; i < text.size();) {
+    const auto byte = [&text](std::size_t place) {
+      return place < text.size() ? static_cast<unsigned char>(text[place]) : 0U;
+    };
+    const unsigned lead = byte(i);
+    const std::size_t length = lead < 0x80   ? 1
+                               : lead < 0xC2 ? 0
+                               : lead < 0xE0 ? 2
+                               : lead < 0xF0 ? 3
+                               : lead < 0xF5 ? 4
+                                             : 0;
+    bool whole = length > 0;
+    for (std::size_t k = 1; k < length; ++k) whole = whole && (byte(i + k) & 0xC0U) == 0x80;
+    // Overlong forms, surrogates, and what is beyond the last code point.
+    whole = whole && !(lead == 0xE0 && byte(i + 1) < 0xA0) && !(lead == 0xED && byte(i + 1) > 0x9F) &&
+            !(lead == 0xF0 && byte(i + 1) < 0x90) && !(lead == 0xF4 && byte(i + 1) > 0x8F);
+    shown += whole ? text.substr(i, length) : "\xEF\xBF\xBD";
+    i += whole ? length : 1;
+  }
+  return shown;
 }
 
 std::string listed(const std::vector<std::string>& items) {

@@ -16,6 +16,9 @@ std::string general(double value);
 // A path as pathlib writes it: without "./", doubled and trailing separators.
 std::string plain_path(const std::string& path);
 
+// A text with U+FFFD for every byte that is no UTF-8, as click shows the names of files.
+std::string printable(const std::string& text);
+
 // A list as Python prints it: ['audio', 'text'].
 std::string listed(const std::vector<std::string>& items);
 // A text as Python's repr writes it.

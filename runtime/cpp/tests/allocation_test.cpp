@@ -150,7 +150,7 @@ TEST(Allocation, ThatFailsInAStreamLeavesItUsable) {
         mtab_code code = mtab_stream_accept(stream, samples.data(), samples.size(), error);
         if (code != MTAB_OK) return code;
         code = mtab_stream_set_text(stream, "a transcript that is too long for a small string",
-                                    MTAB_NUL_TERMINATED, error);
+                                    0, error);
         if (code != MTAB_OK) return code;
         mtab_result* result = nullptr;
         code = mtab_stream_finish(stream, nullptr, &result, error);

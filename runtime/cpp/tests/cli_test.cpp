@@ -76,9 +76,17 @@ TEST(Cli, SaysHowItIsUsed) {
            {{}, "Missing argument 'BUNDLE'."},
            {{"b"}, "give AUDIO or --text"},
            {{"b", "a.wav", "b.wav", "--text", "x"}, "--text is one transcript, expected one AUDIO, got 2"},
-           {{"b", "a.wav", "--top-k", "0"},
-            "Invalid value for '--top-k': '0' is not an integer of 1 or more."},
+           {{"b", "a.wav", "--top-k", "0"}, "Invalid value for '--top-k': 0 is not in the range x>=1."},
            {{"b", "a.wav", "--abstain", "x"}, "Invalid value for '--abstain': 'x' is not a valid float."},
+           {{"b", "a.wav", "--abstain", "1.5"},
+            "Invalid value for '--abstain': 1.5 is not in the range 0<=x<=1."},
+           {{"b", "a.wav", "--max-seconds", "0"},
+            "Invalid value for '--max-seconds': 0 is not in the range x>0."},
+           {{"b", "a.wav", "--threads", "4294967297"},
+            "Invalid value for '--threads': 4294967297 is not in the range x>=1."},
+           {{"b", "a.wav", "--precision", ""},
+            "Invalid value for '--precision': '' is not one of 'auto', 'fp32', 'fp16', 'bf16', 'int8', "
+            "'int8-static'."},
            {{"b", "a.wav", "--colour"}, "No such option: --colour"},
            {{"b", "a.wav", "--text"}, "Option '--text' requires an argument."}}) {
     const Ended found = run(arguments);

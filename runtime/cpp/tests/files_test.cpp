@@ -5,6 +5,7 @@
 #include "error.hpp"
 #include "hash_cache.hpp"
 #include "json.hpp"
+#include "schema.hpp"
 #include "sha256.hpp"
 #include "support.hpp"
 
@@ -61,6 +62,30 @@ TEST(Json, OfWhatIsNoneIsAnErrorThatNamesTheFile) {
 TEST(Json, OfAnyDepthIsRead) {
   const std::string deep = std::string(200000, '[') + std::string(200000, ']');
   EXPECT_TRUE(parse_json(deep, "deep").is_array());
+}
+
+// What Python's reprlib makes of them: cut between characters, and never within one.
+TEST(Schema, CutsLongTextsBetweenCharacters) {
+  const auto found = [](const std::string& text) {
+    try {
+      require_type(Json(text), "Manifest", "a");
+    } catch (const Error& error) {
+      return error.message();
+    }
+    return std::string("none");
+  };
+  const auto expected = [](const std::string& text) {
+    return "a: field 'at the top' is " + text + " (str), expected an object (Manifest)";
+  };
+  std::string accents;
+  for (int i = 0; i < 40; ++i) accents += "\u00e9";
+  const std::string cut = accents.substr(0, 24) + "..." + accents.substr(0, 26);
+  EXPECT_EQ(found(accents), expected("'" + cut + "'"));
+  EXPECT_EQ(found(accents.substr(0, 56)), expected("'" + accents.substr(0, 56) + "'"));
+  EXPECT_EQ(found(std::string(28, 'x')), expected("'" + std::string(28, 'x') + "'"));
+  EXPECT_EQ(found(std::string(29, 'x')), expected("'xxxxxxxxxxxx...xxxxxxxxxxxxx'"));
+  EXPECT_EQ(found(std::string(20, '\n') + accents.substr(0, 60)),
+            expected("'\\n\\n\\n\\n\\n\\n..." + accents.substr(0, 26) + "'"));
 }
 
 TEST(WriteWhole, LeavesNothingBesideTheFile) {

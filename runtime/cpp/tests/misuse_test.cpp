@@ -1,4 +1,5 @@
 // What a program gets wrong is an error, and never a crash.
+#include <cstring>
 #include <limits>
 #include <thread>
 
@@ -131,6 +132,9 @@ TEST_F(Misuse, OfStructures) {
                                    ": initialise it with its _INIT");
   input.struct_size = std::numeric_limits<std::size_t>::max();
   EXPECT_NE(predicting(input).find("input.struct_size is "), std::string::npos);
+  // No header's, and where the next one of a batch would lie askew.
+  input.struct_size = sizeof(mtab_input) + 1;
+  EXPECT_NE(predicting(input).find("input.struct_size is "), std::string::npos);
   // Of an older header, which ended before the text.
   input = input_;
   input.struct_size = offsetof(mtab_input, text);
@@ -219,6 +223,10 @@ TEST_F(Misuse, OfOptions) {
             "at most -3.0 seconds, expected more than 0");
   load.max_seconds = 0;
   load.precision = "fp8";
+  // No level of the header's, as a program in C may give.
+  const int level = 40;
+  std::memcpy(&load.log_level, &level, sizeof level);
+  load.log = [](void*, mtab_log_level, const char*) { ADD_FAILURE(); };
   EXPECT_NE(
       message([&](mtab_error** e) { return mtab_load(bundle_.c_str(), &load, &model, e); }, MTAB_BUNDLE_ERROR)
           .find("expected fused fp8"),
@@ -237,11 +245,89 @@ TEST_F(Misuse, LargeAndEmptyInputsAreAnswered) {
   ASSERT_EQ(mtab_predict_batch(model_->get(), &input_, 1, &options, &results, nullptr), MTAB_OK);
   EXPECT_EQ(mtab_result_count(mtab_results_get(results, 0)), model_->labels().size());
   mtab_results_free(results);
+  // Of which 32 batches, as many as are read ahead, are more than a size holds.
+  options.batch_size = std::size_t{1} << (std::numeric_limits<std::size_t>::digits - 1);
+  ASSERT_EQ(mtab_predict_batch(model_->get(), &input_, 1, &options, &results, nullptr), MTAB_OK);
+  EXPECT_EQ(mtab_results_count(results), 1U);
+  mtab_results_free(results);
   const std::string huge(200000, 'a');
   mtab_input input = input_;
   input.text = huge.c_str();
   EXPECT_EQ(predicting(input, MTAB_TEXT_ERROR),
             clip_ + ": text of 200000 characters, expected at most 100000");
+}
+
+// A bundle that would have a transcript alone padded with more than there is.
+TEST_F(Misuse, OfALeastLengthThatNoMemoryHolds) {
+  const TemporaryFolder copy;
+  std::filesystem::copy(bundle_, copy.path());
+  Json config = json_of(copy.path() / "config.json");
+  Json preprocessor = json_of(copy.path() / "preprocessor_config.json");
+  if (config.at("modalities").size() < 2) GTEST_SKIP() << "a bundle of one modality";
+  config["supported_modalities"] = {{"text"}, {"audio", "text"}};
+  preprocessor["min_samples"] = std::int64_t{1} << 48;
+  Json manifest = json_of(copy.path() / "manifest.json");
+  for (const auto& [name, json] :
+       {std::pair{"config.json", config}, {"preprocessor_config.json", preprocessor}}) {
+    const std::string text = json.dump();
+    copy.write(name, text);
+    manifest["files"][name]["size"] = text.size();
+  }
+  // Which the bundle says, too.
+  for (Json& graph : manifest["graphs"]) {
+    graph["memory"] = {{"per_sample", 0}, {"per_frame", 0}, {"per_score", 0}, {"per_convolved", 0}};
+  }
+  copy.write("manifest.json", manifest.dump());
+  mtab::LoadOptions options = load_options();
+  options.verify = false;
+  const mtab::Model model(copy.path().string(), options);
+  mtab_input input = input_;
+  input.path = nullptr;
+  mtab_result* result = nullptr;
+  EXPECT_NE(message([&](mtab_error** e) { return mtab_predict(model.get(), &input, nullptr, &result, e); },
+                    MTAB_MEMORY_LIMIT_ERROR)
+                .find("GB of memory, expected at most"),
+            std::string::npos);
+}
+
+TEST_F(Misuse, SaysWhichInputOfABatchItIs) {
+  std::vector<mtab_input> inputs = {input_, input_};
+  inputs[1].sample_type = 9;
+  inputs[1].path = nullptr;
+  const float sample = 0.0F;
+  inputs[1].samples = &sample;
+  mtab_results* results = nullptr;
+  EXPECT_EQ(message([&](mtab_error** e) {
+              return mtab_predict_batch(model_->get(), inputs.data(), 2, nullptr, &results, e);
+            }),
+            "inputs[1]: sample_type is 9, expected MTAB_FLOAT32, MTAB_FLOAT64, MTAB_INT16 or MTAB_INT32");
+}
+
+TEST_F(Misuse, NothingMakesAMessageTwoLines) {
+  mtab_input input = input_;
+  input.path = "a\nb\r\n.wav";
+  EXPECT_EQ(predicting(input, MTAB_AUDIO_ERROR), "a b .wav: not found, expected a clip");
+}
+
+TEST_F(Misuse, OfAPathWithANul) {
+  try {
+    mtab::Input::file(std::string("a.wav\0b", 7));
+    FAIL();
+  } catch (const mtab::Error& error) {
+    EXPECT_EQ(error.code(), MTAB_INVALID_ARGUMENT);
+  }
+}
+
+TEST_F(Misuse, AnInputThatIsZeroButForItsSizeIsTheDefault) {
+  mtab_input input;
+  std::memset(&input, 0, sizeof input);
+  input.struct_size = sizeof input;
+  input.path = clip_.c_str();
+  input.text = "yes";
+  mtab_result* result = nullptr;
+  ASSERT_EQ(mtab_predict(model_->get(), &input, nullptr, &result, nullptr), MTAB_OK);
+  EXPECT_EQ(mtab_result_modalities(result), static_cast<std::uint32_t>(MTAB_AUDIO | MTAB_TEXT));
+  mtab_result_free(result);
 }
 
 TEST(Codes, HaveNames) {

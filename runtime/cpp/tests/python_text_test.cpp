@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <clocale>
 #include <limits>
+#include <string>
 
 namespace mtab_core {
 namespace {
@@ -29,6 +31,14 @@ TEST(PythonText, NumbersAreThose) {
   EXPECT_EQ(general(2147483648.0), "2.14748e+09");
 }
 
+TEST(PythonText, NumbersAreThoseOfNoLocale) {
+  if (std::setlocale(LC_NUMERIC, "de_DE.UTF-8") == nullptr) GTEST_SKIP() << "no locale with a decimal comma";
+  EXPECT_EQ(fixed(2.5, 1), "2.5");
+  EXPECT_EQ(general(0.25), "0.25");
+  EXPECT_EQ(repr(0.1), "0.1");
+  std::setlocale(LC_NUMERIC, "C");
+}
+
 TEST(PythonText, TextsAreThose) {
   EXPECT_EQ(in_quotes("a"), "'a'");
   EXPECT_EQ(in_quotes("it's"), "\"it's\"");
@@ -36,6 +46,27 @@ TEST(PythonText, TextsAreThose) {
   EXPECT_EQ(in_quotes("a\\b\n\x01"), "'a\\\\b\\n\\x01'");
   EXPECT_EQ(listed({"a", "b"}), "['a', 'b']");
   EXPECT_EQ(joined({}), "");
+}
+
+// bytes.decode(errors="surrogateescape"), each surrogate as U+FFFD
+TEST(PythonText, NamesAreValid) {
+  EXPECT_EQ(printable("a\xC3\xA4.wav"), "a\xC3\xA4.wav");
+  EXPECT_EQ(printable("a\xFF\xFE.wav"), "a\xEF\xBF\xBD\xEF\xBF\xBD.wav");
+  EXPECT_EQ(printable("\xED\xA0\x80"), "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD");
+  EXPECT_EQ(printable("\xE2\x82"), "\xEF\xBF\xBD\xEF\xBF\xBD");
+  EXPECT_EQ(printable("\xF0\x9F\x98\x80"), "\xF0\x9F\x98\x80");
+}
+
+// A program may have chosen a locale with other points.
+TEST(PythonText, NumbersFollowNoLocale) {
+  const std::string before = std::setlocale(LC_ALL, nullptr);
+  for (const char* name : {"de_DE.UTF-8", "de_DE.utf8", "fr_FR.UTF-8"}) {
+    if (std::setlocale(LC_ALL, name) != nullptr) break;
+  }
+  EXPECT_EQ(fixed(0.4, 2), "0.40");
+  EXPECT_EQ(general(0.3), "0.3");
+  EXPECT_EQ(repr(1.5), "1.5");
+  std::setlocale(LC_ALL, before.c_str());
 }
 
 TEST(PythonText, PathsAreThose) {

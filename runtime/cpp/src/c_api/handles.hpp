@@ -34,7 +34,8 @@ struct Tagged {
   volatile Tag tag = kTag;
   Tagged() = default;
   Tagged(const Tagged&) {}
-  Tagged& operator=(const Tagged&) { return *this; }
+  // There is nothing to take over, of itself or of another.
+  Tagged& operator=(const Tagged&) { return *this; }  // NOLINT(cert-oop54-cpp)
   ~Tagged() { tag = Tag::kFreed; }
 };
 
@@ -90,10 +91,15 @@ void require(const Handle* handle, const char* name) {
     throw invalid(std::string(name) + " is freed or another handle, expected a live one of its kind");
 }
 
+// A message in one line, whatever a name in it holds.
+inline std::string in_one_line(const std::string& message) {
+  return message.find_first_of("\n\r") == std::string::npos ? message : one_line(message);
+}
+
 inline mtab_code report(mtab_error** error, mtab_code code, const char* message) noexcept {
   if (error != nullptr) {
     try {
-      *error = new mtab_error(code, message);
+      *error = new mtab_error(code, in_one_line(message));
     } catch (const std::bad_alloc&) {
       *error = &out_of_memory();
     }

@@ -53,7 +53,7 @@ std::string text_or(const char* text, const char* otherwise) { return text != nu
 
 std::optional<std::string_view> text_of(const char* text, std::size_t size) {
   if (text == nullptr) return std::nullopt;
-  if (size == MTAB_NUL_TERMINATED) return std::string_view(text);
+  if (size == 0) return std::string_view(text);
   return std::string_view(text, require_size(size, "text_size"));
 }
 
@@ -61,7 +61,8 @@ Utterance utterance_of(const mtab_input* given) {
   if (given == nullptr) throw invalid("input is NULL, expected an utterance");
   const mtab_input input = known(given, mtab_input MTAB_INPUT_INIT, "input");
   Utterance utterance;
-  const int clips = (input.path != nullptr) + (input.content != nullptr) + (input.samples != nullptr);
+  const int clips = (input.path != nullptr ? 1 : 0) + (input.content != nullptr ? 1 : 0) +
+                    (input.samples != nullptr ? 1 : 0);
   if (clips > 1)
     throw invalid("input has " + std::to_string(clips) + " of path, content and samples, expected one");
   if (input.content == nullptr && input.content_size > 0) {

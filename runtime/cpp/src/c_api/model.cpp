@@ -161,7 +161,11 @@ mtab_code mtab_predict_batch(const mtab_model* model, const mtab_input* inputs, 
                       std::to_string(each->struct_size) + ", expected " + std::to_string(stride) +
                       " as in the first");
       }
-      utterances.push_back(utterance_of(each));
+      try {
+        utterances.push_back(utterance_of(each));
+      } catch (const core::Error& failure) {
+        throw failure.of("inputs[" + std::to_string(i) + "]");
+      }
     }
     auto made = std::make_unique<mtab_results>();
     for (core::Outcome& outcome : model->model->answer(utterances, wanted)) {
@@ -170,7 +174,7 @@ mtab_code mtab_predict_batch(const mtab_model* model, const mtab_input* inputs, 
         entry.result.emplace(std::move(*answer));
       } else {
         const auto& failure = std::get<core::Error>(outcome);
-        entry.error.emplace(failure.code(), failure.message());
+        entry.error.emplace(failure.code(), in_one_line(failure.message()));
       }
     }
     *results = made.release();
