@@ -73,4 +73,7 @@ cmake -G Ninja -S "$source" -B "$folder" "${options[@]}" > "$build/configure.log
   exit 1
 }
 cmake --build "$folder"
+# What ONNX Runtime's own binary does is left out, and nothing else.
+export LSAN_OPTIONS="suppressions=$source/tests/lsan.supp" TSAN_OPTIONS="suppressions=$source/tests/tsan.supp"
+export ASAN_OPTIONS=allocator_may_return_null=1:detect_stack_use_after_return=1
 ctest --test-dir "$folder" --output-on-failure --parallel 2

@@ -260,7 +260,7 @@ MTAB_API double mtab_stream_seconds(const mtab_stream *stream);
 MTAB_API mtab_code mtab_stream_predict(mtab_stream *stream, double seconds, const mtab_predict_options *options,
                                        mtab_result **result, mtab_error **error);
 /* The answer for the whole utterance: what mtab_predict gives for all of its samples at once. The stream then
- * begins another one, without a transcript; so it does where there is no answer, but for an invalid argument. */
+ * begins another one, without a transcript; so it does where there is no answer, but for options that none can be. */
 MTAB_API mtab_code mtab_stream_finish(mtab_stream *stream, const mtab_predict_options *options, mtab_result **result,
                                       mtab_error **error);
 /* Forget what was heard, and begin another utterance. */

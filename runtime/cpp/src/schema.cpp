@@ -50,7 +50,7 @@ std::string shown(const std::string& text) {
   constexpr std::size_t kMost = 30;
   constexpr std::size_t kFirst = 13;
   constexpr std::size_t kLast = 14;
-  const std::string whole = in_quotes(part_of(text, 0, kMost));
+  std::string whole = in_quotes(part_of(text, 0, kMost));
   if (length(whole) <= kMost) return whole;
   const std::size_t size = length(text);
   const std::string cut =
