@@ -13,6 +13,7 @@ import numpy as np
 import soundfile
 
 from mtab.audio import SAMPLE_RATE
+from mtab.bundle import open_bundle
 from mtab.errors import EngineError
 from mtab.loading import load, open_preprocessor
 from mtab.machine import OtherLoad, usable_cores
@@ -90,7 +91,7 @@ def measure_sdk(
             for name, command in commands.items()
         }
         if checkpoint is not None:
-            [case] = make_cases(open_preprocessor(load(bundle).bundle), [1], [SECONDS])
+            [case] = make_cases(open_preprocessor(open_bundle(bundle)), [1], [SECONDS])
             inputs = Path(place) / "inputs.npz"
             np.savez(inputs, **case.inputs)  # pyright: ignore[reportArgumentType]
             eager = pytorch_backends(checkpoint, usable_cores())[0]
