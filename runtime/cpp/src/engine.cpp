@@ -16,8 +16,6 @@
 namespace mtab_core {
 namespace {
 
-constexpr char kCuda[] = "CUDAExecutionProvider";
-
 // What parse_device of Python tells: the kind of a device, and its number.
 std::pair<std::string, int> parsed_device(const std::string& device, const Json& kinds,
                                           const std::string& engine) {
@@ -91,7 +89,8 @@ Engine::Engine(const Bundle& bundle, const EngineOptions& options)
   device_ = options.device;
   if (device_ == "auto") {
     const auto available = runtime_.providers();
-    const bool cuda = std::find(available.begin(), available.end(), kCuda) != available.end();
+    const bool cuda = std::find(available.begin(), available.end(), engines.at("onnxruntime").at("cuda")) !=
+                      available.end();
     const bool plain = name_ == "auto" || name_ == "onnxruntime";
     device_ = !plain || (cuda && cuda_gpus() > 0) ? "cuda" : "cpu";
   }
@@ -265,7 +264,8 @@ Answers Engine::run(const Batch& batch) const {
     if (options_.log.wants(MTAB_LOG_DEBUG)) {
       const std::chrono::duration<double, std::milli> taken = std::chrono::steady_clock::now() - begun;
       options_.log(MTAB_LOG_DEBUG, "ran " + rows + " x " + std::to_string(batch.samples) + " samples, " +
-                                       std::to_string(batch.tokens) + " tokens in " + fixed(taken.count(), 3) + " ms");
+                                       std::to_string(batch.tokens) + " tokens in " +
+                                       fixed(taken.count(), 3) + " ms");
     }
     return answers;
   } catch (const Failure& failure) {

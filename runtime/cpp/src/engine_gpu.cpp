@@ -18,6 +18,19 @@ constexpr char kCuda[] = "CUDAExecutionProvider";
 constexpr char kTensorRt[] = "TensorrtExecutionProvider";
 constexpr char kTensorRtRtx[] = "NvTensorRTRTXExecutionProvider";
 
+// Options as ONNX Runtime takes them; what they are made of outlives them.
+struct KeysAndValues {
+  explicit KeysAndValues(const std::map<std::string, std::string>& options) {
+    for (const auto& [key, value] : options) {
+      keys.push_back(key.c_str());
+      values.push_back(value.c_str());
+    }
+  }
+
+  std::vector<const char*> keys;
+  std::vector<const char*> values;
+};
+
 // The part of a graph's options for TensorRT that tells shapes: a bundle has no say in where files are
 // written.
 bool is_shape(const std::string& key) {
@@ -55,8 +68,8 @@ OrtHandle<OrtSession> Engine::on_gpu(const std::string& provider, int index) {
       // What TensorRT does not take stays on the GPU.
       if (provider == kTensorRt) add_provider(options.get(), kCuda, index);
     }
-    const std::string folder = std::filesystem::temp_directory_path() / "mtab-profile";
-    const std::string prefix = folder + "-" + std::to_string(::getpid()) + "-" +
+    const std::string place = std::filesystem::temp_directory_path() / "mtab-profile";
+    const std::string prefix = place + "-" + std::to_string(::getpid()) + "-" +
                                std::to_string(reinterpret_cast<std::uintptr_t>(this));
     runtime_.check(runtime_.api().EnableProfiling(options.get(), prefix.c_str()));
   } catch (const Failure& failure) {
@@ -105,23 +118,20 @@ void Engine::add_provider(OrtSessionOptions* options, const std::string& provide
   const OrtApi& api = runtime_.api();
   auto chosen = provider_options(provider);
   chosen["device_id"] = std::to_string(index);
-  std::vector<const char*> keys;
-  std::vector<const char*> values;
-  for (const auto& [key, value] : chosen) {
-    keys.push_back(key.c_str());
-    values.push_back(value.c_str());
-  }
+  const KeysAndValues given(chosen);
   if (provider == kCuda) {
     OrtCUDAProviderOptionsV2* made = nullptr;
     runtime_.check(api.CreateCUDAProviderOptions(&made));
     const OrtHandle<OrtCUDAProviderOptionsV2> cuda(made, api.ReleaseCUDAProviderOptions);
-    runtime_.check(api.UpdateCUDAProviderOptions(made, keys.data(), values.data(), keys.size()));
+    runtime_.check(
+        api.UpdateCUDAProviderOptions(made, given.keys.data(), given.values.data(), given.keys.size()));
     runtime_.check(api.SessionOptionsAppendExecutionProvider_CUDA_V2(options, made));
   } else {
     OrtTensorRTProviderOptionsV2* made = nullptr;
     runtime_.check(api.CreateTensorRTProviderOptions(&made));
     const OrtHandle<OrtTensorRTProviderOptionsV2> tensorrt(made, api.ReleaseTensorRTProviderOptions);
-    runtime_.check(api.UpdateTensorRTProviderOptions(made, keys.data(), values.data(), keys.size()));
+    runtime_.check(
+        api.UpdateTensorRTProviderOptions(made, given.keys.data(), given.values.data(), given.keys.size()));
     runtime_.check(api.SessionOptionsAppendExecutionProvider_TensorRT_V2(options, made));
   }
 }
@@ -161,15 +171,11 @@ void Engine::add_plugin(OrtSessionOptions* options, const std::string& provider,
                                        " GPUs that it supports");
   }
   const auto chosen = provider_options(provider);
-  std::vector<const char*> keys;
-  std::vector<const char*> values;
-  for (const auto& [key, value] : chosen) {
-    keys.push_back(key.c_str());
-    values.push_back(value.c_str());
-  }
+  const KeysAndValues given(chosen);
   const OrtEpDevice* device = devices[static_cast<std::size_t>(index)];
   runtime_.check(api.SessionOptionsAppendExecutionProvider_V2(options, runtime_.environment(), &device, 1,
-                                                              keys.data(), values.data(), keys.size()));
+                                                              given.keys.data(), given.values.data(),
+                                                              given.keys.size()));
 }
 
 // ONNX Runtime leaves to the CPU, without a word, what a provider does not take: a short clip tells.
