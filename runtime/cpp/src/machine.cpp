@@ -19,6 +19,8 @@
 #include <sched.h>
 #endif
 
+#include "control_groups.hpp"
+
 namespace mtab_core {
 namespace {
 
@@ -114,14 +116,9 @@ std::string unescaped(const std::string& text) {
 // name.
 std::map<std::string, std::string> group_paths(const Path& root) {
   std::map<std::string, std::string> paths;
-  for (const std::string& line : lines_of(text_of(root / "proc/self/cgroup"))) {
-    const std::size_t first = line.find(':');
-    const std::size_t second = first == std::string::npos ? first : line.find(':', first + 1);
-    if (second == std::string::npos) continue;
-    std::istringstream names(line.substr(first + 1, second - first - 1));
-    const std::string path = line.substr(second + 1);
-    if (second == first + 1) paths[""] = path;
-    for (std::string name; std::getline(names, name, ',');) paths[name] = path;
+  for (const ControlGroup& group : control_groups(root)) {
+    if (group.controllers.empty()) paths[""] = group.path;
+    if (group.has("cpu")) paths["cpu"] = group.path;
   }
   return paths;
 }

@@ -8,6 +8,7 @@
 #include <sstream>
 #include <vector>
 
+#include "control_groups.hpp"
 #include "error.hpp"
 #include "python_text.hpp"
 #include "tables.hpp"
@@ -61,23 +62,18 @@ struct Groups {
   std::string cache;
 };
 
-std::optional<Groups> groups_of(const std::string& line, const Path& root) {
-  const std::size_t first = line.find(':');
-  const std::size_t second = first == std::string::npos ? first : line.find(':', first + 1);
-  if (second == std::string::npos) return std::nullopt;
-  const std::string controllers = line.substr(first + 1, second - first - 1);
-  const std::string path = line.substr(second + 1);
-  if (line.substr(0, first) == "0" && controllers.empty()) {
-    return Groups{root / "sys/fs/cgroup", path, "memory.max", "memory.current", "inactive_file"};
+std::optional<Groups> groups_of(const ControlGroup& group, const Path& root) {
+  if (group.number == "0" && group.controllers.empty()) {
+    return Groups{root / "sys/fs/cgroup", group.path, "memory.max", "memory.current", "inactive_file"};
   }
-  if (("," + controllers + ",").find(",memory,") == std::string::npos) return std::nullopt;
-  return Groups{root / "sys/fs/cgroup/memory", path, "memory.limit_in_bytes", "memory.usage_in_bytes",
+  if (!group.has("memory")) return std::nullopt;
+  return Groups{root / "sys/fs/cgroup/memory", group.path, "memory.limit_in_bytes", "memory.usage_in_bytes",
                 "total_inactive_file"};
 }
 
 void add_control_groups(const Path& root, std::vector<Left>& left) {
-  for (const std::string& line : lines_of(text_of(root / "proc/self/cgroup"))) {
-    const auto groups = groups_of(line, root);
+  for (const ControlGroup& own : control_groups(root)) {
+    const auto groups = groups_of(own, root);
     if (!groups) continue;
     // In a container the path may be the host's, and the group itself is at the top.
     std::vector<Path> places = {groups->top};
