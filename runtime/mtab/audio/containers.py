@@ -47,33 +47,44 @@ def read_container(
     recording: Recording, start: float | None, end: float | None, most: float
 ) -> tuple[np.ndarray, int]:
     """The first audio stream from ``start`` to ``end``: float32 (n, channels), and its rate."""
+    needed = last_needed(start, end, most)
+    parts: list[np.ndarray] = []
+    held, rate = 0, 0
+    for part, rate in container_blocks(recording):
+        if not held > needed * rate:
+            parts.append(part)
+            held += len(part)
+        elif end is None:
+            raise AudioError(f"more than {most:g} s long, expected at most that")
+    return cut(np.concatenate(parts), rate, start, end), rate
+
+
+def container_blocks(recording: Recording) -> Iterator[tuple[np.ndarray, int]]:
+    """The first audio stream as it is decoded: float32 (n, channels), and its rate, at least one of them.
+
+    Raises `AudioError`, without the file's name, as `open_container`, and at the end if there was no sample
+    or less than the file promises.
+    """
     with open_container(recording) as (container, stream):
         import av
         from av.format import Flags
 
         planar = av.AudioResampler(format="fltp")
-        parts: list[av.AudioFrame] = []
-        reached = 0.0
-        held = 0
-        needed = last_needed(start, end, most)
+        reached, empty = 0.0, True
         # All streams are read, because the duration that is promised is that of the longest.
         for packet in container.demux():
             if packet.pts is not None:
                 reached = max(reached, float((packet.pts + (packet.duration or 0)) * packet.time_base))
             if packet.stream_index == stream.index:
                 for frame in stream.decode(packet):
-                    if not held > needed * frame.sample_rate:
-                        parts += planar.resample(frame)
-                        held += frame.samples
-                    elif end is None:
-                        raise AudioError(f"more than {most:g} s long, expected at most that")
+                    for part in planar.resample(frame):
+                        empty = False
+                        yield part.to_ndarray().T, part.sample_rate
         # In a format with one of these flags FFmpeg guesses the duration from the bit rate.
         guessed = container.format.flags & (Flags.generic_index.value | Flags.ts_discont.value)
         if container.duration is not None and not guessed:
             promised = (container.duration + (container.start_time or 0)) / av.time_base
             if reached < promised - _CONTAINER_TOLERANCE:
                 raise AudioError(f"truncated: holds {reached:.2f} s, expected {promised:.2f} s")
-        if not parts:
+        if empty:
             raise AudioError(NO_SAMPLE)
-        rate = parts[0].sample_rate
-        return cut(np.concatenate([part.to_ndarray() for part in parts], axis=1).T, rate, start, end), rate

@@ -37,9 +37,18 @@ def as_array(audio: Any) -> np.ndarray:
 def to_mono_16k(samples: np.ndarray, rate: float) -> np.ndarray:
     """Average channels and resample: (n,) or (n, channels) at ``rate`` Hz -> float32 (samples,) at 16 kHz.
 
+    Raises `AudioError` as `to_mono`.
+    """
+    mono = to_mono(samples, rate)
+    return mono if rate == SAMPLE_RATE else soxr.resample(mono, rate, SAMPLE_RATE)
+
+
+def to_mono(samples: np.ndarray, rate: float) -> np.ndarray:
+    """Average channels: (n,) or (n, channels) -> float32 (n,).
+
     Integers are scaled to [-1, 1) by the range of their dtype, unsigned ones around their middle; floats keep
     their scale. Raises `AudioError` for another shape or dtype, no sample, a sample that is NaN, infinite or
-    above 2**31, integers that hold less than their dtype promises (as 16 bits in an int64), and a rate
+    above 2**31, integers that hold less than their dtype promises (as 16 bits in an int64), and a ``rate``
     outside 1 kHz to 1 MHz.
     """
     _require_samples(samples, rate)
@@ -51,8 +60,7 @@ def to_mono_16k(samples: np.ndarray, rate: float) -> np.ndarray:
     peak = np.abs(mono).max()
     if not peak <= _MAX_PEAK:
         raise AudioError(f"holds a sample of {peak:g}, expected finite numbers up to {_MAX_PEAK:g}")
-    mono = np.ascontiguousarray(mono, dtype=np.float32)
-    return mono if rate == SAMPLE_RATE else soxr.resample(mono, rate, SAMPLE_RATE)
+    return np.ascontiguousarray(mono, dtype=np.float32)
 
 
 def normalize(samples: np.ndarray) -> np.ndarray:

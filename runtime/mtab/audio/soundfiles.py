@@ -78,6 +78,29 @@ def read_soundfile(
         return samples if seekable else cut(samples, rate, start, end), rate
 
 
+def soundfile_blocks(
+    recording: Recording, seconds: float
+) -> tuple[Iterator[tuple[np.ndarray, float]], float] | None:
+    """Blocks (n, channels), float32, of so many ``seconds``, with their rate; and the seconds of the whole.
+
+    None for what does not say how long it is: its end is only known to FFmpeg. Raises `AudioError` as
+    `open_soundfile`, at once for what the head shows and at the end for a file that holds less than it says.
+    """
+    with open_soundfile(recording) as (sound, _, promised):
+        rate = sound.samplerate
+    return None if promised is None else (_blocks(recording, seconds), promised / rate)
+
+
+def _blocks(recording: Recording, seconds: float) -> Iterator[tuple[np.ndarray, float]]:
+    with open_soundfile(recording) as (sound, _, promised):
+        held = 0
+        while len(block := sound.read(max(1, round(seconds * sound.samplerate)), "float32", always_2d=True)):
+            held += len(block)
+            yield block, sound.samplerate
+        if promised is not None and held < promised:
+            raise AudioError(f"truncated: holds {held} samples, expected {promised}")
+
+
 @contextmanager
 def open_soundfile(recording: Recording) -> Iterator[tuple[soundfile.SoundFile, BinaryIO, int | None]]:
     """Open a wav, flac, ogg or mp3: sound, file, and the frames that it promises (None: it does not say).
