@@ -5,7 +5,9 @@ import click
 from mtab import __version__
 from mtab.commands.doctor import doctor
 from mtab.commands.info import info
+from mtab.commands.listen import listen
 from mtab.commands.predict import predict
+from mtab.commands.timeline import timeline
 from mtab.commands.tune import tune
 from mtab.console import Group
 
@@ -21,7 +23,7 @@ def main() -> None:
     """
 
 
-for command in (predict, tune, info, doctor):
+for command in (predict, timeline, listen, tune, info, doctor):
     main.add_command(command)
 
 if __name__ == "__main__":

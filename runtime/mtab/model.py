@@ -3,7 +3,7 @@
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Literal, NamedTuple, TypedDict, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict, TypeVar, Unpack, overload
 
 import numpy as np
 
@@ -16,6 +16,14 @@ from mtab.inputs import Audio, Input, Utterance, as_input, is_many, name_or, pai
 from mtab.limits import BATCH_SECONDS, BATCH_SIZE, BatchLimits, Limits
 from mtab.preprocess import Features, Preprocessor, require_supported
 from mtab.results import Failure, Result, ResultOptions
+
+if TYPE_CHECKING:
+    from mtab.timeline.building import TimelineOptions
+    from mtab.timeline.live import Live
+    from mtab.timeline.regions import Segmented
+    from mtab.timeline.timeline import Timeline
+    from mtab.timeline.transcript import Transcribed
+    from mtab.transcribe import Recognise
 
 
 class _Options(TypedDict, total=False):
@@ -199,6 +207,69 @@ class Model:
         options = ResultOptions(top_k, abstain, return_embedding)
         limits = BatchLimits(batch_size, batch_seconds)
         return self._stream(utterances, options, limits, skip=on_error == "skip")
+
+    def timeline(
+        self,
+        audio: Audio,
+        transcript: "Transcribed | None" = None,
+        *,
+        segments: "Segmented | None" = None,
+        transcribe: "Recognise | str | None" = None,
+        sampling_rate: float = SAMPLE_RATE,
+        options: "TimelineOptions | None" = None,
+        on_error: Literal["raise", "skip"] = "raise",
+    ) -> "Timeline":
+        """The emotions of a recording of any length, over time; decoded as a stream, in bounded memory.
+
+        ``segments`` are who speaks when, as a diarisation has it: a file (RTTM, CSV, JSON) or a list of
+        (start, end) or (start, end, speaker) in seconds. Without them the cues of ``transcript`` are the
+        segments and, where there is none or it has words alone, Silero's detector finds the speech, which the
+        extra ``vad`` installs. ``transcript`` is a file (SRT, WebVTT, JSON with times) or a list of cues; in
+        its place ``transcribe`` is asked for each stretch of speech, of 30 s at most. For ``options`` see
+        `mtab.timeline.TimelineOptions`.
+
+        A stretch without an answer, as without words for a model that needs them, raises; with ``on_error``
+        ``"skip"`` it is among the timeline's ``failures``. Raises `AudioError` for a recording that cannot be
+        used, `TextError` and `DataError` for a transcript and segments that are none, whose times run
+        backwards, or that reach beyond the recording, `MtabError` without a detector, `EngineError` as
+        `predict`.
+        """
+        from mtab.timeline.building import TimelineBuilder
+
+        builder = TimelineBuilder(
+            self,
+            audio,
+            transcript,
+            segments=segments,
+            transcribe=transcribe,
+            sampling_rate=sampling_rate,
+            options=options,
+            on_error=on_error,
+        )
+        for _ in builder:
+            pass
+        return builder.timeline()
+
+    def live(
+        self,
+        *,
+        sample_rate: float = SAMPLE_RATE,
+        window: float = 4.0,
+        hop: float = 0.5,
+        max_seconds: float = 60.0,
+    ) -> "Live":
+        """A stream of speech to answer while it is spoken: see `mtab.timeline.live.Live`.
+
+        Chunks come at ``sample_rate`` Hz. An update is the answer for the last ``window`` seconds, every
+        ``hop`` seconds: of bounded cost and delay, and not what the whole clip would get. `Live.finish`
+        answers for the whole, up to ``max_seconds``, as `predict` does.
+
+        Raises `AudioError` for a rate that no recording has, and `MtabError` for seconds that do not fit one
+        another or the limits.
+        """
+        from mtab.timeline.live import Live
+
+        return Live(self, sample_rate=sample_rate, window=window, hop=hop, max_seconds=max_seconds)
 
     def _stream(
         self, utterances: Iterable[Utterance], options: ResultOptions, limits: BatchLimits, skip: bool

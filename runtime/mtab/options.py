@@ -97,6 +97,14 @@ batch_options = together(
     ),
 )
 """What `mtab.Model.stream` takes for its batches."""
+transcribe_option = click.option(
+    "--transcribe",
+    metavar="RECOGNISER",
+    help="Recogniser that writes the transcript: faster-whisper[:MODEL], whisper.cpp[:MODEL], "
+    "sherpa-onnx:FOLDER, a Python function as module:function, or a command that prints the text of the wav "
+    "file in place of {}.",
+)
+"""What `mtab.transcribe.as_transcriber` takes."""
 columns_option = click.option(
     "--columns",
     type=_Columns(),

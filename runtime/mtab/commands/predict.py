@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Literal, cast
 
 import click
 
+from mtab.commands.recordings import recordings
 from mtab.console import Command
-from mtab.errors import AudioError, DataError, MtabError, TextError
+from mtab.errors import DataError, MtabError, TextError
 from mtab.limits import MAX_CHARACTERS, MAX_SECONDS, Limits
 from mtab.options import batch_options, bundle_argument, columns_option, engine_options
 from mtab.types import Precision
@@ -122,7 +123,7 @@ def predict(
         raise click.UsageError("give one of --text, --text-file and --manifest")
     if manifest is not None and audio:
         raise click.UsageError("give AUDIO or --manifest, not both")
-    audio = _clips(audio, skip=on_error == "skip")
+    audio = recordings(audio, skip=on_error == "skip")
     if text is not None and len(audio) > 1:
         raise click.UsageError(
             f"--text is one transcript, expected one AUDIO, got {len(audio)}; see --text-file"
@@ -175,38 +176,6 @@ def predict(
         if failed == len(names):
             raise MtabError(message)
         click.echo(message, err=True)
-
-
-def _clips(paths: Sequence[Path], skip: bool) -> tuple[Path, ...]:
-    """The files of `_files`; a folder without one is an error or, with ``skip``, a line on stderr."""
-    from mtab.audio import AUDIO_SUFFIXES
-
-    clips: list[Path] = []
-    empty: list[str] = []
-    for path in paths:
-        if found := _files(path):
-            clips += found
-        else:
-            empty.append(f"{path}: holds no clip, expected files that end in {', '.join(AUDIO_SUFFIXES)}")
-    if empty and not (skip and clips):
-        raise AudioError(empty[0])
-    for message in empty:
-        click.echo(message, err=True)
-    return tuple(clips)
-
-
-def _files(path: Path) -> list[Path]:
-    """The audio files anywhere below a folder, sorted; a file itself."""
-    from mtab.audio import AUDIO_SUFFIXES
-
-    if not path.is_dir():
-        return [path]
-    return [
-        file
-        for file in sorted(path.rglob("*"))
-        # Hidden files are not what was recorded: macOS puts one beside each on some disks.
-        if file.suffix.lower() in AUDIO_SUFFIXES and not file.name.startswith(".") and file.is_file()
-    ]
 
 
 def _utterances(audio: Sequence[Path | None], texts: Sequence[str | None]) -> "list[Utterance]":

@@ -1,0 +1,1 @@
+"""The emotions of long recordings, over time, and of live speech."""
