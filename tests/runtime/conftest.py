@@ -26,6 +26,23 @@ ELEMENTS = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64}
 
 
 @pytest.fixture(scope="session")
+def spoken() -> tuple[np.ndarray, list[tuple[float, float]]]:
+    """Three phrases with pauses, float32 at 16 kHz, and from when to when each is spoken."""
+    from mtab.audio import to_mono_16k
+    from mtab_train.espeak import speak
+
+    random = np.random.default_rng(0)
+    parts, times, place = [np.zeros(8_000, np.float32)], [], 8_000
+    for text in ("I never said that to you.", "Where did you leave it?", "We will see about this tomorrow."):
+        samples = 0.5 * to_mono_16k(*speak(text, "en-us", 50, 50, 160))
+        times.append((place / 16_000, (place + len(samples)) / 16_000))
+        parts += [samples, np.zeros(16_000, np.float32)]
+        place += len(samples) + 16_000
+    whole = np.concatenate(parts)
+    return (whole + random.normal(0, 1e-3, len(whole))).astype(np.float32), times
+
+
+@pytest.fixture(scope="session")
 def drop_run(tmp_path_factory: pytest.TempPathFactory, start: Start, tones: Corpus) -> Path:
     """A run of a model that learned to do without audio and without text."""
     from mtab_train.trainer import Trainer

@@ -1,5 +1,7 @@
 """Windows cover a stretch, and their mean at every time is that of those which cover it."""
 
+import itertools
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,7 +30,7 @@ def test_windows(start: int, length: int, size: int, data: st.DataObject) -> Non
     assert windows[0][0] == start
     assert windows[-1][1] == start + length
     assert all(last - first == min(size, length) for first, last in windows)
-    for (first, last), (following, _) in zip(windows, windows[1:], strict=False):
+    for (first, last), (following, _) in itertools.pairwise(windows):
         assert first < following <= last - overlap
     rows = [np.array([float(i)]) for i in range(len(windows))]
     cells = average(windows, rows)

@@ -57,11 +57,12 @@ class _Piece:
     """A stretch of speech with its samples.
 
     ``region`` numbers the one that it is of, and ``line`` what it may be joined to: the speech that was found
-    is one line, each segment that was given another.
+    is one line, each segment that was given another. ``last`` tells that no piece of its line follows.
     """
 
     region: int
     line: int
+    last: bool
     start: int
     samples: np.ndarray
     speaker: str | None
@@ -150,14 +151,14 @@ class TimelineBuilder:
                 yield from gaps
                 for run in self._runs(piece):
                     before = self._open.get(piece.line)
-                    if before is not None and self._joins(before, run):
-                        run = _joined(before, run)
-                    elif before is not None:
+                    joins = before is not None and self._joins(before, run)
+                    self._open[piece.line] = _joined(before, run) if before and joins else run
+                    if before is not None and not joins:
                         yield self._close(before)
-                    self._open[piece.line] = run
-            for run in self._open.values():
-                yield self._close(run)
-        self._open.clear()
+                if piece.last and piece.line in self._open:
+                    yield self._close(self._open.pop(piece.line))
+            for line in list(self._open):
+                yield self._close(self._open.pop(line))
         self._complete = True
 
     def timeline(self) -> Timeline:
@@ -212,8 +213,10 @@ class TimelineBuilder:
         # Segments may overlap.
         parts = sorted((span, number) for number, region in enumerate(regions) for span in pieces_of(region))
         samples = cut_spans(self._blocks(stream), [span for span, _ in parts])
-        for ((start, _), number), found in zip(parts, samples, strict=True):
-            yield self._piece(number, start, found, regions[number].speaker, regions[number].words)
+        ends = {number: span for span, number in parts}
+        for (span, number), found in zip(parts, samples, strict=True):
+            speaker, words = regions[number][2:]
+            yield self._piece(number, span[0], found, speaker, words, span == ends[number])
 
     def _blocks(self, stream: AudioStream) -> Iterator[np.ndarray]:
         """The recording's blocks; at their end its length is known, and what must be within it is checked."""
@@ -231,14 +234,15 @@ class TimelineBuilder:
         samples: np.ndarray,
         speaker: str | None,
         words: tuple[Word, ...] | None,
+        last: bool = False,
     ) -> _Piece:
-        first, last = start / SAMPLE_RATE, (start + len(samples)) / SAMPLE_RATE
+        seconds = start / SAMPLE_RATE, (start + len(samples)) / SAMPLE_RATE
         if words is None and self._transcript is not None:
-            words = self._transcript.words(first, last, speaker)
+            words = self._transcript.words(*seconds, speaker)
         if self._transcribe is not None:
-            words = _placed(self._transcribe(samples), first, last)
+            words = _placed(self._transcribe(samples), *seconds)
         line = 0 if self._regions is None else region
-        piece = _Piece(region, line, start, samples, speaker, words or ())
+        piece = _Piece(region, line, last, start, samples, speaker, words or ())
         size, overlap = (round(each * SAMPLE_RATE) for each in (self.options.window, self.options.overlap))
         piece.windows = cut_windows(start, piece.end, size, overlap)
         return piece
