@@ -95,20 +95,21 @@ def json_style(names: Sequence[str], labels: Sequence[str]) -> Style:
     """A list of objects."""
 
     def row(name: str, answer: Answer) -> str:
-        return textwrap.indent(json.dumps(_record(name, answer), indent=2, ensure_ascii=False), "  ")
+        return textwrap.indent(json.dumps(record(name, answer), indent=2, ensure_ascii=False), "  ")
 
     return Style(row, "[\n", ",\n", "\n]\n")
 
 
 def jsonl_style(names: Sequence[str], labels: Sequence[str]) -> Style:
     """An object a line."""
-    return Style(lambda name, answer: json.dumps(_record(name, answer), ensure_ascii=False) + "\n")
+    return Style(lambda name, answer: json.dumps(record(name, answer), ensure_ascii=False) + "\n")
 
 
 STYLES = {"table": table_style, "json": json_style, "jsonl": jsonl_style, "csv": csv_style}
 
 
-def _record(name: str, answer: Answer) -> dict[str, Any]:
+def record(name: str, answer: Answer) -> dict[str, Any]:
+    """An answer as plain JSON values."""
     if isinstance(answer, Failure):
         return {"utterance": name, "error": reason(name, answer)}
     return {

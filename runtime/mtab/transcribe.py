@@ -67,7 +67,8 @@ def as_transcriber(value: str | Recognise | Transcriber) -> Transcriber:
         return Transcriber(value, _RECOGNISERS[engine](model))
     if _FUNCTION.fullmatch(value):
         return Transcriber(value, _function(value))
-    return Transcriber(shlex.split(value)[0] if value.strip() else value, _command(value))
+    words = _words(value)
+    return Transcriber(words[0], _command(words))
 
 
 def _function(place: str) -> Recognise:
@@ -82,16 +83,17 @@ def _function(place: str) -> Recognise:
     return cast(Recognise, found)
 
 
-def _command(line: str) -> Recognise:
+def _words(line: str) -> list[str]:
     try:
         words = shlex.split(line)
     except ValueError as error:
         raise MtabError(f"transcribe {line!r}: {error}, expected a command") from None
     if not words:
         raise MtabError("transcribe is empty, expected a command")
-    if not any("{}" in word for word in words):
-        words.append("{}")
+    return words if any("{}" in word for word in words) else [*words, "{}"]
 
+
+def _command(words: Sequence[str]) -> Recognise:
     def recognise(samples: np.ndarray) -> str:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "speech.wav"

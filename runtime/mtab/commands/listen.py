@@ -128,8 +128,6 @@ def listen(
 
 
 def _finish(live: "Live", show: "_Line | _Jsonl", text: str | None) -> None:
-    if not live.seconds and text is None:
-        raise MtabError("no sample, expected some on standard input")
     if text is not None:
         for _ in live.accept(text=text):
             pass
@@ -199,8 +197,9 @@ class _Jsonl:
     def update(self, update: "Update", final: bool = False) -> None:
         from mtab.output import record
 
+        name = f"{update.start:.2f} to {update.end:.2f} s"
         values = {"start": update.start, "end": update.end, "final": final}
-        click.echo(json.dumps(values | record(update.result), ensure_ascii=False))
+        click.echo(json.dumps(values | record(name, update.result), ensure_ascii=False))
 
     def end(self, update: "Update") -> None:
         self.update(update, final=True)

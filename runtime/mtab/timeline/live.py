@@ -116,6 +116,8 @@ class Live:
         self._require_open()
         self._finished = True
         heard = self._buffer.end
+        if not heard and not self._texts:
+            raise AudioError("stream: nothing was heard, expected samples or text")
         update = self._answer(self._utterance(max(0, heard - self._most), heard))
         if isinstance(update.result, Failure):
             raise update.result.error
