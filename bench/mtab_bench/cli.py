@@ -13,6 +13,7 @@ from mtab_bench.commands.compare import compare_command
 from mtab_bench.commands.gpu import gpu_command
 from mtab_bench.commands.invariance import invariance_command
 from mtab_bench.commands.latency import latency_command
+from mtab_bench.commands.live import live_command
 from mtab_bench.commands.memory import memory_command
 from mtab_bench.commands.options import (
     bundle_option,
@@ -23,7 +24,9 @@ from mtab_bench.commands.options import (
 from mtab_bench.commands.report import report_command
 from mtab_bench.commands.sdk import sdk_command
 from mtab_bench.commands.soak import soak_command
+from mtab_bench.commands.timeline import timeline_command
 from mtab_bench.commands.training import training_command
+from mtab_bench.commands.vad import vad_command
 
 
 @click.group(cls=Group, extra="bench", invoke_without_command=True)
@@ -82,6 +85,9 @@ for command in (
     memory_command,
     sdk_command,
     soak_command,
+    timeline_command,
+    live_command,
+    vad_command,
     report_command,
 ):
     main.add_command(command)

@@ -1,7 +1,5 @@
 """What the C++ SDK costs beside ONNX Runtime, and its start beside Python's and PyTorch's."""
 
-import os
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -14,7 +12,6 @@ import soundfile
 
 from mtab.audio import SAMPLE_RATE
 from mtab.bundle import open_bundle
-from mtab.errors import EngineError
 from mtab.loading import load, open_preprocessor
 from mtab.machine import OtherLoad, usable_cores
 from mtab.model import Model
@@ -23,6 +20,7 @@ from mtab.synthetic_inputs import speech
 from mtab.types import Precision
 from mtab_bench.backends import pytorch_backends
 from mtab_bench.cases import make_cases
+from mtab_bench.processes import ProcessRun, run_process
 from mtab_bench.sdk import SdkModel
 from mtab_bench.sections.start import start_once
 
@@ -43,20 +41,12 @@ class Requests:
 
 
 @dataclass(frozen=True, slots=True)
-class ProcessStart:
-    """Seconds from a new process to its answer, and the most bytes that it held, medians."""
-
-    seconds: float
-    bytes: float
-
-
-@dataclass(frozen=True, slots=True)
 class Sdk:
     """What `measure_sdk` found; ``largest_difference`` is that of a probability of both runtimes."""
 
     largest_difference: float
     requests: dict[str, Requests]
-    starts: dict[str, ProcessStart]
+    starts: dict[str, ProcessRun]
     warning: str | None
 
 
@@ -86,8 +76,8 @@ def measure_sdk(
             "mtab predict": ["mtab", "predict", "--format", "json", "--engine", "onnxruntime"],
         }
         tail = ["--device", "cpu", "--precision", precision, "--text", TEXT, bundle, clips[0]]
-        begin: dict[str, Callable[[], ProcessStart]] = {
-            name: lambda command=command: _process([*map(str, command), *map(str, tail)])
+        begin: dict[str, Callable[[], ProcessRun]] = {
+            name: lambda command=command: run_process([*map(str, command), *map(str, tail)])
             for name, command in commands.items()
         }
         if checkpoint is not None:
@@ -96,13 +86,13 @@ def measure_sdk(
             np.savez(inputs, **case.inputs)  # pyright: ignore[reportArgumentType]
             eager = pytorch_backends(checkpoint, usable_cores())[0]
             begin["PyTorch"] = lambda: _told(start_once(eager, inputs))
-        taken: dict[str, list[ProcessStart]] = {name: [] for name in begin}
+        taken: dict[str, list[ProcessRun]] = {name: [] for name in begin}
         for _ in track(range(starts + 1), "starting", "rounds"):
             for name, start in begin.items():
                 taken[name].append(start())
     # The first of each fills the caches.
     processes = {
-        name: ProcessStart(median(s.seconds for s in rest), median(s.bytes for s in rest))
+        name: ProcessRun(median(s.seconds for s in rest), median(s.bytes for s in rest))
         for name, (_, *rest) in taken.items()
     }
     return Sdk(difference, found, processes, beside.warning)
@@ -161,20 +151,5 @@ class _Clock:
         model.engine._compute = timed  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def _process(command: Sequence[str]) -> ProcessStart:
-    begun = time.perf_counter()
-    with (
-        tempfile.TemporaryFile("w+", errors="replace") as errors,
-        subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors) as process,
-    ):
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - begun
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            errors.seek(0)
-            raise EngineError(f"{command[0]}: {errors.read().strip() or process.returncode}")
-    return ProcessStart(seconds, usage.ru_maxrss * 1024.0)
-
-
-def _told(start: dict[str, float]) -> ProcessStart:
-    return ProcessStart(start["seconds"], start["max_ram"])
+def _told(start: dict[str, float]) -> ProcessRun:
+    return ProcessRun(start["seconds"], start["max_ram"])

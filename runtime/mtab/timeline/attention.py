@@ -87,4 +87,4 @@ def _shares(words: list[Word], text: str, explanation: "Explanation") -> list[fl
 def _coarse(values: np.ndarray) -> np.ndarray:
     """Means of `_FRAMES` values each, of the last ones too."""
     firsts = np.arange(0, len(values), _FRAMES)
-    return np.add.reduceat(values.astype(np.float64), firsts) / np.diff([*firsts, len(values)])
+    return np.add.reduceat(values.astype(np.float64), firsts) / np.diff(np.append(firsts, len(values)))
