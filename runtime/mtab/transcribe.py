@@ -64,7 +64,13 @@ def as_transcriber(value: str | Recognise | Transcriber) -> Transcriber:
         return Transcriber(getattr(value, "__name__", type(value).__name__), value)
     engine, _, model = value.partition(":")
     if engine in _RECOGNISERS:
-        return Transcriber(value, _RECOGNISERS[engine](model))
+        try:
+            return Transcriber(value, _RECOGNISERS[engine](model))
+        except MtabError:
+            raise
+        except Exception as error:  # whatever the package raises for a model that is not there
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise MtabError(f"transcribe {value!r}: {reason}, expected a model that can be loaded") from None
     if _FUNCTION.fullmatch(value):
         return Transcriber(value, _function(value))
     words = _words(value)

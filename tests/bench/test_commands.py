@@ -59,6 +59,15 @@ EVERY = {
         "--epochs", 1, "--columns", "label=label", "--json",
     ),
     "soak": ("soak", "BUNDLE", "--requests", 20, "--threads", 2, "--device", "cpu", "--json"),
+    "timeline": (
+        "timeline", "BUNDLE", *CORPUS, "--hours", 0.005, "--seed", 1, "--device", "cpu",
+        "--columns", "label=label", "--json",
+    ),
+    "live": (
+        "live", "BUNDLE", "--streams", 1, "--seconds", 1.5, "--window", 0.5, "--hop", 0.25, "--device", "cpu",
+        "--threads", 1, "--json",
+    ),
+    "vad": ("vad", "TURNS", "--json"),
     "memory": (
         "memory", "BUNDLE", "--engine", "onnxruntime", "--precision", "fp32", "--seconds", 1, "--json",
     ),
@@ -70,14 +79,16 @@ def test_every_option(
     name: str, tone_bundle: Path, tone_run: Path, tones: Corpus, timed_tones: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
+    (tmp_path / "turns.csv").write_text(f"audio,start,end\n{tones.root}/0-0.wav,0.0,0.1\n")
     places = {"BUNDLE": tone_bundle, "RUN": tone_run, "TONES": tones.root, "TIMED": timed_tones, "OUT": out}
+    places["TURNS"] = tmp_path / "turns.csv"
     arguments = [places.get(str(each), each) for each in EVERY[name]]
     done = bench(*arguments)
     assert done.exit_code == 0, done.output
     if "--json" in arguments:
         begin = 0 if done.stdout.startswith("[") else done.stdout.index("{\n")
         assert json.loads(done.stdout[begin:])
-    if name in ("soak", "memory"):
+    if name in ("soak", "memory", "timeline", "live", "vad"):
         return
     section = {"main": "evaluation", "latency": "speed"}.get(name.split(",")[0], name.split(",")[0])
     report = json.loads((out / "report.json").read_text())

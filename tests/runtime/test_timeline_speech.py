@@ -154,7 +154,7 @@ def test_without_the_detector(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     "values",
-    [{"onset": 0.3}, {"offset": -0.1}, {"min_speech": -1}, {"padding": float("nan")}, {"max_speech": 0.5}],
+    [{"onset": 0.05}, {"offset": -0.1}, {"min_speech": -1}, {"padding": float("nan")}, {"max_speech": 0.5}],
 )
 def test_what_options_cannot_be(values: dict[str, float]) -> None:
     with pytest.raises(MtabError, match="expected"):

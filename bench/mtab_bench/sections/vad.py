@@ -25,7 +25,8 @@ class Detection:
     """How a detector does: shares of the speech's time that it misses, and that it hears in vain.
 
     ``error`` is the sum of both, at the ``onset`` of `mtab.timeline.speech.SpeechOptions`;
-    ``real_time_factor`` the share of its computing in the recordings' time. ``skipped`` says why there is none, then every figure is None.
+    ``real_time_factor`` the share of its computing in the recordings' time. Where it was ``skipped``, that
+    says why, and every figure is None.
     """
 
     name: str
