@@ -98,7 +98,7 @@ def save_model(model: ir.Model, path: Path) -> None:
 
 
 def save_beside(model: ir.Model, path: Path) -> None:
-    """`save_model`, to the folder of the graph that ``model`` was made from, whose weights it goes on reading."""
+    """`save_model` beside the graph that ``model`` was made from, whose weights it goes on reading."""
     _put_in_blocks(model)
     ir.save(model, path)
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from mtab.bundle import ReasonsEntry
 from mtab.certificate import AttentionCertificate
 from mtab.engines.onnxruntime import OnnxRuntimeEngine
-from mtab.graphs import FUSED, REASONS, REASONS_FILE, GraphSpec, graph_file, reasons_of
+from mtab.graphs import FUSED, REASONS_FILE, GraphSpec, graph_file, reasons_of
 from mtab.memory import MemoryNeed
 from mtab.preprocess import Features, Preprocessor
 from mtab.sample import Sample
@@ -56,14 +56,16 @@ class ReasonsOutcome:
 def outputs_of(config: ModelConfig) -> tuple[str, ...]:
     """Which of `mtab.graphs.REASONS` a model has: no attention over time where it has averaged that before."""
     both = len(config.modalities) == 2
-    found = ["tab_attention"] if config.num_tab_layers and not (both and config.fusion_align == "pool") else []
+    found = (
+        ["tab_attention"] if config.num_tab_layers and not (both and config.fusion_align == "pool") else []
+    )
     return (*found, *(["speech_to_text_attention", "text_to_speech_attention"] if both else []))
 
 
 def export_reasons(
     model: MulTAB, preprocess: Preprocessor, sample: Sample, batch_size: int, folder: Path
 ) -> ReasonsOutcome | None:
-    """Write the graph of reasons beside the fused float32 graph in ``folder``, and keep it if it is PyTorch's.
+    """Write the graph of reasons beside the fused float32 one in ``folder``; keep it if it is as PyTorch.
 
     None for a model that has no attention to show.
     """
@@ -119,8 +121,14 @@ def cut(source: Path, target: Path, spec: GraphSpec) -> None:
     outputs = []
     for tensor in spec.outputs:
         (node,) = (each for each in graph if fnmatchcase(each.name or "", _ATTENTION[tensor.name]))
-        mean = tape.op("ReduceMean", [node.outputs[0], axis], {"keepdims": 0}, name=f"{tensor.name}/ReduceMean")
-        mean.name, mean.type, mean.shape = tensor.name, ir.TensorType(ir.DataType.FLOAT), ir.Shape(tensor.axes)
+        mean = tape.op(
+            "ReduceMean", [node.outputs[0], axis], {"keepdims": 0}, name=f"{tensor.name}/ReduceMean"
+        )
+        mean.name, mean.type, mean.shape = (
+            tensor.name,
+            ir.TensorType(ir.DataType.FLOAT),
+            ir.Shape(tensor.axes),
+        )
         outputs.append(mean)
     graph.outputs[:] = outputs
     model.metadata_props["part"] = "reasons"
@@ -215,7 +223,7 @@ def _compare(
 
 
 def _memory_need(model: MulTAB, fused: Path) -> MemoryNeed:
-    """That of the ``fused`` graph, and the cross-modal encoder's pairs of a frame and a token, of every head."""
+    """That of the ``fused`` graph, and the pairs of a frame and a token in the cross-modal encoder."""
     need = memory_need(model.config, fused)
     if model.text_encoder is None or model.audio_encoder is None:
         return need
