@@ -93,15 +93,25 @@ def _follow_links(graph: ir.Graph) -> None:
 
 def save_model(model: ir.Model, path: Path) -> None:
     """Write a graph in blocks, without what it has no use for any more, its weights beside it."""
-    RemoveUnusedNodesPass()(model)
-    for region in _regions(model.graph):
-        _loop(model.graph, region)
+    _put_in_blocks(model)
     save_whole(model, path)
+
+
+def save_beside(model: ir.Model, path: Path) -> None:
+    """`save_model` beside the graph that ``model`` was made from, whose weights it goes on reading."""
+    _put_in_blocks(model)
+    ir.save(model, path)
 
 
 def save_whole(model: ir.Model, path: Path) -> None:
     """Write a graph as it is, its weights beside it."""
     ir.save(model, path, external_data=f"{path.name}.data")
+
+
+def _put_in_blocks(model: ir.Model) -> None:
+    RemoveUnusedNodesPass()(model)
+    for region in _regions(model.graph):
+        _loop(model.graph, region)
 
 
 def is_attention(node: ir.Node) -> bool:

@@ -293,7 +293,7 @@ def export(
 ) -> None:
     """Export graphs, print what was measured, and exit with 1 if one is over its budget."""
     from mtab_export.exporter import GateError, export_bundle
-    from mtab_export.tables import format_outcomes
+    from mtab_export.tables import format_outcomes, format_reasons
     from mtab_export.utterances import utterances_to_calibrate, utterances_to_compare
 
     corpus, chosen = utterances_to_compare(run, dataset, data_dir, columns)
@@ -302,15 +302,20 @@ def export(
         ranges = utterances_to_calibrate(run, calibration_data, data_dir, columns)
     click.echo(f"Exporting {run.folder} ({run.config.title}) to {out}")
     try:
-        outcomes = export_bundle(run, out, corpus, chosen, options, ranges, overwrite).outcomes
+        done = export_bundle(run, out, corpus, chosen, options, ranges, overwrite)
     except GateError as error:
         for line in format_outcomes(error.outcomes):
             click.echo(line)
         raise
-    for line in format_outcomes(outcomes):
+    for line in format_outcomes(done.outcomes):
         click.echo(line)
-    if refused := [outcome for outcome in outcomes if not outcome.passed]:
-        names = ", ".join(f"{outcome.part} {outcome.precision}" for outcome in refused)
+    refused = [f"{outcome.part} {outcome.precision}" for outcome in done.outcomes if not outcome.passed]
+    if done.reasons is not None:
+        for line in format_reasons(done.reasons):
+            click.echo(line)
+        refused += [done.reasons.entry.file] if done.reasons.failures else []
+    if refused:
+        names = ", ".join(refused)
         raise click.ClickException(f"over budget and left out: {names}; the rest is in {out}")
 
 

@@ -35,6 +35,7 @@ from mtab_export.graph_exporter import GraphExporter, Outcome
 from mtab_export.onnx_graph import graph_sizes
 from mtab_export.options import Options
 from mtab_export.publish import publish
+from mtab_export.reasons import ReasonsOutcome, export_reasons
 from mtab_train.calibration import read_calibration
 from mtab_train.checkpoint import load_model
 from mtab_train.run import RESULTS, Run
@@ -45,10 +46,14 @@ DEFAULTS = Options()
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """What an export did: the bundle's manifest, and everything that was judged, written or not."""
+    """What an export did: the bundle's manifest, and everything that was judged, written or not.
+
+    ``reasons`` is None where no whole float32 graph was written, or the model has no attention to show.
+    """
 
     manifest: Manifest
     outcomes: tuple[Outcome, ...]
+    reasons: ReasonsOutcome | None = None
 
 
 def export_bundle(
@@ -65,7 +70,8 @@ def export_bundle(
     A bundle of the same checkpoint that is there gets the graphs beside those that it has. ``calibration``
     are the utterances that fixed int8 ranges are taken from.
 
-    A graph whose answers are over budget is left out, and its `Outcome` says why. Raises `GateError`, and
+    A graph whose answers are over budget is left out, and its `Outcome` says why. Beside the whole float32
+    graph goes the one of reasons, judged in the same way: `mtab_export.reasons`. Raises `GateError`, and
     writes nothing, if none is within budget; `BundleError` if ``folder`` holds a damaged bundle or another
     checkpoint's and ``overwrite`` was not given; `ConfigError` for weights that are not numbers, and for a
     run whose training has not ended unless the options take one that is ``unfinished``; `DataError` if no
@@ -110,6 +116,10 @@ def export_bundle(
             outcomes, sequences = exporter.export()
         if not any(outcome.passed for outcome in outcomes):
             raise GateError(outcomes)
+        entry, reasons = None if existing is None else existing.reasons, None
+        if any((each.part, each.precision, each.passed) == (FUSED.name, "fp32", True) for each in outcomes):
+            reasons = export_reasons(model, preprocess, sample, options.batch_size, partial)
+            entry = None if reasons is None or reasons.failures else reasons.entry
         reference = make_reference(corpus, sample.utterances, **exporter.reference)
         write_json(partial / REFERENCE, to_dict(reference))
         machine = describe_machine()
@@ -124,9 +134,10 @@ def export_bundle(
             machine=machine,
             engines=() if existing is None else existing.engines,
             sequences=({} if existing is None else existing.sequences) | sequences,
+            reasons=entry,
         )
         manifest = publish(partial, manifest)
-    return Export(manifest, outcomes)
+    return Export(manifest, outcomes, reasons)
 
 
 class GateError(BundleError):

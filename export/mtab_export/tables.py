@@ -10,6 +10,7 @@ from mtab.graphs import Budget
 if TYPE_CHECKING:
     from mtab_export.gate import Verdict
     from mtab_export.graph_exporter import Outcome
+    from mtab_export.reasons import ReasonsOutcome
 
 MEASURED = (
     *("unbatched", "batched", "invariance", "logits", "near ties", "labels kept", "WAR change"),
@@ -88,3 +89,19 @@ def format_outcomes(outcomes: "Sequence[Outcome]") -> Iterator[str]:
             )
         if outcome.fp32_nodes:
             yield f"{outcome.part} {outcome.precision}: in float32 are {' '.join(outcome.fp32_nodes)}"
+
+
+def format_reasons(outcome: "ReasonsOutcome") -> Iterator[str]:
+    """What was measured of the graph of reasons."""
+    proven = outcome.entry.certificate
+    yield (
+        f"{outcome.entry.file}: attention, cut from the fused graph, whose weights it reads "
+        f"({outcome.size / 1e6:.1f} MB, {outcome.seconds:.0f} s); largest differences from PyTorch's on "
+        f"{proven.utterances} utterances, unbatched and batched:"
+    )
+    rows = [
+        (name, f"{difference:.1e}", f"{proven.batched_differences[name]:.1e}")
+        for name, difference in proven.differences.items()
+    ]
+    yield table(rows, ("attention", "unbatched", "batched"))
+    yield from (f"{outcome.entry.file}: {failure}" for failure in outcome.failures)

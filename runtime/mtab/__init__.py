@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from mtab.limits import Limits as Limits
     from mtab.loading import load as load
     from mtab.model import Model as Model
+    from mtab.reasons import Explanation as Explanation
     from mtab.results import Failure as Failure
     from mtab.results import Result as Result
 
 __version__ = "0.1.0"
 __all__ = [
     "AsyncModel",
+    "Explanation",
     "Failure",
     "Input",
     "Limits",
@@ -35,6 +37,7 @@ __all__ = [
 # Imported on first use, so that `mtab --help` and the readers of corpora do not pay for an engine.
 _MODULES = {
     "AsyncModel": "aio",
+    "Explanation": "reasons",
     "Failure": "results",
     "Input": "inputs",
     "Limits": "limits",

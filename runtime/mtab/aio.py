@@ -12,11 +12,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from mtab.audio import SAMPLE_RATE
-from mtab.batching import WINDOW, plan
+from mtab.batching import WINDOW, length_of, plan
 from mtab.errors import MtabError, QueueFullError
 from mtab.inputs import Audio
 from mtab.limits import BATCH_SECONDS, BATCH_SIZE, BatchLimits
-from mtab.model import Model, length_of
+from mtab.model import Model
 from mtab.preprocess import Features
 from mtab.results import Result, ResultOptions
 

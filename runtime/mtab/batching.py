@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
 from mtab.limits import BatchLimits
+from mtab.preprocess import Features
 
 WINDOW = 32
 """Batches' worth of utterances that are held at once, to find those of like length among them."""
@@ -27,6 +28,12 @@ class Length(NamedTuple):
     def cost(self) -> float:
         """Its share of the arithmetic, in seconds of speech."""
         return self.seconds + _TOKEN_SECONDS * self.tokens
+
+
+def length_of(features: Features) -> Length:
+    """How long an utterance is."""
+    ids = features.input_ids
+    return Length(features.seconds or 0.0, 0 if ids is None else len(ids))
 
 
 def plan(lengths: Sequence[Length], limits: BatchLimits) -> list[list[int]]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from mtab.certificate import Certificate
+from mtab.certificate import AttentionCertificate, Certificate
 from mtab.config import from_dict, load_config
 from mtab.errors import BundleError
 from mtab.files import read_json, sha256
@@ -104,6 +104,22 @@ class GraphEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class ReasonsEntry:
+    """The graph of reasons: attention, of ``outputs`` of `mtab.graphs.REASONS`, for `mtab.Model.explain`.
+
+    It is cut from the whole model's float32 graph, and reads that one's weights. ``hop`` is how many samples
+    at 16 kHz one frame begins after the other (None: a model without audio); ``memory`` is what the graph
+    needs beside its weights.
+    """
+
+    file: str
+    outputs: tuple[str, ...]
+    hop: int | None
+    memory: MemoryNeed
+    certificate: AttentionCertificate
+
+
+@dataclass(frozen=True, slots=True)
 class EngineEntry:
     """One TensorRT engine, built ahead of time from the graph in ``graph``.
 
@@ -136,7 +152,8 @@ class Manifest:
     """``manifest.json``: every file with its hash, every graph with its proof, and where they come from.
 
     ``training`` is the run that made the checkpoint; ``sequences`` are the certificates, by precision, of the
-    split parts run one after another; ``versions`` and ``machine`` are those of the last export.
+    split parts run one after another; ``versions`` and ``machine`` are those of the last export. ``reasons``
+    is None where the whole model's float32 graph is not there, or has no attention to show.
     """
 
     format_version: int
@@ -149,6 +166,7 @@ class Manifest:
     machine: dict[str, Any] = field(default_factory=dict)
     engines: tuple[EngineEntry, ...] = ()
     sequences: dict[Precision, Certificate] = field(default_factory=dict)
+    reasons: ReasonsEntry | None = None
 
     def __post_init__(self) -> None:
         if self.format_version != FORMAT_VERSION:
@@ -164,6 +182,8 @@ class Manifest:
             for i, entry in enumerate(entries):
                 if entry.file not in self.files:
                     raise ValueError(f"{field_name}[{i}].file is {entry.file!r}, expected one of files")
+        if self.reasons is not None and self.reasons.file not in self.files:
+            raise ValueError(f"reasons.file is {self.reasons.file!r}, expected one of files")
         if len({(graph.part, graph.precision) for graph in self.graphs}) < len(self.graphs):
             raise ValueError("graphs hold a part twice in one precision, expected it once")
 

@@ -62,3 +62,20 @@ class Certificate:
     export_seconds: float | None = None
     changed_near_ties: tuple[str, ...] = ()
     near_tie_lead: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionCertificate:
+    """A graph's attention held against PyTorch's: the largest difference of each output.
+
+    ``differences`` are those of an utterance by itself, ``batched_differences`` those in padded batches of
+    ``batch_size``; of ``utterances`` from ``corpus``, in every combination of modalities that the model
+    answers from.
+    """
+
+    utterances: int
+    batch_size: int
+    differences: dict[str, float]
+    batched_differences: dict[str, float]
+    corpus: str
+    created: str

@@ -88,6 +88,7 @@ class Budget:
 
 PROBABILITIES = Tolerance(atol=1e-5)
 HIDDEN = Tolerance(atol=1e-4, rtol=1e-4)
+ATTENTION = Tolerance(atol=1e-5, rtol=1e-3)
 EXACT = Tolerance(atol=0.5)
 """For whole numbers."""
 
@@ -140,12 +141,30 @@ TAB_HEAD = GraphSpec("tab_head", (_FUSED_STATES, _FUSED_LENGTHS), _ANSWER)
 SPLIT = (AUDIO_ENCODER, TEXT_ENCODER, CME, TAB_HEAD)
 """The parts in the order of data flow; run one after another they are `FUSED`."""
 
+REASONS = (
+    TensorSpec("tab_attention", "float32", ("batch", "steps"), tolerance=ATTENTION),
+    TensorSpec("speech_to_text_attention", "float32", ("batch", "frames", "tokens"), tolerance=ATTENTION),
+    TensorSpec("text_to_speech_attention", "float32", ("batch", "tokens", "frames"), tolerance=ATTENTION),
+)
+"""What the graph of reasons answers, of these what the model has.
+
+The temporal-aware block's attention, mean over features; the cross-modal encoder's in both directions, mean
+over heads: the row of a valid query sums to 1 over the valid keys. Padding's rows and steps are not meant.
+"""
+
+REASONS_FILE = "reasons.onnx"
+
 GRAPHS = {spec.name: spec for spec in (FUSED, *SPLIT)}
 
 
 def split_of(modalities: Sequence[Modality]) -> tuple[GraphSpec, ...]:
     """The parts that a model with these modalities has: all of `SPLIT` but the other encoder."""
     return tuple(spec for spec in SPLIT if spec.of(modalities, {}).inputs)
+
+
+def reasons_of(fused: GraphSpec, outputs: Sequence[str]) -> GraphSpec:
+    """The graph of reasons that is cut from a model's ``fused`` one, with these of the outputs `REASONS`."""
+    return dataclasses.replace(fused, outputs=tuple(each for each in REASONS if each.name in outputs))
 
 
 def graph_file(part: str, precision: str) -> str:

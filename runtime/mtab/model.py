@@ -3,18 +3,20 @@
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict, TypeVar, Unpack, overload
 
 import numpy as np
 
 from mtab.audio import SAMPLE_RATE
-from mtab.batching import Length, in_batches
+from mtab.batching import Length, in_batches, length_of
 from mtab.bundle import Bundle, GraphEntry
 from mtab.engines.base import Engine
 from mtab.errors import AudioError, BundleError, EngineError, MemoryLimitError, MtabError, TextError
 from mtab.inputs import Audio, Input, Utterance, as_input, is_many, name_or, paired, require_many
 from mtab.limits import BATCH_SECONDS, BATCH_SIZE, BatchLimits, Limits
 from mtab.preprocess import Features, Preprocessor, require_supported
+from mtab.reasons import Attention, Explanation, explain
 from mtab.results import Failure, Result, ResultOptions
 
 if TYPE_CHECKING:
@@ -54,6 +56,7 @@ class Model:
         self.engine = engine
         self.preprocess = preprocess
         self.limits = Limits()
+        self._attention = Attention(bundle)
         self._load = load
         self._process = os.getpid()
         self._opening = threading.Lock()
@@ -308,6 +311,42 @@ class Model:
             if isinstance(found, MtabError) and not skip:
                 return
 
+    def explain(
+        self,
+        audio: Audio | None,
+        text: str | None = None,
+        *,
+        sampling_rate: float = SAMPLE_RATE,
+        start: float | None = None,
+        end: float | None = None,
+        name: str | None = None,
+        occlusion: bool = True,
+        batch_size: int = BATCH_SIZE,
+        batch_seconds: float = BATCH_SECONDS,
+    ) -> Explanation:
+        """What speaks for the answer of one utterance: what is attended to, and what it loses without a part.
+
+        The utterance is given as to `read`. Each word is left out once, and each stretch of sound of a
+        quarter of a second (or a fortieth of the clip) is silenced once: as many more answers of this model,
+        in batches as those of `predict`; not unless ``occlusion``. Attention comes from the bundle's graph
+        of reasons, in float32 on the CPU whatever the engine of this model; it is opened at the first call
+        and kept, with the weights in memory once more. A bundle without that graph gives the rest.
+
+        Raises as `predict`; `MemoryLimitError` before anything is computed that does not fit; `MtabError`
+        if the bundle has no such graph and ``occlusion`` is off, which leaves nothing to say.
+        """
+        limits = BatchLimits(batch_size, batch_seconds)
+        name = name or name_or(Input(audio), "utterance")
+        with _naming(name):
+            samples = self.preprocess.samples(
+                audio, sampling_rate=sampling_rate, start=start, end=end, limits=self.limits
+            )
+        features = self.read(samples, text, name=name)
+        try:
+            return explain(self, self._attention, samples, text, features, occlusion, limits)
+        except MemoryLimitError as error:
+            raise _named(error, name) from None
+
     def read(
         self,
         audio: Audio | None,
@@ -323,15 +362,11 @@ class Model:
         Raises `AudioError` and `TextError` as `predict`.
         """
         name = name or name_or(Input(audio), "utterance")
-        try:
+        with _naming(name):
             features = self.preprocess(
                 audio, text, sampling_rate=sampling_rate, start=start, end=end, limits=self.limits
             )
             require_supported(features, self.bundle.config.supported_modalities)
-        except (AudioError, TextError) as error:
-            if str(error).startswith(f"{name}:"):
-                raise
-            raise type(error)(f"{name}: {error}") from None
         return features
 
     def answer(self, features: Sequence[Features]) -> list[Result]:
@@ -400,6 +435,17 @@ def _opened_again(load: Callable[[], Model], content: str, limits: Limits) -> Mo
     return model
 
 
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Let errors of an utterance begin with its name."""
+    try:
+        yield
+    except (AudioError, TextError) as error:
+        if str(error).startswith(f"{name}:"):
+            raise
+        raise type(error)(f"{name}: {error}") from None
+
+
 E = TypeVar("E", bound=MtabError)
 
 
@@ -422,9 +468,3 @@ class _Read(NamedTuple):
 
     def length(self) -> Length:
         return length_of(self.found) if isinstance(self.found, Features) else Length()
-
-
-def length_of(features: Features) -> Length:
-    """How long an utterance is, for `mtab.batching`."""
-    ids = features.input_ids
-    return Length(features.seconds or 0.0, 0 if ids is None else len(ids))

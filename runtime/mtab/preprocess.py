@@ -108,7 +108,7 @@ class Preprocessor:
         if "text" in config.modalities and tokenizer is None:
             raise ConfigError("modalities include text, expected a tokenizer for it")
         self.config = config
-        self._tokenizer = tokenizer if "text" in config.modalities else None
+        self.tokenizer = tokenizer if "text" in config.modalities else None
 
     @classmethod
     def from_folder(cls, folder: str | Path) -> "Preprocessor":
@@ -138,30 +138,43 @@ class Preprocessor:
         Text that is empty or only whitespace counts as missing. Raises `AudioError` (also for fewer than
         ``min_samples`` samples) and `TextError`, both also for what is beyond ``limits`` or of another type.
         """
-        samples = ids = seconds = None
+        values = ids = seconds = None
         truncated = False
-        if audio is not None and "audio" in self.config.modalities:
-            samples = self._samples(audio, sampling_rate, start, end, limits.seconds)
+        samples = self.samples(audio, sampling_rate=sampling_rate, start=start, end=end, limits=limits)
+        if samples is not None:
+            values = self.values(samples)
             seconds = len(samples) / SAMPLE_RATE
-        if text is not None and self._tokenizer is not None and checked_text(text).strip():
+        if text is not None and self.tokenizer is not None and checked_text(text).strip():
             if len(text) > limits.characters:
                 raise TextError(f"text of {len(text)} characters, expected at most {limits.characters}")
-            ids, truncated = self._tokenizer(text)
-        return Features(samples, ids, seconds, truncated)
+            ids, truncated = self.tokenizer(text)
+        return Features(values, ids, seconds, truncated)
 
-    def _samples(
-        self, audio: Any, rate: float, start: float | None, end: float | None, most: float
-    ) -> np.ndarray:
-        require_rate(rate)
+    def samples(
+        self,
+        audio: Any,
+        *,
+        sampling_rate: float = SAMPLE_RATE,
+        start: float | None = None,
+        end: float | None = None,
+        limits: Limits = NO_LIMITS,
+    ) -> np.ndarray | None:
+        """A clip before it is normalised, float32 (samples,) at 16 kHz; None without audio, as in a call.
+
+        Raises `AudioError` as a call.
+        """
+        if audio is None or "audio" not in self.config.modalities:
+            return None
+        require_rate(sampling_rate)
         start, end = require_times(start, end)
         name = name_of(audio)
         if is_source(audio):
-            samples = load_audio(audio, start, end, most)
+            samples = load_audio(audio, start, end, limits.seconds)
         elif is_array(audio):
             try:
-                part = cut(as_array(audio), rate, start, end)
-                require_at_most(len(part) / rate, most)
-                samples = to_mono_16k(part, rate)
+                part = cut(as_array(audio), sampling_rate, start, end)
+                require_at_most(len(part) / sampling_rate, limits.seconds)
+                samples = to_mono_16k(part, sampling_rate)
             except AudioError as error:
                 raise AudioError(f"{name}: {error}") from None
         else:
@@ -171,11 +184,13 @@ class Preprocessor:
         if len(samples) < least:
             found = f"{len(samples)} samples at 16 kHz ({len(samples) / SAMPLE_RATE:.4f} s)"
             raise AudioError(f"{name}: {found}, expected at least {least} ({least / SAMPLE_RATE:.4f} s)")
-        if self.config.do_normalize:
-            return normalize(samples)
-        if (peak := np.abs(samples).max()) > _MAX_UNNORMALIZED:
+        if not self.config.do_normalize and (peak := np.abs(samples).max()) > _MAX_UNNORMALIZED:
             raise AudioError(f"{name}: holds a sample of {peak:g}, expected -1 to 1: it is not normalised")
         return samples
+
+    def values(self, samples: np.ndarray) -> np.ndarray:
+        """What the model takes of `samples`, float32 (samples,)."""
+        return normalize(samples) if self.config.do_normalize else samples
 
     def collate(self, features: Sequence[Features]) -> dict[str, np.ndarray]:
         """Pad utterances to one batch of B, with the arrays of the modalities of ``config`` only.

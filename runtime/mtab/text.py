@@ -44,6 +44,16 @@ class Tokenizer:
         encoding = self._backend.encode(checked_text(text))
         return np.array(encoding.ids, dtype=np.int64), bool(encoding.overflowing)
 
+    def spans(self, text: str) -> np.ndarray:
+        """Where each token stands, int64 (tokens, 2): its first character, and that after its last.
+
+        A special token stands nowhere: (0, 0). Raises `TextError` as a call.
+        """
+        encoding = self._backend.encode(checked_text(text))
+        spans = np.array(encoding.offsets, dtype=np.int64)
+        spans[np.array(encoding.special_tokens_mask, dtype=bool)] = 0
+        return spans
+
 
 def checked_text(text: object) -> str:
     """``text`` itself; `TextError` if it is not a string or holds a lone surrogate."""

@@ -7,11 +7,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from mtab.batching import WINDOW, in_batches
+from mtab.batching import WINDOW, in_batches, length_of
 from mtab.data import Utterance
 from mtab.errors import DataError
 from mtab.limits import BatchLimits
-from mtab.model import Model, length_of
+from mtab.model import Model
 from mtab.preprocess import Features
 from mtab.synthetic_inputs import speech
 from mtab.timing import Ratio

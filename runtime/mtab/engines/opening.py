@@ -4,13 +4,13 @@ import platform
 from types import ModuleType
 from typing import Literal
 
-from mtab.bundle import Bundle, GraphEntry
+from mtab.bundle import Bundle, GraphEntry, ReasonsEntry
 from mtab.config import load_config
 from mtab.engines import ENGINES
 from mtab.engines.base import Engine, parse_device
 from mtab.engines.grid import Grid
 from mtab.errors import BundleError, EngineError
-from mtab.graphs import FUSED
+from mtab.graphs import FUSED, reasons_of
 from mtab.machine import instruction_sets, saturates_int8
 from mtab.memory import assumed_need
 from mtab.preprocess import CONFIG_FILE, PreprocessorConfig
@@ -54,6 +54,14 @@ def open_engine(
     # A text encoder has no positions beyond.
     opened.use_grid(Grid({"tokens": preprocessing.max_tokens}))
     return graph, opened
+
+
+def open_reasons(bundle: Bundle, entry: ReasonsEntry) -> Engine:
+    """The graph of reasons on the CPU. Raises `EngineError` if it cannot be read."""
+    opened = onnxruntime_module().OnnxRuntimeEngine(bundle.path(entry.file))
+    opened.memory = entry.memory
+    opened.require(reasons_of(FUSED.of(bundle.config.modalities, bundle.config.sizes), entry.outputs))
+    return opened
 
 
 def onnxruntime_module() -> ModuleType:
