@@ -49,8 +49,9 @@ class GraphSpec:
     def of(self, modalities: Sequence[Modality], sizes: Mapping[str, int]) -> "GraphSpec":
         """The graph of one model: the inputs of its ``modalities`` alone, the axes in ``sizes`` fixed.
 
-        An output with an axis of size 0, as the dimensions of a model that has none, is left out.
+        A model whose ``sizes`` tell of no ``dimensions`` has no output of this name.
         """
+        sizes = {"dimensions": 0, **sizes}
 
         def fixed(tensors: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
             return tuple(

@@ -133,8 +133,8 @@ def with_tasks(model: "ModelConfig", tasks: str | None, corpus: "Corpus") -> "Mo
     rated = {name for utterance in corpus.utterances for name in utterance.dimensions}
     if not rated:
         raise DataError(
-            f"{corpus.place}: no utterance has a rating, expected {', '.join(known[:-1])} or {known[-1]} of "
-            "some; see --tasks"
+            f"{corpus.place}: no utterance is rated, expected numbers under {', '.join(known[:-1])} or "
+            f"{known[-1]}; see --tasks"
         )
     return dataclasses.replace(model, dimensions=tuple(name for name in known if name in rated))
 
