@@ -202,6 +202,49 @@ def tone_run(tmp_path_factory: pytest.TempPathFactory, start: Start, tones: Corp
 
 
 @pytest.fixture(scope="session")
+def rated_tones(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    """The tones, most of them rated: arousal from 0 to 100 by the tone's height and length, valence by it."""
+    root = write_tones(tmp_path_factory.mktemp("rated"))
+    header, *rows = (root / "manifest.csv").read_text(encoding="utf-8").splitlines()
+    random = np.random.default_rng(0)
+    rated = [f"{header},valence,arousal"]
+    for i, row in enumerate(rows):
+        audio, _, label, _ = row.split(",")
+        high, seconds = label == "high", soundfile.info(root / audio).duration
+        arousal = 20 + 50 * high + 40 * (seconds - 0.1) + random.normal(0, 2)
+        valence = f"{-1.0 if high else 1.0}" if i % 5 else ""
+        rated.append(f"{row},{valence},{arousal:.1f}")
+    (root / "manifest.csv").write_text("\n".join(rated) + "\n", encoding="utf-8")
+    return validate(read_corpus("manifest", root))
+
+
+@pytest.fixture(scope="session")
+def rated_run(tmp_path_factory: pytest.TempPathFactory, start: Start, rated_tones: Corpus) -> Path:
+    """A finished run that tells the tones apart and rates them."""
+    from mtab_train.trainer import Trainer
+
+    folder = tmp_path_factory.mktemp("runs") / "rated"
+    start = dataclasses.replace(
+        start,
+        model=dataclasses.replace(start.model, dimensions=("valence", "arousal")),
+        train=dataclasses.replace(start.train, epochs=8),
+    )
+    run = begin_run(folder, start, rated_tones, "speaker", "speaker-0")
+    Trainer(run, rated_tones, "cpu", cache=False).fit()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def rated_bundle(rated_run: Path) -> Path:
+    """Its bundle, whole and in parts."""
+    from mtab_export.cli import main
+
+    done = CliRunner().invoke(main, ["--checkpoint", str(rated_run), "--parts", "all"])
+    assert done.exit_code == 0, done.output
+    return rated_run / "bundle"
+
+
+@pytest.fixture(scope="session")
 def tone_bundle(tone_run: Path) -> Path:
     """Its bundle, as ``mtab-export`` writes it."""
     from mtab_export.cli import main

@@ -210,6 +210,9 @@ def export_plain(model: "MulTAB", path: Path, inputs: Inputs) -> None:
     import torch
     from torch.export import Dim
 
+    from mtab_export.onnx_graph import graph_sizes
+
+    spec = FUSED.of(model.config.modalities, graph_sizes(model))
     tensors = {name: torch.from_numpy(array) for name, array in inputs.items()}
     dynamic = {name: dict.fromkeys(range(tensor.ndim), Dim.DYNAMIC) for name, tensor in tensors.items()}
     try:
@@ -219,7 +222,7 @@ def export_plain(model: "MulTAB", path: Path, inputs: Inputs) -> None:
                 kwargs=tensors,
                 f=path,
                 input_names=list(tensors),
-                output_names=["logits", "probabilities", "embeddings"],
+                output_names=[tensor.name for tensor in spec.outputs],
                 dynamic_shapes=dynamic,
                 dynamo=True,
                 verbose=False,

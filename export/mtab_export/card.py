@@ -129,7 +129,7 @@ def _summary(training: Training, config: BundleConfig) -> str:
     summary = f"""\
 Emotion recognition: says which of {len(config.labels)} classes an utterance is most like, from {supported}.
 
-Classes: {", ".join(config.labels)}.
+Classes: {", ".join(config.labels)}.{_dimensions(config)}
 
 A model of the architecture [Mul-TAB](https://doi.org/10.3390/app14083276) (Appl. Sci. 2024, 14(8), 3276),
 exported by mtab to ONNX."""
@@ -143,6 +143,13 @@ exported by mtab to ONNX."""
     if training.synthetic:
         summary += "\n\n**Trained on synthetic speech.** No figure here says anything about real emotion."
     return summary
+
+
+def _dimensions(config: BundleConfig) -> str:
+    if not config.dimensions:
+        return ""
+    names = ", ".join(each.name for each in config.dimensions)
+    return f" Beside them, in the units of the corpus that it learned from: {names}."
 
 
 def _how_to(manifest: Manifest, config: BundleConfig) -> str:
@@ -203,9 +210,13 @@ def _test(training: Training) -> str:
         (label, "-" if recall is None else f"{recall:.3f}", sum(row))
         for (label, recall), row in zip(test.recall.items(), test.confusion_matrix, strict=True)
     ]
+    meaning = f"WAR is overall accuracy, UAR the mean recall of the classes (chance: {1 / len(present):.3f})."
+    if test.ccc is not None:
+        figures += [(f"CCC {name}", "-" if ccc is None else f"{ccc:.3f}") for name, ccc in test.ccc.items()]
+        meaning += "\nCCC is the concordance correlation coefficient with people's ratings (chance: 0)."
     return f"""\
 On {test.utterances} utterances of the test part, {training.protocol} protocol, in PyTorch.
-WAR is overall accuracy, UAR the mean recall of the classes (chance: {1 / len(present):.3f}).
+{meaning}
 
 {markdown_table(figures, ("metric", "value"))}
 

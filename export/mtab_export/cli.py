@@ -23,7 +23,8 @@ DTYPES = ("fp32", "fp16", "bf16", "int8")
 
 SECTIONS = {
     "Comparing with PyTorch": (
-        *("device", "dataset", "data_dir", "columns", "utterances", "batch_size", "atol", "min_agreement"),
+        *("device", "dataset", "data_dir", "columns", "utterances", "batch_size", "atol"),
+        *("dimensions_atol", "min_agreement"),
     ),
     "Lower precisions": ("fp32_nodes", "auto_islands", "reduce_range", "calibration_data"),
     "TensorRT, and ONNX Runtime's TensorRT providers": (
@@ -103,6 +104,12 @@ SECTIONS = {
     type=click.FloatRange(0, min_open=True),
     help="Largest difference of a probability that is accepted.  "
     "[default: fp32 1e-5, fp16 2e-3, bf16 and int8 2e-2]",
+)
+@click.option(
+    "--dimensions-atol",
+    type=click.FloatRange(0, min_open=True),
+    help="Largest difference of a dimension that is accepted, in standard deviations of its ratings in "
+    "training.  [default: fp32 1e-4, fp16 1e-2, bf16 and int8 5e-2]",
 )
 @click.option(
     "--min-agreement",
@@ -192,6 +199,7 @@ def main(
     utterances: int,
     batch_size: int,
     atol: float | None,
+    dimensions_atol: float | None,
     min_agreement: float | None,
     fp32_nodes: tuple[str, ...],
     auto_islands: bool,
@@ -244,6 +252,7 @@ def main(
             precision: Budget(
                 usual.max_difference if atol is None else atol,
                 usual.min_agreement if min_agreement is None else min_agreement,
+                usual.max_dimension_difference if dimensions_atol is None else dimensions_atol,
             )
             for precision, usual in BUDGETS.items()
         },

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +16,7 @@ from mtab.bundle import (
     MANIFEST,
     BundleConfig,
     Checkpoint,
+    DimensionEntry,
     Manifest,
     file_entries,
     open_bundle,
@@ -38,6 +39,7 @@ from mtab_export.publish import publish
 from mtab_export.reasons import ReasonsOutcome, export_reasons
 from mtab_train.calibration import read_calibration
 from mtab_train.checkpoint import load_model
+from mtab_train.model import MulTAB
 from mtab_train.run import RESULTS, Run
 
 CALIBRATION_UTTERANCES = 64
@@ -91,7 +93,7 @@ def export_bundle(
     existing = None if overwrite else existing_bundle(folder, checkpoint)
     with atomic_folder(folder, overwrite or existing is not None) as partial:
         if existing is None:
-            _describe(run, graph_sizes(model), partial)
+            _describe(run, model, partial)
         else:
             for name in existing.files:
                 # Not linked: ONNX takes weights with a second hard link for an attack.
@@ -209,8 +211,9 @@ def without_existing(run: Run, folder: Path, options: Options, overwrite: bool) 
     return dataclasses.replace(options, precisions=left) if left else None
 
 
-def _describe(run: Run, sizes: Mapping[str, int], folder: Path) -> None:
+def _describe(run: Run, model: MulTAB, folder: Path) -> None:
     """Write what a bundle holds beside its graphs."""
+    sizes = graph_sizes(model)
     for name in (CONFIG_FILE, TOKENIZER_FILE):
         if (run.folder / name).is_file():
             shutil.copy(run.folder / name, folder / name)
@@ -220,6 +223,7 @@ def _describe(run: Run, sizes: Mapping[str, int], folder: Path) -> None:
         supported_modalities=run.model.supported_modalities,
         embedding_size=run.model.fused_size,
         hidden_sizes={modality: sizes[f"{modality}_hidden"] for modality in run.model.modalities},
+        dimensions=tuple(DimensionEntry(name, std) for name, std in model.deviations.items()),
     )
     write_json(folder / CONFIG, to_dict(config))
 

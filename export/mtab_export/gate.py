@@ -8,12 +8,20 @@ from typing import Protocol
 
 import numpy as np
 
-from mtab.certificate import AccuracyChange, Certificate, ScoreChange
+from mtab.certificate import AccuracyChange, Certificate, DimensionChange, ScoreChange
 from mtab.data import corpus_hash
 from mtab.engines.onnxruntime import OnnxRuntimeEngine
 from mtab.graphs import Budget, GraphSpec
 from mtab.machine import describe_machine
-from mtab.parity import Answers, Forward, answer_both_ways, compare
+from mtab.parity import (
+    NO_DIMENSIONS,
+    Answers,
+    Deviations,
+    DimensionParity,
+    Forward,
+    answer_both_ways,
+    compare,
+)
 from mtab.sample import Sample
 
 RESAMPLES = 1000
@@ -43,14 +51,16 @@ def certify(
     budget: Budget,
     batch_size: int,
     computed: str,
+    deviations: Deviations = NO_DIMENSIONS,
 ) -> Verdict:
     """Hold a graph's answers against PyTorch's ``reference`` answers for the utterances of ``sample``.
 
     ``reference`` holds ``logits`` and ``probabilities`` (utterances, classes), each utterance unbatched;
-    ``labels`` are the model's classes; ``computed`` is the `arithmetic` of the answers.
+    ``labels`` are the model's classes; ``computed`` is the `arithmetic` of the answers; ``deviations`` are as
+    in `mtab.parity.compare`.
     """
     unbatched, batched = answer_both_ways(candidate, sample.features, batch_size)
-    parity = compare(reference, unbatched, batched, budget, batch_size)
+    parity = compare(reference, unbatched, batched, budget, batch_size, deviations)
     names, true = sample.names, [utterance.label for utterance in sample.utterances]
     machine = describe_machine()
     sets = machine["instruction_sets"]
@@ -83,8 +93,20 @@ def certify(
         versions=machine["versions"],
         cpu=machine["cpu"],
         instruction_sets=None if sets is None else tuple(sets),
+        dimensions=None if (moved := parity.dimensions) is None else _named(moved, names),
     )
     return Verdict(certificate, tuple(parity.failures(budget, names)))
+
+
+def _named(moved: DimensionParity, names: Sequence[str]) -> DimensionChange:
+    return DimensionChange(
+        max_difference=moved.max_difference,
+        max_batched_difference=moved.max_batched_difference,
+        max_invariance_difference=moved.max_invariance_difference,
+        worst=names[moved.worst],
+        worst_batched=names[moved.worst_batched],
+        worst_invariance=names[moved.worst_invariance],
+    )
 
 
 def is_emulated(precision: str, device: str) -> bool:

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from mtab.bundle import GraphEntry
 from mtab.certificate import Certificate
 from mtab.graphs import FUSED, GraphSpec, graph_file
@@ -182,6 +184,8 @@ class GraphExporter:
         """A graph over budget, to be taken apart on the utterances that it answered worst."""
         certificate, names = verdict.certificate, self.sample.names
         worst = [certificate.worst, certificate.worst_batched, certificate.worst_invariance]
+        if (moved := certificate.dimensions) is not None:
+            worst += [moved.worst, moved.worst_batched, moved.worst_invariance]
         chosen = [names.index(name) for name in dict.fromkeys([*worst, *certificate.changed[:1]])]
         features = [self.sample.features[i] for i in chosen]
         budget = self.options.budget(precision)
@@ -190,8 +194,15 @@ class GraphExporter:
         def measure(path: Path) -> float:
             kind = "fp32" if path == source else precision
             answer = self._forward({spec.name: self._engine(spec, kind, path)})
-            found = measure_parity(expected, answer, features, budget, len(features))
-            return max(found.max_probability_difference, found.max_batched_difference)
+            found = measure_parity(
+                expected, answer, features, budget, len(features), deviations=self.chain.model.deviations
+            )
+            errors = [found.max_probability_difference, found.max_batched_difference]
+            if (moved := found.dimensions) is not None:
+                # As much of the probabilities' budget, which the trial is held to, as it takes of its own.
+                scale = budget.max_difference / budget.max_dimension_difference
+                errors += [moved.max_difference * scale, moved.max_batched_difference * scale]
+            return float(np.max(errors))
 
         return Trial(
             source,
@@ -214,6 +225,7 @@ class GraphExporter:
             self.options.budget(precision),
             self.options.batch_size,
             arithmetic(precision, self.options.device),
+            self.chain.model.deviations,
         )
 
     def _forward(self, engines: Mapping[str, Engine]) -> Forward:

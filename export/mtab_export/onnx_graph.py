@@ -67,13 +67,18 @@ def run_part(model: MulTAB, spec: GraphSpec, inputs: Mapping[str, np.ndarray]) -
     with torch.inference_mode():
         tensors = {tensor.name: torch.from_numpy(inputs[tensor.name]) for tensor in spec.inputs}
         output = PARTS[spec.name].forward(model, **tensors)
-    outputs = output if isinstance(output, tuple) else (output,)
+    outputs = [value for value in (output if isinstance(output, tuple) else (output,)) if value is not None]
     return {tensor.name: value.numpy() for tensor, value in zip(spec.outputs, outputs, strict=True)}
 
 
 def graph_sizes(model: MulTAB) -> dict[str, int]:
     """The axes of the model's graphs that are the same for every utterance."""
-    sizes = {"classes": len(model.config.labels), "embedding": model.config.fused_size}
+    config = model.config
+    sizes = {
+        "classes": len(config.labels),
+        "embedding": config.fused_size,
+        "dimensions": len(config.dimensions),
+    }
     for modality, encoder in (("audio", model.audio_encoder), ("text", model.text_encoder)):
         if encoder is not None:
             sizes[f"{modality}_hidden"] = encoder.hidden_size

@@ -20,12 +20,22 @@ NOTE = (
     "unbatched, batched: largest difference of a probability from PyTorch's; invariance: between the two; "
     "near ties: labels changed there, of all such utterances"
 )
+DIMENSIONS_NOTE = (
+    "dimensions: the largest of these three of a dimension, in standard deviations of its ratings in training"
+)
 
 
-def measured(verdict: "Verdict") -> tuple[str, ...]:
-    """The columns `MEASURED` of one graph."""
+def measured_table(rows: "Sequence[tuple[Sequence[str], Verdict]]", columns: Sequence[str]) -> str:
+    """What was measured of some graphs: cells of their own under ``columns``, and their verdicts."""
+    dimensions = any(verdict.certificate.dimensions is not None for _, verdict in rows)
+    header = (*columns, *MEASURED[:-1], *(["dimensions"] if dimensions else []), MEASURED[-1])
+    return table([(*cells, *_measured(verdict)) for cells, verdict in rows], header)
+
+
+def _measured(verdict: "Verdict") -> tuple[str, ...]:
+    """The columns `MEASURED` of one graph, and before the verdict its dimensions' if it has some."""
     certificate = verdict.certificate
-    accuracy = certificate.accuracy
+    accuracy, moved = certificate.accuracy, certificate.dimensions
     return (
         f"{certificate.max_probability_difference:.1e}",
         f"{certificate.max_batched_difference:.1e}",
@@ -34,18 +44,21 @@ def measured(verdict: "Verdict") -> tuple[str, ...]:
         f"{len(certificate.changed_near_ties)} of {len(certificate.near_ties)}",
         f"{certificate.label_agreement:.2%}",
         "-" if accuracy is None else f"{accuracy.war.change:+.3f}",
+        *([] if moved is None else [f"{moved.largest:.1e}"]),
         "over budget" if verdict.failures else "passed",
     )
 
 
-def format_budget(budget: Budget, utterances: int) -> str:
-    """What a graph may cost on so many utterances.
+def format_budget(budget: Budget, utterances: int, dimensions: bool = False) -> str:
+    """What a graph, with ``dimensions`` or without, may cost on so many utterances.
 
     >>> format_budget(Budget(2e-3, 0.995), 200)
     'differences up to 2e-03, 99.5% of labels kept; 1 more may change at near ties (a lead of up to 4e-03)'
     """
+    dimension = f", of a dimension {budget.max_dimension_difference:.0e}" if dimensions else ""
     return (
-        f"differences up to {budget.max_difference:.0e}, {100 * budget.min_agreement:g}% of labels kept; "
+        f"differences up to {budget.max_difference:.0e}{dimension}, "
+        f"{100 * budget.min_agreement:g}% of labels kept; "
         f"{budget.exempt(utterances)} more may change at near ties (a lead of up to "
         f"{budget.near_tie_lead:.0e})"
     )
@@ -53,11 +66,13 @@ def format_budget(budget: Budget, utterances: int) -> str:
 
 def format_notes(verdicts: "Mapping[str, Verdict]") -> str:
     """What the columns mean, and the budget of each precision of ``verdicts``."""
+    certificates = {precision: verdict.certificate for precision, verdict in verdicts.items()}
+    dimensions = any(each.dimensions is not None for each in certificates.values())
     budgets = [
-        f"budget of {precision}: {format_budget(each.certificate.budget, each.certificate.utterances)}"
-        for precision, each in verdicts.items()
+        f"budget of {precision}: {format_budget(each.budget, each.utterances, dimensions)}"
+        for precision, each in certificates.items()
     ]
-    return "\n".join([NOTE, *budgets])
+    return "\n".join([NOTE, *([DIMENSIONS_NOTE] if dimensions else []), *budgets])
 
 
 def format_outcomes(outcomes: "Sequence[Outcome]") -> Iterator[str]:
@@ -67,8 +82,8 @@ def format_outcomes(outcomes: "Sequence[Outcome]") -> Iterator[str]:
     rows = []
     for outcome in outcomes:
         place = f"{outcome.size / 1e6:.1f}", f"{outcome.seconds:.0f}"
-        rows.append((outcome.part, outcome.precision, *place, *measured(outcome.verdict)))
-    yield table(rows, ("part", "precision", "MB", "seconds", *MEASURED))
+        rows.append(((outcome.part, outcome.precision, *place), outcome.verdict))
+    yield measured_table(rows, ("part", "precision", "MB", "seconds"))
     yield format_notes({outcome.precision: outcome.verdict for outcome in outcomes})
     for outcome in outcomes:
         for failure in outcome.verdict.failures:

@@ -122,6 +122,7 @@ def _checks(
                 budget_of(bundle, precision, judged.graphs[0].part),
                 certificate.batch_size,
                 arithmetic(precision, device),
+                bundle.config.deviations,
             )
             yield Check(judged.part, precision, verdict)
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import click
 
 from mtab.bundle import open_bundle
-from mtab.console import Command, table
+from mtab.console import Command
 from mtab.options import bundle_argument, corpus_options
 from mtab.progress import say
-from mtab_export.tables import MEASURED, format_notes, measured
+from mtab_export.tables import format_notes, measured_table
 
 
 @click.command(cls=Command)
@@ -49,9 +49,9 @@ def verify(
             say(f"{check.part} {check.precision}: not checked, {check.skipped}")
             continue
         verdicts[check.precision] = check.verdict
-        rows.append((check.part, check.precision, *measured(check.verdict)))
+        rows.append(((check.part, check.precision), check.verdict))
         failures += [f"{check.part} {check.precision}: {failure}" for failure in check.verdict.failures]
-    click.echo(table(rows, ("part", "precision", *MEASURED)))
+    click.echo(measured_table(rows, ("part", "precision")))
     click.echo(format_notes(verdicts))
     if failures:
         raise click.ClickException("; ".join(failures))

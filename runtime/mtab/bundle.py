@@ -18,7 +18,7 @@ from mtab.files import read_json, sha256
 from mtab.hash_cache import HashCache
 from mtab.memory import MemoryNeed
 from mtab.provenance import Training
-from mtab.types import Modality, Part, Precision
+from mtab.types import Dimension, Modality, Part, Precision
 
 FORMAT_VERSION = 2
 CONFIG, MANIFEST = "config.json", "manifest.json"
@@ -28,11 +28,27 @@ _COMBINATIONS = (("audio", "text"), ("audio",), ("text",))
 
 
 @dataclass(frozen=True, slots=True)
+class DimensionEntry:
+    """A dimension that the model answers, and the standard deviation of its ratings in training.
+
+    Both are in the corpus's own units.
+    """
+
+    name: Dimension
+    std: float
+
+    def __post_init__(self) -> None:
+        if not self.std > 0:
+            raise ValueError(f"{self.name} has std {self.std}, expected more than 0")
+
+
+@dataclass(frozen=True, slots=True)
 class BundleConfig:
     """``config.json``: what the model answers, and from what.
 
     ``id2label`` names class i under the key ``"i"``; ``supported_modalities`` are the combinations that the
-    model was trained to answer from; ``hidden_sizes`` are the widths of the encoders, by modality.
+    model was trained to answer from; ``hidden_sizes`` are the widths of the encoders, by modality;
+    ``dimensions`` are those of the graph's output of this name, in its order.
     """
 
     id2label: dict[str, str]
@@ -41,6 +57,7 @@ class BundleConfig:
     embedding_size: int
     hidden_sizes: dict[str, int]
     model_type: Literal["mul-tab"] = "mul-tab"
+    dimensions: tuple[DimensionEntry, ...] = ()
 
     def __post_init__(self) -> None:
         keys = [str(i) for i in range(len(self.id2label))]
@@ -62,6 +79,9 @@ class BundleConfig:
         if set(self.hidden_sizes) != set(self.modalities):
             found, expected = list(self.hidden_sizes), list(self.modalities)
             raise ValueError(f"hidden_sizes are those of {found}, expected {expected}")
+        if len(self.deviations) < len(self.dimensions):
+            found = ", ".join(each.name for each in self.dimensions)
+            raise ValueError(f"dimensions are {found}, expected different ones")
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -69,10 +89,16 @@ class BundleConfig:
         return tuple(self.id2label[str(i)] for i in range(len(self.id2label)))
 
     @property
+    def deviations(self) -> dict[Dimension, float]:
+        """The standard deviation of each dimension's ratings in training, in the order of the output."""
+        return {each.name: each.std for each in self.dimensions}
+
+    @property
     def sizes(self) -> dict[str, int]:
         """What `mtab.graphs.GraphSpec.of` fixes: the axes that are the same for every utterance."""
         hidden = {f"{modality}_hidden": size for modality, size in self.hidden_sizes.items()}
-        return {"classes": len(self.id2label), "embedding": self.embedding_size} | hidden
+        sizes = {"classes": len(self.id2label), "embedding": self.embedding_size}
+        return sizes | {"dimensions": len(self.dimensions)} | hidden
 
 
 @dataclass(frozen=True, slots=True)

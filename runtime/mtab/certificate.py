@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from mtab.graphs import Budget
 
 
@@ -24,6 +26,25 @@ class AccuracyChange:
 
 
 @dataclass(frozen=True, slots=True)
+class DimensionChange:
+    """How far a graph moves the dimensions: as `mtab.parity.DimensionParity`, utterances by their names."""
+
+    max_difference: float
+    max_batched_difference: float
+    max_invariance_difference: float
+    worst: str
+    worst_batched: str
+    worst_invariance: str
+
+    @property
+    def largest(self) -> float:
+        """The largest of the three differences; NaN if one is."""
+        return float(
+            np.max((self.max_difference, self.max_batched_difference, self.max_invariance_difference))
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Certificate:
     """A graph's answers held against PyTorch's, and what they were allowed to cost.
 
@@ -32,7 +53,8 @@ class Certificate:
     the title of what was measured on, ``corpus_sha256`` the `mtab.data.corpus_hash` of its utterances.
     ``versions``, ``cpu`` and ``instruction_sets`` are those of the machine, as `mtab.machine` describes it;
     ``export_seconds`` is what writing the graph took, None for several in sequence. ``near_tie_lead`` is None
-    in older bundles, whose ``near_ties`` are only those where the label changed.
+    in older bundles, whose ``near_ties`` are only those where the label changed. ``dimensions`` is None for a
+    model without them.
     """
 
     utterances: int
@@ -62,6 +84,7 @@ class Certificate:
     export_seconds: float | None = None
     changed_near_ties: tuple[str, ...] = ()
     near_tie_lead: float | None = None
+    dimensions: DimensionChange | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from mtab.limits import BATCH_SECONDS, BATCH_SIZE, BatchLimits, Limits
 from mtab.preprocess import Features, Preprocessor, require_supported
 from mtab.reasons import Attention, Explanation, explain
 from mtab.results import Failure, Result, ResultOptions
+from mtab.types import Dimension
 
 if TYPE_CHECKING:
     from mtab.timeline.building import TimelineOptions
@@ -79,6 +80,11 @@ class Model:
     def labels(self) -> tuple[str, ...]:
         """The classes in the order of the logits."""
         return self.bundle.config.labels
+
+    @property
+    def dimensions(self) -> tuple[Dimension, ...]:
+        """The dimensions that it answers beside the classes, in the order of the output; often none."""
+        return tuple(self.bundle.config.deviations)
 
     @property
     def size(self) -> int:
@@ -375,6 +381,7 @@ class Model:
         Raises `EngineError`.
         """
         outputs = self.run(features)
+        dimensions = outputs["dimensions"] if self.dimensions else np.empty((len(features), 0))
         return [
             Result(
                 label=self.labels[int(probabilities.argmax())],
@@ -384,9 +391,10 @@ class Model:
                 text_truncated=each.text_truncated,
                 # A copy: a part would keep the whole batch's in memory.
                 embedding=embedding.copy(),
+                dimensions=dict(zip(self.dimensions, ratings.tolist(), strict=True)) or None,
             )
-            for each, probabilities, embedding in zip(
-                features, outputs["probabilities"], outputs["embeddings"], strict=True
+            for each, probabilities, embedding, ratings in zip(
+                features, outputs["probabilities"], outputs["embeddings"], dimensions, strict=True
             )
         ]
 
@@ -407,8 +415,9 @@ class Model:
     def run(self, features: Sequence[Features]) -> dict[str, np.ndarray]:
         """One padded batch of B through the engine, float32, in the order of ``features``.
 
-        ``logits`` and ``probabilities`` (B, classes), ``embeddings`` (B, width). Raises `EngineError`, before
-        anything is computed if the batch needs more memory than there is.
+        ``logits`` and ``probabilities`` (B, classes), ``embeddings`` (B, width), and ``dimensions`` (B,
+        dimensions) of a model that has them. Raises `EngineError`, before anything is computed if the batch
+        needs more memory than there is.
         """
         if self._process != os.getpid():
             self._open_after_fork()

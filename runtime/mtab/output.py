@@ -47,23 +47,24 @@ def printed(style: Style) -> Iterator[Write]:
             click.echo(style.tail, nl=False)
 
 
-def table_style(names: Sequence[str], labels: Sequence[str]) -> Style:
-    """To read: columns as wide as ``names`` and ``labels`` need them."""
-    header = ["utterance", "label", *labels, "seconds", "from", ""]
-    widest = [max(names, key=len), max(UNKNOWN, *labels, key=len), *["0.000"] * len(labels)]
+def table_style(names: Sequence[str], labels: Sequence[str], dimensions: Sequence[str] = ()) -> Style:
+    """To read: columns as wide as ``names``, ``labels`` and ``dimensions`` need them."""
+    figures = [*labels, *dimensions]
+    header = ["utterance", "label", *figures, "seconds", "from", ""]
+    widest = [max(names, key=len), max(UNKNOWN, *labels, key=len), *["0.000"] * len(figures)]
     widths = [max(map(len, pair)) for pair in zip(header, [*widest, "", "audio+text", ""], strict=True)]
 
     def line(cells: Sequence[str]) -> str:
         padded = (
-            cell.rjust(width) if 2 <= i < 3 + len(labels) else cell.ljust(width)
+            cell.rjust(width) if 2 <= i < 3 + len(figures) else cell.ljust(width)
             for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
         )
         return "  ".join(padded).rstrip() + "\n"
 
     def row(name: str, answer: Answer) -> str:
         if isinstance(answer, Failure):
-            return line([name, "error", *("-" for _ in labels), "-", "", reason(name, answer)])
-        found = [answer.probabilities.get(label) for label in labels]
+            return line([name, "error", *("-" for _ in figures), "-", "", reason(name, answer)])
+        found = _figures(answer, labels, dimensions)
         seconds = "-" if answer.duration is None else f"{answer.duration:.2f}"
         note = "text truncated" if answer.text_truncated else ""
         shown = ("-" if p is None else f"{p:.3f}" for p in found)
@@ -72,7 +73,7 @@ def table_style(names: Sequence[str], labels: Sequence[str]) -> Style:
     return Style(row, line(header) + line(["-" * width for width in widths]))
 
 
-def csv_style(names: Sequence[str], labels: Sequence[str]) -> Style:
+def csv_style(names: Sequence[str], labels: Sequence[str], dimensions: Sequence[str] = ()) -> Style:
     """With every digit; what an answer lacks is empty."""
 
     def line(cells: Sequence[object]) -> str:
@@ -82,16 +83,19 @@ def csv_style(names: Sequence[str], labels: Sequence[str]) -> Style:
 
     def row(name: str, answer: Answer) -> str:
         if isinstance(answer, Failure):
-            return line([name, "", *("" for _ in labels), "", "", "", reason(name, answer)])
-        found = (answer.probabilities.get(label) for label in labels)
+            return line([name, "", *("" for _ in header[2:-1]), reason(name, answer)])
+        found = _figures(answer, labels, dimensions)
         truncated = str(answer.text_truncated).lower()
         return line([name, answer.label, *found, answer.duration, "+".join(answer.modalities), truncated, ""])
 
-    header = ["utterance", "label", *labels, "duration", "modalities", "text_truncated", "error"]
+    header = [
+        *("utterance", "label", *labels, *dimensions),
+        *("duration", "modalities", "text_truncated", "error"),
+    ]
     return Style(row, line(header))
 
 
-def json_style(names: Sequence[str], labels: Sequence[str]) -> Style:
+def json_style(names: Sequence[str], labels: Sequence[str], dimensions: Sequence[str] = ()) -> Style:
     """A list of objects."""
 
     def row(name: str, answer: Answer) -> str:
@@ -100,12 +104,18 @@ def json_style(names: Sequence[str], labels: Sequence[str]) -> Style:
     return Style(row, "[\n", ",\n", "\n]\n")
 
 
-def jsonl_style(names: Sequence[str], labels: Sequence[str]) -> Style:
+def jsonl_style(names: Sequence[str], labels: Sequence[str], dimensions: Sequence[str] = ()) -> Style:
     """An object a line."""
     return Style(lambda name, answer: json.dumps(record(name, answer), ensure_ascii=False) + "\n")
 
 
 STYLES = {"table": table_style, "json": json_style, "jsonl": jsonl_style, "csv": csv_style}
+
+
+def _figures(answer: Result, labels: Sequence[str], dimensions: Sequence[str]) -> list[float | None]:
+    """The probability of each label, None for one that was not asked for, and the dimensions."""
+    rated = answer.dimensions or {}
+    return [*(answer.probabilities.get(label) for label in labels), *(rated[name] for name in dimensions)]
 
 
 def record(name: str, answer: Answer) -> dict[str, Any]:
@@ -116,6 +126,7 @@ def record(name: str, answer: Answer) -> dict[str, Any]:
         "utterance": name,
         "label": answer.label,
         "probabilities": answer.probabilities,
+        **({} if answer.dimensions is None else {"dimensions": answer.dimensions}),
         "duration": answer.duration,
         "modalities": list(answer.modalities),
         "text_truncated": answer.text_truncated,

@@ -14,13 +14,32 @@ from mtab.errors import DataError
 from mtab.graphs import BUDGETS, FUSED, HIDDEN, Budget
 from mtab.preprocess import Features, Preprocessor
 from mtab.progress import progress
-from mtab.types import Part, Precision
+from mtab.types import Dimension, Part, Precision
 
 Answers = Mapping[str, np.ndarray]
-"""``logits`` and ``probabilities``, (utterances, classes) each."""
+"""``logits`` and ``probabilities``, (utterances, classes) each; ``dimensions`` of a model that has them."""
+
+Deviations = Mapping[Dimension, float]
+"""The standard deviation of each dimension's ratings in training, in the order of the answers."""
+NO_DIMENSIONS: Deviations = {}
 
 Forward = Callable[[Sequence[Features]], Answers]
 """One padded batch through a model."""
+
+
+@dataclass(frozen=True, slots=True)
+class DimensionParity:
+    """The largest differences of a dimension, in standard deviations of its ratings in training.
+
+    What they are between, and how utterances are counted, is as in `Parity`.
+    """
+
+    max_difference: float
+    max_batched_difference: float
+    max_invariance_difference: float
+    worst: int
+    worst_batched: int
+    worst_invariance: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +54,7 @@ class Parity:
     Utterances are counted from 0. ``near_ties`` are those whose two likeliest classes the reference tells
     apart by no more than ``near_tie_lead``. A label has changed if it did unbatched or in a batch:
     ``changed_near_ties`` at a near tie, ``changed`` elsewhere. ``label_agreement`` counts both.
+    ``dimensions`` is None for a model without them.
     """
 
     utterances: int
@@ -53,6 +73,7 @@ class Parity:
     changed: tuple[int, ...]
     near_ties: tuple[int, ...]
     changed_near_ties: tuple[int, ...]
+    dimensions: DimensionParity | None = None
 
     @property
     def max_difference(self) -> float:
@@ -69,17 +90,31 @@ class Parity:
         ``names`` are what to call the utterances (None: by their number).
         """
         names = names or [str(i) for i in range(self.utterances)]
-        failures = []
-        for what, difference, worst in (
-            ("unbatched", self.max_probability_difference, self.worst),
-            (f"in batches of {self.batch_size}", self.max_batched_difference, self.worst_batched),
-            ("between batched and unbatched", self.max_invariance_difference, self.worst_invariance),
-        ):
-            if not difference <= budget.max_difference:  # NaN is a failure too
-                failures.append(
-                    f"a probability differs by {difference:.2g} {what} (utterance {names[worst]} of "
-                    f"{self.utterances}), expected at most {budget.max_difference:.2g}"
-                )
+        ways = ("unbatched", f"in batches of {self.batch_size}", "between batched and unbatched")
+        moved = [
+            (self.max_probability_difference, self.worst),
+            (self.max_batched_difference, self.worst_batched),
+            (self.max_invariance_difference, self.worst_invariance),
+        ]
+        failures = [
+            f"a probability differs by {difference:.2g} {way} (utterance {names[worst]} of "
+            f"{self.utterances}), expected at most {budget.max_difference:.2g}"
+            for way, (difference, worst) in zip(ways, moved, strict=True)
+            if not difference <= budget.max_difference  # NaN is a failure too
+        ]
+        most = budget.max_dimension_difference
+        if (rated := self.dimensions) is not None:
+            moved = [
+                (rated.max_difference, rated.worst),
+                (rated.max_batched_difference, rated.worst_batched),
+                (rated.max_invariance_difference, rated.worst_invariance),
+            ]
+            failures += [
+                f"a dimension differs by {difference:.2g} standard deviations {way} (utterance "
+                f"{names[worst]} of {self.utterances}), expected at most {most:.2g}"
+                for way, (difference, worst) in zip(ways, moved, strict=True)
+                if not difference <= most
+            ]
         if 1 - len(self.changed) / self.utterances < budget.min_agreement:
             failures.append(
                 f"{len(self.changed)} of {self.utterances} labels change, not at a near tie (first utterance "
@@ -107,6 +142,7 @@ def measure_parity(
     budget: Budget,
     batch_size: int = 8,
     seed: int = 0,
+    deviations: Deviations = NO_DIMENSIONS,
 ) -> Parity:
     """Compare ``candidate`` with the ``reference`` answers to ``features``.
 
@@ -114,17 +150,22 @@ def measure_parity(
     `DataError` without a single utterance.
     """
     unbatched = answer_unbatched(candidate, features)
-    return compare(
-        reference, unbatched, answer_batched(candidate, features, batch_size, seed), budget, batch_size
-    )
+    batched = answer_batched(candidate, features, batch_size, seed)
+    return compare(reference, unbatched, batched, budget, batch_size, deviations)
 
 
 def compare(
-    expected: Answers, unbatched: Answers, batched: Answers, budget: Budget, batch_size: int = 8
+    expected: Answers,
+    unbatched: Answers,
+    batched: Answers,
+    budget: Budget,
+    batch_size: int = 8,
+    deviations: Deviations = NO_DIMENSIONS,
 ) -> Parity:
     """Hold a candidate's answers, both ways, against the reference's for the same utterances.
 
-    Of the ``budget`` counts what it takes for a near tie.
+    Of the ``budget`` counts what it takes for a near tie. ``deviations`` are the model's, as
+    `mtab.bundle.BundleConfig.deviations`; empty for a model without dimensions.
     """
     probabilities = expected["probabilities"].astype(np.float64)
     differences = np.abs(unbatched["probabilities"] - probabilities)
@@ -156,6 +197,28 @@ def compare(
         changed=tuple(np.flatnonzero(changed & ~near_tie).tolist()),
         near_ties=tuple(np.flatnonzero(near_tie).tolist()),
         changed_near_ties=tuple(np.flatnonzero(changed & near_tie).tolist()),
+        dimensions=_compare_dimensions(expected, unbatched, batched, deviations) if deviations else None,
+    )
+
+
+def _compare_dimensions(
+    expected: Answers, unbatched: Answers, batched: Answers, deviations: Deviations
+) -> DimensionParity:
+    reference, alone, among = (
+        each["dimensions"].astype(np.float64) / list(deviations.values())
+        for each in (expected, unbatched, batched)
+    )
+    pairs = ((alone, reference), (among, reference), (among, alone))
+    by_utterance = [np.abs(found - other).max(axis=1) for found, other in pairs]
+    difference, batched_difference, invariance_difference = (float(each.max()) for each in by_utterance)
+    worst, worst_batched, worst_invariance = (int(each.argmax()) for each in by_utterance)
+    return DimensionParity(
+        max_difference=difference,
+        max_batched_difference=batched_difference,
+        max_invariance_difference=invariance_difference,
+        worst=worst,
+        worst_batched=worst_batched,
+        worst_invariance=worst_invariance,
     )
 
 
@@ -201,5 +264,7 @@ def _answers(
     answers = [forward([features[i] for i in part]) for part in parts]
     place = np.argsort(order)
     return {
-        name: np.concatenate([each[name] for each in answers])[place] for name in ("logits", "probabilities")
+        name: np.concatenate([each[name] for each in answers])[place]
+        for name in ("logits", "probabilities", "dimensions")
+        if name in answers[0]
     }

@@ -54,7 +54,9 @@ class Scores:
     """How well a model answers some utterances; every share is in 0..1.
 
     ``recall`` is None for a class that has no utterance; ``confusion_matrix[i][j]`` counts utterances of
-    class i answered as class j. ``loss`` is in nats, ``ece`` the expected calibration error.
+    class i answered as class j. ``loss`` is in nats, ``ece`` the expected calibration error. ``ccc`` are the
+    concordance correlation coefficients of the dimensions, in -1..1; None for one without two different
+    ratings, and for a model without dimensions.
     """
 
     utterances: int
@@ -65,6 +67,7 @@ class Scores:
     confusion_matrix: tuple[tuple[int, ...], ...]
     loss: float | None = None
     ece: BeforeAfter | None = None
+    ccc: dict[str, float | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)

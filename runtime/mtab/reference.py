@@ -15,7 +15,7 @@ REFERENCE = "reference.json"
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """What PyTorch answered for each of ``utterances`` alone: logits and probabilities by class.
+    """What PyTorch answered for each of ``utterances`` alone: logits and probabilities by class, dimensions.
 
     ``dataset`` is the reader of the corpus, ``corpus`` its title, ``columns`` as in `mtab.data.Corpus`;
     ``corpus_sha256`` is `mtab.data.corpus_hash` of the utterances.
@@ -28,25 +28,38 @@ class Reference:
     logits: tuple[tuple[float, ...], ...]
     probabilities: tuple[tuple[float, ...], ...]
     columns: dict[str, str] = field(default_factory=dict)
+    dimensions: tuple[tuple[float, ...], ...] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("logits", "probabilities"):
-            if len(rows := getattr(self, name)) != len(self.utterances):
+        for name, rows in self._answers.items():
+            if len(rows) != len(self.utterances):
                 raise ValueError(
                     f"{len(rows)} {name}, expected one for each of {len(self.utterances)} utterances"
                 )
 
     def answers(self, utterances: Sequence[Utterance]) -> dict[str, np.ndarray]:
-        """``logits`` and ``probabilities`` for some of the utterances, (utterances, classes) float64."""
+        """``logits`` and ``probabilities`` for some of the utterances, (utterances, classes) float64.
+
+        Of a model that has them, ``dimensions`` (utterances, dimensions) too.
+        """
         row = {name: i for i, name in enumerate(self.utterances)}
         rows = [row[utterance.id] for utterance in utterances]
-        return {"logits": np.array(self.logits)[rows], "probabilities": np.array(self.probabilities)[rows]}
+        return {name: np.array(answers)[rows] for name, answers in self._answers.items()}
+
+    @property
+    def _answers(self) -> dict[str, tuple[tuple[float, ...], ...]]:
+        answers = {"logits": self.logits, "probabilities": self.probabilities}
+        return answers if self.dimensions is None else answers | {"dimensions": self.dimensions}
 
 
 def make_reference(
-    corpus: Corpus, utterances: Sequence[Utterance], logits: np.ndarray, probabilities: np.ndarray
+    corpus: Corpus,
+    utterances: Sequence[Utterance],
+    logits: np.ndarray,
+    probabilities: np.ndarray,
+    dimensions: np.ndarray | None = None,
 ) -> Reference:
-    """PyTorch's answers (utterances, classes) for some utterances of a corpus."""
+    """PyTorch's answers (utterances, classes), and dimensions, for some utterances of a corpus."""
     return Reference(
         dataset=corpus.name,
         corpus=corpus.title,
@@ -55,6 +68,7 @@ def make_reference(
         logits=tuple(map(tuple, logits.tolist())),
         probabilities=tuple(map(tuple, probabilities.tolist())),
         columns=dict(corpus.columns),
+        dimensions=None if dimensions is None else tuple(map(tuple, dimensions.tolist())),
     )
 
 

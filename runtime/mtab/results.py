@@ -19,7 +19,8 @@ class Result:
     ``probabilities`` are by class, in the model's order, of ``top_k`` in falling order. ``duration`` is in
     seconds, of the audio that was used (None without audio); ``modalities`` are those that the answer rests
     on; ``text_truncated`` says that the transcript's end did not fit the text encoder. ``embedding`` is
-    float32 (width,), what the classifier sees, where it was asked for.
+    float32 (width,), what the classifier sees, where it was asked for. ``dimensions`` are valence, arousal
+    and dominance, as many as the model answers, in the units of the corpus that it learned from (None: none).
     """
 
     label: str
@@ -28,6 +29,7 @@ class Result:
     modalities: tuple[str, ...]
     text_truncated: bool = False
     embedding: np.ndarray | None = dataclasses.field(default=None, repr=False, compare=False)
+    dimensions: dict[str, float] | None = None
 
     @property
     def score(self) -> float:

@@ -228,7 +228,14 @@ class Bench:
         """The largest difference of a probability, and what of the answers is over budget."""
         sample, budget = self._sample, budget_of(self._bundle, engine.precision)
         candidate = forward(engine.run, self._preprocess)
-        parity = measure_parity(sample.expected, candidate, sample.features, budget, BATCH_SIZE)
+        parity = measure_parity(
+            sample.expected,
+            candidate,
+            sample.features,
+            budget,
+            BATCH_SIZE,
+            deviations=self._bundle.config.deviations,
+        )
         return parity.max_difference, "; ".join(parity.failures(budget, sample.names)) or None
 
     def _time(self, engines: Mapping[str, Engine]) -> Timing:

@@ -51,7 +51,8 @@ def test_the_bundle_says_what_it_is_and_where_it_comes_from(
     assert certificate.corpus_sha256 == corpus_hash(test)
     assert 0 < certificate.max_batched_difference < 1e-5
     assert certificate.worst in {utterance.id for utterance in test}
-    assert certificate.budget == Budget(1e-5, 1.0)
+    assert certificate.budget == Budget(1e-5, 1.0, 1e-4)
+    assert certificate.dimensions is None
     assert certificate.accuracy is not None
     assert certificate.accuracy.war.pytorch == results["test"]["war"]
 

@@ -88,7 +88,7 @@ def test_fields(root: Path) -> None:
     assert man.text == "Do you have your forms?"
     assert (man.speaker, man.session, man.dialogue) == ("Ses01M", "1", "Ses01F_impro01")
     assert (man.start, man.end, man.cut) == (7.5712, 10.4750, False)
-    assert (man.valence, man.arousal, man.dominance) == (2.0, 3.5, 4.0)
+    assert man.dimensions == {"valence": 2.0, "arousal": 3.5, "dominance": 4.0}
     assert man.audio == root / "Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_M000.wav"
     assert utterances["Ses01F_impro01_F001"].label == "happiness"
     assert utterances["Ses01F_impro01_F001"].text == "Yeah. [LAUGHTER]"
@@ -126,6 +126,8 @@ def test_bad_lines_are_listed_with_file_and_line(root: Path) -> None:
         "[1.0 - 2.0]\tSes05F_impro02_F002\tneu\t[1.0, 1.0, 1.0]\n"
         "[1.0 - 2.0]\tSes05F_impro02_F002\tsad\t[1.0, 1.0, 1.0]\n"
         "[1.0 - 2.0] Ses05F_impro02_F003\n"
+        "[1.0 - 2.0]\tSes05F_impro02_F004\tneu\t[nan, 1.0, 1.0]\n"
+        "[1.0 - 2.0]\tSes05F_impro02_F005\tneu\t[1.0, 1.0]\n"
     )
     write_dialogue(root, 5, "Ses05F_impro02", bad, "Ses05F_impro02_F002 I mean it.\n")
     corpus = read_corpus("iemocap", root)
@@ -134,7 +136,7 @@ def test_bad_lines_are_listed_with_file_and_line(root: Path) -> None:
     transcripts = root / "Session5/dialog/transcriptions/Ses05F_impro02.txt"
     places = [(problem.file, problem.line) for problem in corpus.problems]
     # Line 3 is sound but has no transcript: its transcript's line does not parse.
-    assert places == [(transcripts, 1), *((evaluation, line) for line in (1, 2, 3, 4, 5))]
+    assert places == [(transcripts, 1), *((evaluation, line) for line in (1, 2, 3, 4, 5, 6, 7))]
     assert "'bored'" in corpus.problems[2].message
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mtab.data import default_scheme, read_corpus, read_manifest
+from mtab.data import corpus_hash, default_scheme, read_corpus, read_manifest
 from mtab.errors import DataError
 
 
@@ -38,9 +38,31 @@ def test_all_columns(tmp_path: Path) -> None:
     assert full.audio == tmp_path / "a/talk.wav"
     assert full.span == (1.5, 3.0)
     assert (full.valence, full.arousal, full.dominance) == (0.1, 0.2, 0.3)
+    assert full.dimensions == {"valence": 0.1, "arousal": 0.2, "dominance": 0.3}
+    assert cut.dimensions == {}
     assert (audio_only.id, audio_only.text, audio_only.span) == ("a/talk.wav", None, (None, None))
     assert (text_only.id, text_only.audio, text_only.text) == ("line4", None, "Only words.")
     assert (cut.id, cut.span) == ("a/talk.wav@4-5.5", (4.0, 5.5))
+
+
+@pytest.mark.parametrize("cell", ["nan", "inf", "-inf", "1e999", "high", "3,5", "٣"])
+def test_a_rating_that_is_no_number_is_a_problem_and_nothing_to_predict(tmp_path: Path, cell: str) -> None:
+    file = write(tmp_path, f'audio,label,arousal\na.wav,x,"{cell}"\nb.wav,x,-12.5\nc.wav,y,\n')
+    corpus = read_manifest(file)
+    assert [utterance.dimensions for utterance in corpus.utterances] == [{"arousal": -12.5}, {}]
+    assert [str(each) for each in corpus.problems] == [f"{file}:2: arousal {cell!r}, expected a number"]
+    unlabelled = read_manifest(file, labelled=False)
+    assert [utterance.dimensions for utterance in unlabelled.utterances] == [{}, {}, {}]
+    assert unlabelled.problems == ()
+
+
+def test_a_rating_counts_for_the_hash_where_it_is_learned(tmp_path: Path) -> None:
+    one, other = (
+        read_manifest(write(tmp_path, f"text,label,arousal\nHi,x,{rating}\n")).utterances for rating in (1, 2)
+    )
+    assert corpus_hash(one) == corpus_hash(other)
+    assert corpus_hash(one, ("valence",)) == corpus_hash(other, ("valence",))
+    assert corpus_hash(one, ("arousal",)) != corpus_hash(other, ("arousal",))
 
 
 def test_a_folder_means_its_manifest(tmp_path: Path) -> None:

@@ -43,6 +43,9 @@ def test_a_model_has_the_inputs_of_its_modalities(
         "probabilities": ("batch", 7),
         "embeddings": ("batch", 32),
     }
+    rated = FUSED.of(modalities, {"classes": 7, "embedding": 32, "dimensions": 2})
+    assert rated.outputs[:-1] == spec.outputs
+    assert (rated.outputs[-1].name, rated.outputs[-1].axes) == ("dimensions", ("batch", 2))
     assert all(tensor.axes[0] == "batch" for tensor in spec.inputs)
 
 

@@ -57,6 +57,34 @@ def parity_of(
     return measure_parity(expected, candidate, features, Budget(tolerance, 1.0), batch_size, seed)
 
 
+def test_dimensions_are_held_to_their_own_budget() -> None:
+    """Valence varies by 2 and moves by 0.1 alone, arousal by 0.5 and moves by 0.05 in a batch."""
+    logits = {"logits": np.zeros((3, 2)), "probabilities": np.full((3, 2), 0.5)}
+    reference = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+    alone, batched = reference.copy(), reference.copy()
+    alone[1, 0] += 0.1
+    batched[2, 1] -= 0.05
+    answers = [logits | {"dimensions": each.astype(np.float32)} for each in (reference, alone, batched)]
+    deviations = {"valence": 2.0, "arousal": 0.5}
+    parity = compare(*answers, Budget(1e-5, 1.0), deviations=deviations)
+    moved = parity.dimensions
+    assert moved is not None
+    assert moved.max_difference == pytest.approx(0.05, abs=1e-6)
+    assert moved.max_batched_difference == pytest.approx(0.1, abs=1e-6)
+    assert moved.max_invariance_difference == pytest.approx(0.1, abs=1e-6)
+    assert (moved.worst, moved.worst_batched, moved.worst_invariance) == (1, 2, 2)
+    assert parity.failures(Budget(1e-5, 1.0, 0.11)) == []
+    assert parity.failures(Budget(1e-5, 1.0, 0.06), "abc") == [
+        "a dimension differs by 0.1 standard deviations in batches of 8 (utterance c of 3), expected at most "
+        "0.06",
+        "a dimension differs by 0.1 standard deviations between batched and unbatched (utterance c of 3), "
+        "expected at most 0.06",
+    ]
+    answers[1]["dimensions"][0, 0] = np.nan
+    assert len(compare(*answers, Budget(1e-5, 1.0), deviations=deviations).failures(Budget(1, 1, 1))) == 2
+    assert from_dict(Parity, json.loads(json.dumps(to_dict(parity))), "it") == parity
+
+
 LOGITS = np.random.default_rng(1).normal(0, 2, (20, 4))
 
 

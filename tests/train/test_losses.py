@@ -1,14 +1,69 @@
-"""The auxiliary losses, against their definitions written out."""
+"""The losses, against their definitions written out and against published libraries."""
 
 import math
 
+import audmetric
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mtab_train.losses import CHARACTERS, CharacterCtc, spell, supervised_contrastive
+from mtab_train.losses import CHARACTERS, CharacterCtc, concordance_loss, spell, supervised_contrastive
+
+
+def test_concordance_loss_by_hand() -> None:
+    """Means 2 and 3, variances 2/3 and 8/3, covariance 4/3: CCC = (8/3) / (10/3 + 1) = 8/13."""
+    found, true = torch.tensor([[1.0], [2.0], [3.0]]), torch.tensor([[1.0], [3.0], [5.0]])
+    assert concordance_loss(found, true).item() == pytest.approx(1 - 8 / 13)
+
+
+def test_concordance_loss_takes_what_is_defined() -> None:
+    """The second dimension has one rating, the third the same twice, the fourth none."""
+    nan = float("nan")
+    found = torch.randn(4, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    true = torch.tensor([[1.0, nan, 3.3, nan], [2, nan, 3.3, nan], [nan, 5, nan, nan], [4, nan, nan, nan]])
+    loss = concordance_loss(found, true)
+    loss.backward()
+    known = [0, 1, 3]
+    expected = audmetric.concordance_cc(true[known, 0].numpy(), found.detach()[known, 0].numpy())
+    assert loss.item() == pytest.approx(1 - expected, abs=1e-6)
+    assert found.grad is not None
+    assert found.grad[known, 0].abs().min() > 0
+    assert (found.grad[:, 1:] == 0).all()
+    assert found.grad[2, 0] == 0
+    nothing = concordance_loss(found, torch.full((4, 4), nan))
+    assert nothing.item() == 0
+    nothing.backward()
+    assert found.grad.isfinite().all()
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(2, 9), st.integers(1, 3), st.integers(0, 1000), st.sampled_from([1e-3, 1.0, 1e3]))
+def test_concordance_loss_is_the_libraries_in_any_units(
+    rows: int, dimensions: int, seed: int, scale: float
+) -> None:
+    random = np.random.default_rng(seed)
+    found, true = scale * random.normal(size=(2, rows, dimensions)) + 2 * scale
+    cccs = [audmetric.concordance_cc(true[:, i], found[:, i]) for i in range(dimensions)]
+    loss = concordance_loss(torch.tensor(found), torch.tensor(true))
+    assert loss.item() == pytest.approx(1 - np.mean(cccs), abs=1e-4)
+
+
+def test_concordance_loss_has_the_gradient_of_finite_differences() -> None:
+    random = torch.Generator().manual_seed(3)
+    found = torch.randn(6, 2, generator=random)
+    true = torch.randn(6, 2, generator=random)
+    true[0, 1] = float("nan")
+    leaf = found.clone().requires_grad_()
+    concordance_loss(leaf, true).backward()
+    assert leaf.grad is not None
+    step = 1e-2
+    for row, column in np.ndindex(6, 2):
+        moved = torch.zeros(6, 2)
+        moved[row, column] = step
+        slope = (concordance_loss(found + moved, true) - concordance_loss(found - moved, true)) / (2 * step)
+        assert leaf.grad[row, column].item() == pytest.approx(slope.item(), abs=2e-4)
 
 
 def by_hand(embeddings: np.ndarray, labels: list[int], t: float) -> float:

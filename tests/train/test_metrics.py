@@ -1,14 +1,15 @@
-"""WAR and UAR by the paper's equations, written out by hand; calibration error against scikit-learn."""
+"""WAR and UAR by the paper's equations, written out by hand; other metrics against published libraries."""
 
 import math
 
+import audmetric
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.calibration import calibration_curve
 
-from mtab_train.metrics import chance_of, expected_calibration_error, scores
+from mtab_train.metrics import chance_of, concordance, concordances, expected_calibration_error, scores
 
 
 def test_the_papers_equations() -> None:
@@ -32,6 +33,37 @@ def test_a_class_without_utterances_has_no_recall_and_does_not_count() -> None:
     assert found["uar"] == pytest.approx(0.75)
     assert found["confusion_matrix"] == [[1, 0, 0], [0, 1, 1], [0, 0, 0]]
     assert math.isfinite(found["weighted_f1"])
+
+
+def test_concordance_by_hand() -> None:
+    """Means 2 and 3, variances 2/3 and 8/3, covariance 4/3: (8/3) / (10/3 + 1)."""
+    assert concordance(np.array([1, 2, 3]), np.array([1, 3, 5])) == pytest.approx(8 / 13)
+    assert concordance(np.array([2, 2, 2]), np.array([1, 3, 5])) == 0
+    assert concordance(np.array([5, 3, 1]), np.array([1, 3, 5])) == pytest.approx(-1)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(2, 30), st.integers(0, 1000), st.floats(0, 0.9))
+def test_concordance_of_what_is_rated_is_the_librarys(count: int, seed: int, unrated: float) -> None:
+    random = np.random.default_rng(seed)
+    true, found = random.normal(3, 1, count), random.normal(2, 2, count)
+    true[random.random(count) < unrated] = np.nan
+    rated = np.isfinite(true)
+    if rated.sum() < 2:
+        assert concordance(found, true) is None
+        return
+    expected = audmetric.concordance_cc(true[rated], found[rated])
+    assert concordance(found, true) == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_dimension_without_two_different_ratings_has_no_concordance() -> None:
+    found = np.arange(6.0).reshape(3, 2)
+    true = np.array([[3.3, 1], [3.3, np.nan], [3.3, 2]])
+    expected = audmetric.concordance_cc([1, 2], [1, 5])
+    assert concordances(found, true, ("valence", "arousal")) == {
+        "valence": None,
+        "arousal": pytest.approx(expected),
+    }
 
 
 def test_chance_is_the_commonest_class_and_one_in_the_classes() -> None:

@@ -136,11 +136,25 @@ def test_head_averages_then_gelu_then_classifies() -> None:
     head = Head(CONFIG)
     x = random(2, 4, 32)
     mask = torch.tensor([[True] * 4, [True, False, False, False]])
-    embeddings, logits = head(x, mask)
+    embeddings, logits, dimensions = head(x, mask)
     close(embeddings, torch.stack([x[0].mean(dim=0), x[1, 0]]))
     normal = torch.distributions.Normal(0.0, 1.0)
-    close(logits, (embeddings * normal.cdf(embeddings)) @ head.classifier.weight.T + head.classifier.bias)
+    activated = embeddings * normal.cdf(embeddings)
+    close(logits, activated @ head.classifier.weight.T + head.classifier.bias)
+    assert dimensions is None
     assert not torch.allclose(logits[0], head.classifier(gelu(x[0]).mean(dim=0)))
+
+
+@torch.no_grad()
+def test_dimensions_are_in_the_units_of_the_ratings() -> None:
+    head = Head(dataclasses.replace(CONFIG, dimensions=("arousal", "valence")))
+    assert head.dimensions is not None
+    head.dimensions.mean.copy_(torch.tensor([3.0, -20.0]))
+    head.dimensions.std.copy_(torch.tensor([0.5, 10.0]))
+    embeddings, _, dimensions = head(random(3, 4, 32), torch.ones(3, 4, dtype=torch.bool))
+    z = gelu(embeddings) @ head.dimensions.weight.T + head.dimensions.bias
+    assert dimensions is not None
+    close(dimensions, torch.stack([3 + 0.5 * z[:, 0], -20 + 10 * z[:, 1]], dim=1))
 
 
 @torch.no_grad()
@@ -159,7 +173,7 @@ def test_the_whole_is_its_parts_in_order() -> None:
     text = model.projection["text"](model.self_attention["text"](text, every_token))
     speech, text = model.cross_modal(speech, every_frame, text, every_token)
     text = Interpolation()(frames, int(frames), text_lengths, 6) @ text
-    embeddings, logits = model.head(model.tab(torch.cat([speech, text], dim=2), every_frame), every_frame)
+    embeddings, logits, _ = model.head(model.tab(torch.cat([speech, text], dim=2), every_frame), every_frame)
     output = model(values, audio_lengths, ids, text_lengths)
     close(output.embeddings, embeddings)
     close(output.logits, logits)

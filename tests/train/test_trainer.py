@@ -22,7 +22,6 @@ from mtab.config import to_dict
 from mtab.data import Corpus, read_corpus, validate
 from mtab.errors import EngineError, MtabError
 from mtab.preprocess import Preprocessor
-from mtab_train import trainer as trainer_module
 from mtab_train.calibration import TEMPERATURES, calibrated, negative_log_likelihood, read_calibration
 from mtab_train.checkpoint import load_model
 from mtab_train.config import TrainConfig
@@ -137,7 +136,7 @@ def test_progress_is_told_within_an_epoch_where_there_is_no_terminal(
 def test_a_loss_that_breaks_in_the_last_step_stops_the_run(
     tmp_path: Path, start: Start, tones: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trainer_module, "negative_log_likelihood", lambda *_: float("nan"))
+    monkeypatch.setattr("mtab_train.scoring.negative_log_likelihood", lambda *_: float("nan"))
     with pytest.raises(MtabError, match="the validation loss of epoch 1 is nan"):
         fit(tmp_path / "run", start, tones)
     assert not (tmp_path / "run" / RESULTS).exists()

@@ -9,11 +9,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from mtab.preprocess import Features, Preprocessor
 from mtab_train.encoder_cache import EncoderCache
-from mtab_train.examples import Example
+from mtab_train.examples import Example, ratings
 from mtab_train.losses import spell
 
 Batch = dict[str, Tensor]
-"""The model's inputs, or cached encodings in place of some, and ``labels`` (B,) int64."""
+"""The model's inputs, or cached encodings in place of some, ``labels`` (B,) int64, and ``dimensions`` (B, D)
+float32, NaN for no rating."""
 
 
 class ExampleDataset(Dataset[tuple[Example, Features]]):
@@ -25,9 +26,14 @@ class ExampleDataset(Dataset[tuple[Example, Features]]):
         preprocess: Preprocessor,
         cache: EncoderCache | None = None,
         spelled: bool = False,
+        dimensions: Sequence[str] = (),
     ) -> None:
-        """``spelled`` adds the transcripts' letters, (B, L) int64, and their lengths to batches, for CTC."""
+        """``spelled`` adds the transcripts' letters, (B, L) int64, and their lengths to batches, for CTC.
+
+        ``dimensions`` are those whose ratings are in batches.
+        """
         self.spelled = spelled
+        self.dimensions = dimensions
         self.examples = examples
         self.preprocess = preprocess
         self.cache = cache
@@ -46,6 +52,8 @@ class ExampleDataset(Dataset[tuple[Example, Features]]):
             arrays = self.cache.replace(arrays, [example for example, _ in items])
         batch = {name: torch.from_numpy(array) for name, array in arrays.items()}
         batch["labels"] = torch.tensor([example.label for example, _ in items])
+        utterances = [example.utterance for example, _ in items]
+        batch["dimensions"] = torch.from_numpy(ratings(utterances, self.dimensions))
         if self.spelled:
             letters = [torch.tensor(spell(example.utterance.text or "")).long() for example, _ in items]
             batch["letters"] = nn.utils.rnn.pad_sequence(letters, batch_first=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from mtab.errors import ConfigError
-from mtab.types import Modality
+from mtab.types import Dimension, Modality
 
 AUDIO_ENCODERS = ("wav2vec2", "hubert", "wavlm")
 TEXT_ENCODERS = ("roberta",)
@@ -20,6 +20,7 @@ class ModelConfig:
     ``audio_config`` and ``text_config`` are transformers configurations as dictionaries with their
     ``model_type``; an encoder that is ``None`` makes a single-modality ablation. ``audio_model`` and
     ``text_model`` say where an encoder's weights came from (hub id or folder; ``None``: random).
+    ``dimensions`` are what a second head answers beside the classes; the paper has none.
     """
 
     labels: tuple[str, ...]
@@ -38,10 +39,13 @@ class ModelConfig:
     fusion_align: Literal["interpolate", "pool"] = "interpolate"
     dropout: float = 0.1
     modality_dropout: float = 0.0
+    dimensions: tuple[Dimension, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):
             raise ConfigError(f"labels are {list(self.labels)}, expected two or more different ones")
+        if len(set(self.dimensions)) != len(self.dimensions):
+            raise ConfigError(f"dimensions are {list(self.dimensions)}, expected different ones")
         if not self.modalities:
             raise ConfigError("audio_config and text_config are both null, expected at least one encoder")
         for name, config, known in (

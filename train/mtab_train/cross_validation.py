@@ -1,6 +1,6 @@
 """Every fold of a corpus in turn, and what they come to."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,12 @@ from mtab_train.trainer import Trainer
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Shares in 0..1; chance has no F1."""
+    """Shares in 0..1; chance has no F1. ``ccc`` is by dimension, over the folds that have one."""
 
     war: float
     uar: float
     weighted_f1: float | None = None
+    ccc: dict[str, float | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class FoldScores:
     weighted_f1: float
     utterances: int
     selected_epoch: int
+    ccc: dict[str, float | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,17 +104,38 @@ def summarize(results: Mapping[str, Results]) -> Summary:
     chances = {fold: chance_of(test.confusion_matrix) for fold, test in tests.items()}
     figures = np.array([[test.war, test.uar, test.weighted_f1] for test in tests.values()])
     chance = np.array([[each.war, each.uar] for each in chances.values()])
+    ccc = [test.ccc for test in tests.values() if test.ccc is not None]
     return Summary(
-        mean=Figures(*figures.mean(axis=0).tolist()),
-        std=Figures(*figures.std(axis=0, ddof=1).tolist()),
+        mean=Figures(*figures.mean(axis=0).tolist(), ccc=_over_folds(ccc, np.mean)),
+        std=Figures(*figures.std(axis=0, ddof=1).tolist(), ccc=_over_folds(ccc, _deviation)),
         chance=Figures(*chance.mean(axis=0).tolist()),
         at_chance=tuple(fold for fold, test in tests.items() if chances[fold].explains(test.war, test.uar)),
         best_fold=max(tests, key=lambda fold: tests[fold].war),
         folds=tuple(
             FoldScores(
-                fold, test.war, test.uar, test.weighted_f1, test.utterances, results[fold].selected_epoch
+                fold=fold,
+                war=test.war,
+                uar=test.uar,
+                weighted_f1=test.weighted_f1,
+                utterances=test.utterances,
+                selected_epoch=results[fold].selected_epoch,
+                ccc=test.ccc,
             )
             for fold, test in tests.items()
         ),
         problems=max(result.problems for result in results.values()),
     )
+
+
+def _over_folds(
+    folds: Sequence[Mapping[str, float | None]], over: Callable[[list[float]], Any]
+) -> dict[str, float | None] | None:
+    """A figure over the folds that have one, by dimension; None without a dimension."""
+    if not folds:
+        return None
+    found = {name: [value for fold in folds if (value := fold[name]) is not None] for name in folds[0]}
+    return {name: float(over(values)) if values else None for name, values in found.items()}
+
+
+def _deviation(values: list[float]) -> float:
+    return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0

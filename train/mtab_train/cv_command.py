@@ -1,5 +1,6 @@
 """``mtab-train cv``: train on every fold."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from mtab_train.options import (
     model_options,
     run_options,
     set_threads,
+    tasks_option,
     train_options,
 )
 
@@ -37,6 +39,7 @@ MOST_ROWS = 8
     help="Cross-validation to go on with; all else but the machine's options lies there.",
 )
 @model_options
+@tasks_option
 @train_options
 @machine_options
 @cache_option
@@ -84,15 +87,18 @@ def format_summary(summary: "Summary") -> str:
         ordered = sorted(summary.folds, key=lambda fold: fold.war)
         shown = [(f"worst, {ordered[0].fold}", ordered[0]), (f"best, {ordered[-1].fold}", ordered[-1])]
     figures = (("mean", summary.mean), ("standard deviation", summary.std), ("mean chance", summary.chance))
-    rows = [(name, *_cells(each), "") for name, each in figures]
-    rows += [(name, *_cells(each), each.utterances) for name, each in shown]
-    lines = [table(rows, ("fold", "WAR", "UAR", "weighted F1", "utterances"))]
+    dimensions = list(summary.mean.ccc or ())
+    rows = [(name, *_cells(each, dimensions), "") for name, each in figures]
+    rows += [(name, *_cells(each, dimensions), each.utterances) for name, each in shown]
+    columns = (f"CCC {name}" for name in dimensions)
+    lines = [table(rows, ("fold", "WAR", "UAR", "weighted F1", *columns, "utterances"))]
     if summary.at_chance:
         lines.append(f"at chance: {len(summary.at_chance)} of {len(summary.folds)} folds")
     lines.append(f"best fold: {summary.best_fold}; problems skipped: {summary.problems}")
     return "\n".join(lines)
 
 
-def _cells(figures: "Figures | FoldScores") -> list[str]:
-    values = (figures.war, figures.uar, figures.weighted_f1)
+def _cells(figures: "Figures | FoldScores", dimensions: Sequence[str]) -> list[str]:
+    ccc = figures.ccc or {}
+    values = (figures.war, figures.uar, figures.weighted_f1, *(ccc.get(name) for name in dimensions))
     return ["-" if value is None else f"{value:.3f}" for value in values]

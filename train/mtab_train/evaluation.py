@@ -16,14 +16,14 @@ from mtab.provenance import Scores
 from mtab_train import plots
 from mtab_train.batch_model import BatchModel
 from mtab_train.batches import ExampleDataset
-from mtab_train.calibration import calibrated, calibration_scores, negative_log_likelihood
+from mtab_train.calibration import calibrated, calibration_scores
 from mtab_train.checkpoint import load_model
 from mtab_train.config import TrainConfig
 from mtab_train.examples import Example, lengths, prepare
-from mtab_train.metrics import chance_of, scores
+from mtab_train.metrics import chance_of
 from mtab_train.run import CONFUSION_MATRIX, PREDICTIONS, RESULTS, Run, run_corpus, run_parts
 from mtab_train.sampling import evaluation_batches
-from mtab_train.scoring import answer, classes, in_order, write_predictions
+from mtab_train.scoring import answer, answer_scores, classes, in_order, write_predictions
 from mtab_train.trainer import make_accelerator
 
 SCORES = "scores.json"
@@ -33,7 +33,8 @@ SCORES = "scores.json"
 class Evaluation:
     """What a run's model answers on some utterances, and how good that is.
 
-    ``title`` names them; ``probabilities`` are (examples, classes). ``problems`` were skipped.
+    ``title`` names them; ``probabilities`` are (examples, classes), ``dimensions`` (examples, dimensions).
+    ``problems`` were skipped.
     """
 
     run: Run
@@ -42,6 +43,7 @@ class Evaluation:
     examples: tuple[Example, ...]
     problems: tuple[Problem, ...]
     probabilities: np.ndarray
+    dimensions: np.ndarray
     scores: Scores
 
 
@@ -77,12 +79,10 @@ def evaluate_run(
     dataset_ = ExampleDataset(prepared.examples, preprocess)
     with progress("answering", len(batches), "batches") as shown:
         answers = answer(BatchModel(model, TrainConfig()), dataset_, batches, where, workers, shown.update)
-    logits, true = in_order(answers), classes(prepared.examples)
-    temperature = float(model.temperature)
-    found = scores(true.tolist(), logits.argmax(axis=1).tolist(), labels)
-    found["loss"] = negative_log_likelihood(logits, true)
-    found["ece"] = to_dict(calibration_scores(logits, true, temperature).ece)
-    measured = from_dict(Scores, found, "scores")
+    found = in_order(answers)
+    logits, temperature = found.logits, float(model.temperature)
+    measured = answer_scores(found, prepared.examples, labels, run.model.dimensions)
+    measured["ece"] = to_dict(calibration_scores(logits, classes(prepared.examples), temperature).ece)
     return Evaluation(
         run,
         title,
@@ -90,7 +90,8 @@ def evaluate_run(
         prepared.examples,
         tuple(dict.fromkeys((*corpus.problems, *prepared.problems))),
         calibrated(logits, temperature),
-        measured,
+        found.dimensions,
+        from_dict(Scores, measured, "scores"),
     )
 
 
@@ -101,7 +102,7 @@ def _utterances(
         corpus = run_corpus(run, data_dir, columns)
         return corpus, run_parts(run, corpus).test, f"{run.config.title}, test set of fold {run.config.fold}"
     corpus = validate(read_corpus(dataset, data_dir, columns))
-    if corpus_hash(corpus.utterances) == run.config.corpus_sha256:
+    if corpus_hash(corpus.utterances, run.model.dimensions) == run.config.corpus_sha256:
         raise DataError(
             f"{corpus.place}: is the corpus that {run.folder} was trained on; "
             "without --dataset its test set is scored"
@@ -111,7 +112,7 @@ def _utterances(
 
 def write_evaluation(evaluation: Evaluation, folder: Path, overwrite: bool = False) -> None:
     """Write ``scores.json``, ``predictions.csv`` and ``confusion_matrix.png``, all or none of them."""
-    labels = evaluation.run.model.labels
+    labels, dimensions = evaluation.run.model.labels, evaluation.run.model.dimensions
     with atomic_folder(folder, overwrite) as partial:
         write_json(
             partial / SCORES,
@@ -126,6 +127,13 @@ def write_evaluation(evaluation: Evaluation, folder: Path, overwrite: bool = Fal
                 "problems": len(evaluation.problems),
             },
         )
-        write_predictions(partial / PREDICTIONS, evaluation.examples, evaluation.probabilities, labels)
+        write_predictions(
+            partial / PREDICTIONS,
+            evaluation.examples,
+            evaluation.probabilities,
+            labels,
+            evaluation.dimensions,
+            dimensions,
+        )
         matrix = evaluation.scores.confusion_matrix
         plots.save_confusion_matrix(matrix, labels, partial / CONFUSION_MATRIX, evaluation.title)

@@ -4,6 +4,8 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from mtab.data import Corpus, Problem, Utterance
 from mtab.data.reading import read_utterances
 from mtab.errors import DataError
@@ -87,6 +89,12 @@ def prepare(
             f"{corpus.place}: none of {len(utterances)} utterances can be used; the first: {problems[0]}"
         )
     return Prepared(tuple(examples), tuple(problems), clips_cut)
+
+
+def ratings(utterances: Sequence[Utterance], dimensions: Sequence[str]) -> np.ndarray:
+    """What they were rated, (utterances, dimensions) float32; NaN for no rating."""
+    rows = [[getattr(utterance, name) for name in dimensions] for utterance in utterances]
+    return np.array(rows, np.float32).reshape(len(utterances), len(dimensions))
 
 
 def lengths(examples: Sequence[Example]) -> list[int]:

@@ -1,18 +1,20 @@
 """``mtab-train fit``: train on one fold."""
 
+import dataclasses
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 from click.core import ParameterSource
 
 from mtab.console import Command
-from mtab.errors import MtabError
+from mtab.errors import DataError, MtabError
 from mtab.options import corpus_options
+from mtab.types import Dimension
 from mtab_train.options import (
     cache_option,
     folds_option,
@@ -21,11 +23,13 @@ from mtab_train.options import (
     run_options,
     set_threads,
     start_from,
+    tasks_option,
     train_options,
 )
 
 if TYPE_CHECKING:
     from mtab.data import Corpus
+    from mtab_train.config import ModelConfig
     from mtab_train.run import Run
     from mtab_train.start import Start
 
@@ -45,6 +49,7 @@ _MACHINE = ("device", "workers", "cache")
     "train for more.",
 )
 @model_options
+@tasks_option
 @train_options
 @machine_options
 @cache_option
@@ -113,7 +118,25 @@ def new_start(values: dict[str, Any]) -> "tuple[Start, Corpus, str]":
     corpus = validate(read_corpus(values["dataset"], values["data_dir"], values["columns"]))
     for notice in corpus.notices:
         click.echo(f"Notice: {notice}", err=True)
+    start = dataclasses.replace(start, model=with_tasks(start.model, values["tasks"], corpus))
     return start, corpus, values["folds"] or default_scheme(corpus)
+
+
+def with_tasks(model: "ModelConfig", tasks: str | None, corpus: "Corpus") -> "ModelConfig":
+    """The model for ``tasks`` on a corpus: with the dimensions that it has ratings of, or with none.
+
+    Without ``tasks`` as the model has some or none. Raises `DataError` if there is no rating to learn from.
+    """
+    if not (model.dimensions if tasks is None else tasks == "emotion,dimensions"):
+        return dataclasses.replace(model, dimensions=())
+    known = get_args(Dimension)
+    rated = {name for utterance in corpus.utterances for name in utterance.dimensions}
+    if not rated:
+        raise DataError(
+            f"{corpus.place}: no utterance is rated, expected numbers under {', '.join(known[:-1])} or "
+            f"{known[-1]}; see --tasks"
+        )
+    return dataclasses.replace(model, dimensions=tuple(name for name in known if name in rated))
 
 
 def warn(corpus: "Corpus", scheme: str, folds: Iterable[Any]) -> None:

@@ -1,4 +1,8 @@
-"""The auxiliary losses of MMER, the paper's baseline: none in the paper's own model, options here."""
+"""Losses beside the cross-entropy of the paper's own model, all of them options.
+
+The concordance correlation coefficient for the dimensions, and the auxiliary losses of MMER, the paper's
+baseline.
+"""
 
 import unicodedata
 
@@ -7,6 +11,26 @@ from torch import Tensor, nn
 
 CHARACTERS = "|'ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 """What CTC spells with, as wav2vec2-base-960h does (``|`` is a space); class 0 is the blank."""
+
+
+def concordance_loss(found: Tensor, true: Tensor) -> Tensor:
+    """1 - CCC (Lin, 1989), the mean over the dimensions: (B, D), (B, D) with NaN for no rating -> a scalar.
+
+    CCC = 2 cov(x, y) / (var x + var y + (mean x - mean y)^2), over the utterances that have a rating. It is
+    the same in any units. A dimension without two different ratings in the batch has none and does not
+    count; 0 if none does.
+    """
+    rated = true.isfinite()
+    count = rated.sum(dim=0).clamp(min=1)
+    found, true = found.float().masked_fill(~rated, 0), true.float().masked_fill(~rated, 0)
+    found_mean, true_mean = found.sum(dim=0) / count, true.sum(dim=0) / count
+    found_off, true_off = ((found - found_mean) * rated, (true - true_mean) * rated)
+    covariance = (found_off * true_off).sum(dim=0) / count
+    variances = (found_off**2 + true_off**2).sum(dim=0) / count
+    highest = true.masked_fill(~rated, -torch.inf).amax(dim=0)
+    defined = highest > true.masked_fill(~rated, torch.inf).amin(dim=0)
+    divisor = (variances + (found_mean - true_mean) ** 2).masked_fill(~defined, 1)
+    return ((1 - 2 * covariance / divisor) * defined).sum() / defined.sum().clamp(min=1)
 
 
 def supervised_contrastive(embeddings: Tensor, labels: Tensor, temperature: float = 0.07) -> Tensor:

@@ -1,4 +1,4 @@
-"""The paper's metrics (eqs. 8-10) and their usual companions, from scikit-learn. No torch."""
+"""The paper's metrics (eqs. 8-10) and their usual companions. No torch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,6 +29,25 @@ def scores(true: Sequence[int], predicted: Sequence[int], labels: Sequence[str])
         "recall": {label: recalls.get(i) for i, label in enumerate(labels)},
         "confusion_matrix": confusion_matrix(true, predicted, labels=classes).tolist(),
     }
+
+
+def concordance(found: np.ndarray, true: np.ndarray) -> float | None:
+    """The concordance correlation coefficient of two series (N,), in -1..1 (Lin, Biometrics 1989).
+
+    2 cov(x, y) / (var x + var y + (mean x - mean y)^2), over the utterances whose ``true`` is not NaN; None
+    without two different ones. 1 is agreement; a constant answer gets 0.
+    """
+    rated = np.isfinite(true)
+    x, y = found[rated].astype(np.float64), true[rated].astype(np.float64)
+    if len(y) < 2 or y.min() == y.max():
+        return None
+    covariance = np.mean((x - x.mean()) * (y - y.mean()))
+    return float(2 * covariance / (x.var() + y.var() + (x.mean() - y.mean()) ** 2))
+
+
+def concordances(found: np.ndarray, true: np.ndarray, dimensions: Sequence[str]) -> dict[str, float | None]:
+    """`concordance` of each dimension, of (N, dimensions) each."""
+    return {name: concordance(found[:, i], true[:, i]) for i, name in enumerate(dimensions)}
 
 
 @dataclass(frozen=True, slots=True)

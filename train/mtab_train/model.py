@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from mtab.errors import ConfigError
+from mtab.types import Dimension
 from mtab_train.config import ModelConfig
 from mtab_train.encoders import AudioEncoder, TextEncoder
 from mtab_train.masking import Interpolation, MaskedBatchNorm1d, MaskedMean, valid_mask
@@ -138,26 +139,54 @@ class TemporalAwareBlock(nn.Module):
         return x * torch.sigmoid(attention).transpose(1, 2)
 
 
+class DimensionHead(nn.Linear):
+    """Dimensions in the units of the corpus, mean + std * z: (B, 2d) -> (B, D). No part of the paper's model.
+
+    ``mean`` and ``std``, (D,) float32, are those of the ratings in training.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config.fused_size, len(config.dimensions))
+        self.register_buffer("mean", torch.zeros(self.out_features))
+        self.register_buffer("std", torch.ones(self.out_features))
+
+    def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return self.mean + self.std * super().forward(x)
+
+
 class Head(nn.Module):
-    """Mean over the valid frames, GELU, fully connected (§4.2): (B, L, 2d) -> (B, 2d), (B, C)."""
+    """Mean over the valid frames, GELU, fully connected (§4.2): (B, L, 2d) -> (B, 2d), (B, C), (B, D).
+
+    The dimensions, (B, D), are None for a model without them.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.masked_mean = MaskedMean()
         self.activation = nn.GELU()
         self.classifier = nn.Linear(config.fused_size, len(config.labels))
+        self.dimensions = DimensionHead(config) if config.dimensions else None
 
-    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         pooled = self.masked_mean(x, mask)
-        return pooled, self.classifier(self.activation(pooled))
+        activated = self.activation(pooled)
+        dimensions = None if self.dimensions is None else self.dimensions(activated)
+        return pooled, self.classifier(activated), dimensions
 
 
 class Output(NamedTuple):
-    """What the model answers: logits (B, C), calibrated probabilities (B, C), pooled embeddings (B, 2d)."""
+    """What the model answers: logits (B, C), calibrated probabilities (B, C), pooled embeddings (B, 2d).
+
+    Also dimensions (B, D), if it has any.
+    """
 
     logits: Tensor
     probabilities: Tensor
     embeddings: Tensor
+    dimensions: Tensor | None
 
 
 class MulTAB(nn.Module):
@@ -262,7 +291,14 @@ class MulTAB(nn.Module):
         """`forward` on numpy arrays at inference, as an engine of the runtime does it."""
         with torch.inference_mode():
             output = self(**{name: torch.from_numpy(array) for name, array in inputs.items()})
-        return {name: tensor.numpy() for name, tensor in output._asdict().items()}
+        return {name: tensor.numpy() for name, tensor in output._asdict().items() if tensor is not None}
+
+    @property
+    def deviations(self) -> dict[Dimension, float]:
+        """The standard deviation of each dimension's ratings in training; empty without dimensions."""
+        if self.head.dimensions is None:
+            return {}
+        return dict(zip(self.config.dimensions, self.head.dimensions.std.tolist(), strict=True))
 
     def fuse(
         self, speech: Tensor | None, frames: Tensor | None, text: Tensor | None, tokens: Tensor | None
@@ -287,8 +323,8 @@ class MulTAB(nn.Module):
         mask = valid_mask(lengths, fused.shape[1])
         if self.tab is not None:
             fused = self.tab(fused, mask)
-        embeddings, logits = self.head(fused, mask)
-        return Output(logits, torch.softmax(logits / self.temperature, dim=1), embeddings)
+        embeddings, logits, dimensions = self.head(fused, mask)
+        return Output(logits, torch.softmax(logits / self.temperature, dim=1), embeddings, dimensions)
 
     def _project(self, modality: str, x: Tensor, mask: Tensor) -> Tensor:
         if self.self_attention is not None:

@@ -84,6 +84,12 @@ model_options = together(
     ),
 )
 """What a `ModelConfig` is made of."""
+tasks_option = click.option(
+    "--tasks",
+    type=click.Choice(["emotion", "emotion,dimensions"]),
+    help="What to learn: the emotion alone, or also those of valence, arousal and dominance that the corpus "
+    "has ratings of.  [default: emotion; with --init-from as that run]",
+)
 train_options = together(
     click.option("--epochs", type=click.IntRange(min=1), help="Number of epochs."),
     click.option(

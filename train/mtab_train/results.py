@@ -1,5 +1,6 @@
 """``results.json``: what a training came to, and how it is shown on a terminal, chance beside it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,10 +39,22 @@ def read_results(folder: Path) -> Results:
 
 
 def format_scores(scores: Scores) -> str:
-    """The figures, chance, and each class's recall."""
+    """The figures, chance, each class's recall, and how the dimensions agree."""
     recalls = [(label, "-" if recall is None else f"{recall:.3f}") for label, recall in scores.recall.items()]
     figures = f"WAR {scores.war:.3f}  UAR {scores.uar:.3f}  weighted F1 {scores.weighted_f1:.3f}"
-    return "\n".join([figures, *_chance_lines(scores), "", table(recalls, ("class", "recall"))])
+    lines = [figures, *_chance_lines(scores), "", table(recalls, ("class", "recall"))]
+    if scores.ccc is not None:
+        lines += ["", f"{format_ccc(scores.ccc)} (chance 0)"]
+    return "\n".join(lines)
+
+
+def format_ccc(ccc: Mapping[str, float | None]) -> str:
+    """The concordance correlation coefficient of each dimension, ``-`` where there is none.
+
+    >>> format_ccc({"valence": 0.5, "arousal": None})
+    'CCC valence 0.500 arousal -'
+    """
+    return " ".join(["CCC", *(f"{name} {'-' if c is None else f'{c:.3f}'}" for name, c in ccc.items())])
 
 
 def _chance_lines(scores: Scores) -> list[str]:

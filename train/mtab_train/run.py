@@ -100,7 +100,7 @@ def run_corpus(run: Run, data_dir: Path | None = None, columns: Mapping[str, str
             config.columns if columns is None else columns,
         )
     )
-    if corpus_hash(corpus.utterances) != config.corpus_sha256:
+    if corpus_hash(corpus.utterances, run.model.dimensions) != config.corpus_sha256:
         raise DataError(f"{corpus.place}: has changed since {run.folder} was begun, expected the same corpus")
     return corpus
 

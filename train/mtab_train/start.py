@@ -31,7 +31,8 @@ from mtab_train.checkpoint import (
     save_weights,
 )
 from mtab_train.config import ModelConfig, TrainConfig
-from mtab_train.model import MulTAB
+from mtab_train.examples import ratings
+from mtab_train.model import DimensionHead, MulTAB
 from mtab_train.results import read_results
 from mtab_train.run import AT_ITS_END, Parts, Run, RunConfig, open_run, read_history, run_parts, write_run
 from mtab_train.tokenizer import train_tokenizer
@@ -57,9 +58,28 @@ def begin_run(
         _require_modalities(run.model, corpus, parts)
         texts = [utterance.text for utterance in parts.training if utterance.text]
         run, model = _prepare(run, start, texts)
+        if model.head.dimensions is not None:
+            _standardise(model.head.dimensions, run.model, corpus, parts)
         save_state(partial, 0, BatchModel(model, run.train), None, TrainerState())
         write_run(run)
     return open_run(folder)
+
+
+def _standardise(head: DimensionHead, model: ModelConfig, corpus: Corpus, parts: Parts) -> None:
+    """Set mean and standard deviation of the training utterances' ratings.
+
+    Raises `DataError` if they have no two different ones.
+    """
+    rated = ratings(parts.training, model.dimensions).astype(np.float64)
+    for name, column in zip(model.dimensions, rated.T, strict=True):
+        if len(different := np.unique(column[np.isfinite(column)])) < 2:
+            found = f"{different[0]:g} alone" if len(different) else "no rating"
+            raise DataError(
+                f"{corpus.place}: {name} has {found} in the training part, expected two different ones; "
+                "see --tasks"
+            )
+    head.mean.copy_(torch.from_numpy(np.nanmean(rated, axis=0)))
+    head.std.copy_(torch.from_numpy(np.nanstd(rated, axis=0)))
 
 
 def _require_modalities(model: ModelConfig, corpus: Corpus, parts: Parts) -> None:
@@ -119,6 +139,7 @@ def describe_run(folder: Path, start: Start, corpus: Corpus, folds: str, fold: s
     if len(corpus.labels) < 2:
         found = ", ".join(corpus.labels) or "none"
         raise DataError(f"{corpus.place}: one class ({found}), expected two or more to tell apart")
+    model = dataclasses.replace(start.model, labels=corpus.labels)
     config = RunConfig(
         dataset=corpus.name,
         title=corpus.title,
@@ -128,12 +149,12 @@ def describe_run(folder: Path, start: Start, corpus: Corpus, folds: str, fold: s
         fold=fold,
         preset=start.preset,
         init_from=None if start.init_from is None else str(start.init_from),
-        corpus_sha256=corpus_hash(corpus.utterances),
+        corpus_sha256=corpus_hash(corpus.utterances, model.dimensions),
         mtab_version=mtab.__version__,
         created=_now(),
         columns=dict(corpus.columns),
     )
-    return Run(folder, config, dataclasses.replace(start.model, labels=corpus.labels), start.train)
+    return Run(folder, config, model, start.train)
 
 
 def untrained_run(folder: Path, start: Start, texts: Iterable[str], overwrite: bool = False) -> Run:
@@ -189,7 +210,7 @@ def _prepare(run: Run, start: Start, texts: Iterable[str]) -> tuple[Run, MulTAB]
 
 
 def _from_run(run: Run, source: Path) -> MulTAB:
-    """Another run's model; a class that both know keeps its row of the classifier."""
+    """Another run's model; a class or dimension that both know keeps its row of the head."""
     other = open_run(source)
     for name in (CONFIG_FILE, TOKENIZER_FILE):
         if (source / name).is_file():
@@ -197,12 +218,16 @@ def _from_run(run: Run, source: Path) -> MulTAB:
     model = MulTAB.from_config(run.model)
     tensors = dict(load_model(other).state_dict())
     fresh = model.state_dict()
-    shared = [label for label in run.model.labels if label in other.model.labels]
-    for name in ("head.classifier.weight", "head.classifier.bias"):
-        rows = fresh[name].clone()
-        for label in shared:
-            rows[run.model.labels.index(label)] = tensors[name][other.model.labels.index(label)]
-        tensors[name] = rows
+    for layer, names, others in (
+        ("head.classifier", run.model.labels, other.model.labels),
+        ("head.dimensions", run.model.dimensions, other.model.dimensions),
+    ):
+        theirs = {name: tensors.pop(name) for name in list(tensors) if name.startswith(f"{layer}.")}
+        for name in (name for name in fresh if name.startswith(f"{layer}.")):
+            rows = fresh[name].clone()
+            for each in set(names) & set(others):
+                rows[names.index(each)] = theirs[name][others.index(each)]
+            tensors[name] = rows
     apply_weights(model, tensors, other.weights)
     return model
 

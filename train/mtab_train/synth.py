@@ -178,8 +178,7 @@ def write_iemocap(root: Path, turns: Sequence[Turn], save: Save, random: np.rand
             start = end + random.uniform(0.2, 1.5)
             end = start + save(turn, folder / "sentences" / "wav" / name / f"{clip}.wav")
             label = random.choice(("hap", "exc")) if turn.emotion == "happiness" else turn.emotion[:3]
-            ratings = np.clip(random.normal(RATINGS[turn.emotion], 0.5), 1, 5)
-            valence, arousal, dominance = np.round(2 * ratings) / 2
+            valence, arousal, dominance = rate(turn, random)
             evaluations += [
                 f"[{start:.4f} - {end:.4f}]\t{clip}\t{label}\t"
                 f"[{valence:.4f}, {arousal:.4f}, {dominance:.4f}]",
@@ -199,6 +198,26 @@ RATINGS = {
     "sadness": (2.2, 2.4, 2.8),
 }
 """Mean valence, arousal and dominance, from 1 to 5."""
+
+HEARD = (
+    Prosody(0.3, 0.2, 0.0, 0.0, 0.0),
+    Prosody(0.2, 0.3, 0.3, 0.2, 0.3),
+    Prosody(-0.2, 0.0, 0.1, 0.4, 0.3),
+)
+"""How much an utterance is rated above its emotion's valence, arousal and dominance for each standard
+deviation (`SPREAD`) that it is spoken above its emotion's prosody."""
+
+
+def rate(turn: Turn, random: np.random.Generator) -> list[float]:
+    """Valence, arousal and dominance, in steps of 0.5 from 1 to 5, by the emotion and by how it is spoken.
+
+    Raters differ by 0.25 (standard deviation).
+    """
+    spoken = np.subtract(astuple(turn.prosody), astuple(PROSODY[turn.emotion])) / astuple(SPREAD)
+    # Unmarked prosody is that of another emotion, which raters do not follow without bound.
+    heard = np.array([astuple(each) for each in HEARD]) @ np.clip(spoken, -2, 2)
+    ratings = np.clip(random.normal(RATINGS[turn.emotion] + heard, 0.25), 1, 5)
+    return (np.round(2 * ratings) / 2).tolist()
 
 
 def write_meld(root: Path, turns: Sequence[Turn], save: Save, random: np.random.Generator) -> None:

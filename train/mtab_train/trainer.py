@@ -26,20 +26,15 @@ from mtab.provenance import Calibration
 from mtab_train import plots
 from mtab_train.batch_model import BatchModel
 from mtab_train.batches import Batch, ExampleDataset, class_weights
-from mtab_train.calibration import (
-    calibrated,
-    calibration_scores,
-    fit_temperature,
-    negative_log_likelihood,
-)
+from mtab_train.calibration import calibrated, calibration_scores, fit_temperature
 from mtab_train.checkpoint import TrainerState, load_state, load_weights, save_state, save_weights
 from mtab_train.config import TrainConfig
 from mtab_train.encoder_cache import EncoderCache, frozen_outputs
 from mtab_train.examples import Example, lengths, prepare
-from mtab_train.losses import supervised_contrastive
-from mtab_train.metrics import chance_of, scores
+from mtab_train.losses import concordance_loss, supervised_contrastive
+from mtab_train.metrics import chance_of
 from mtab_train.model import MulTAB, Output, count_parameters
-from mtab_train.results import Results
+from mtab_train.results import Results, format_ccc
 from mtab_train.run import (
     CALIBRATION,
     CONFUSION_MATRIX,
@@ -51,7 +46,15 @@ from mtab_train.run import (
     run_parts,
 )
 from mtab_train.sampling import evaluation_batches, training_batches
-from mtab_train.scoring import answer, classes, in_order, to_device, write_predictions
+from mtab_train.scoring import (
+    Answers,
+    answer,
+    answer_scores,
+    classes,
+    in_order,
+    to_device,
+    write_predictions,
+)
 
 PROBLEMS_SHOWN = 10
 
@@ -231,7 +234,13 @@ class Trainer:
         set_seed(int(np.random.SeedSequence([self.config.seed, epoch]).generate_state(1)[0]))
         model.train()
         batches = self._own(self.batches(epoch))
-        dataset = ExampleDataset(self.train, self.preprocess, self.cache, spelled=self.config.ctc_weight > 0)
+        dataset = ExampleDataset(
+            self.train,
+            self.preprocess,
+            self.cache,
+            spelled=self.config.ctc_weight > 0,
+            dimensions=self.run.model.dimensions,
+        )
         total, right, seen = 0.0, 0, 0
         begun = time.perf_counter()
         with self._shown(f"epoch {epoch}", len(batches), "batches") as shown:
@@ -242,7 +251,7 @@ class Trainer:
                 last = index % self.config.gradient_accumulation_steps == 0 or index == len(batches)
                 with nullcontext() if last else self.accelerator.no_sync(model):
                     output, spelling = model(batch)
-                    loss = self._loss(output, spelling, batch["labels"])
+                    loss = self._loss(output, spelling, batch)
                     self.accelerator.backward(loss)
                 total += loss.item() * len(batch["labels"])
                 right += int((output.logits.argmax(dim=1) == batch["labels"]).sum())
@@ -272,8 +281,11 @@ class Trainer:
                 f"{self.run.folder}: {name} is {loss}, expected a number; try a lower --learning-rate"
             )
 
-    def _loss(self, output: Output, spelling: Tensor | None, labels: Tensor) -> Tensor:
+    def _loss(self, output: Output, spelling: Tensor | None, batch: Batch) -> Tensor:
+        labels = batch["labels"]
         loss = self.loss(output.logits, labels)
+        if output.dimensions is not None:
+            loss = loss + concordance_loss(output.dimensions, batch["dimensions"])
         if self.config.supcon_weight:
             loss = loss + self.config.supcon_weight * supervised_contrastive(output.embeddings, labels)
         if spelling is not None:
@@ -286,18 +298,15 @@ class Trainer:
 
     def _evaluate(
         self, model: nn.Module, examples: Sequence[Example], name: str
-    ) -> tuple[dict[str, Any], np.ndarray]:
-        """Scores and mean loss of the part ``name``, and logits (utterances, classes) float32."""
+    ) -> tuple[dict[str, Any], Answers]:
+        """Scores and mean loss of the part ``name``, and its answers."""
         batches = evaluation_batches(lengths(examples), self.config.batch_size)
         own = batches[self.accelerator.process_index :: self.accelerator.num_processes]
         dataset = ExampleDataset(examples, self.preprocess, self.cache)
         with self._shown(f"answering {name} part", len(own), "batches") as shown:
             answers = answer(model, dataset, own, self.accelerator.device, self.workers, shown.update)
-        logits = in_order(gather_object(answers))
-        true = classes(examples)
-        result = scores(true.tolist(), logits.argmax(axis=1).tolist(), self.run.model.labels)
-        result["loss"] = negative_log_likelihood(logits, true)
-        return result, logits
+        found = in_order(gather_object(answers))
+        return answer_scores(found, examples, self.run.model.labels, self.run.model.dimensions), found
 
     def _open_board(self, done: int) -> Any:
         from torch.utils.tensorboard import SummaryWriter
@@ -331,19 +340,23 @@ class Trainer:
             for key in ("loss", "war", "uar"):
                 if key in row[part]:
                     board.add_scalar(f"{key}/{part}", row[part][key], epoch)
+        for name, ccc in selection.get("ccc", {}).items():
+            if ccc is not None:
+                board.add_scalar(f"ccc_{name}/{self._selects_on}", ccc, epoch)
         board.add_scalar("learning_rate", row["learning_rate"], epoch)
         chance = chance_of(selection["confusion_matrix"])
+        ccc = f" {format_ccc(selection['ccc'])}" if "ccc" in selection else ""
         self._say(
             f"epoch {epoch:>3}/{self.config.epochs}  loss {row['train']['loss']:.3f}  {self._selects_on} "
             f"WAR {selection['war']:.3f} (chance {chance.war:.3f}) UAR {selection['uar']:.3f} "
-            f"(chance {chance.uar:.3f})  {row['seconds']:.1f} s"
+            f"(chance {chance.uar:.3f}){ccc}  {row['seconds']:.1f} s"
         )
 
     def _finish(self) -> Results:
         """Score the test utterances with the chosen epoch's weights, and write what a reader wants."""
         load_weights(self.model, self.run.weights)
-        test, logits = self._evaluate(self.batch_model, self.test, "test")
-        calibration = self._calibrate(logits)
+        test, answers = self._evaluate(self.batch_model, self.test, "test")
+        calibration = self._calibrate(answers.logits)
         test["ece"] = to_dict(calibration.test.ece)
         assert self.best is not None
         written = {
@@ -363,8 +376,14 @@ class Trainer:
         if self.accelerator.is_main_process:
             folder, title = self.run.folder, f"{self.run.config.title}, {self.run.config.fold}"
             write_json(folder / CALIBRATION, to_dict(calibration))
-            probabilities = calibrated(logits, calibration.temperature)
-            write_predictions(folder / PREDICTIONS, self.test, probabilities, self.run.model.labels)
+            write_predictions(
+                folder / PREDICTIONS,
+                self.test,
+                calibrated(answers.logits, calibration.temperature),
+                self.run.model.labels,
+                answers.dimensions,
+                self.run.model.dimensions,
+            )
             plots.save_curves(self.history, folder / CURVES, title)
             plots.save_confusion_matrix(
                 test["confusion_matrix"], self.run.model.labels, folder / CONFUSION_MATRIX, title
@@ -377,7 +396,7 @@ class Trainer:
         """The temperature of the chosen epoch's weights, and what it does to the test utterances."""
         temperature, validation, reason = 1.0, None, None
         if self._selects_on == "validation":
-            _, logits = self._evaluate(self.batch_model, self.validation, "validation")
+            _, (logits, _) = self._evaluate(self.batch_model, self.validation, "validation")
             true = classes(self.validation)
             temperature = fit_temperature(logits, true)
             validation = calibration_scores(logits, true, temperature)

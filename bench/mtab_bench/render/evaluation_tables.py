@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from mtab_bench.render.answers import chosen, unheard_classes
 from mtab_bench.render.backends import BACKEND, latency_cells, latency_columns, skipped_row
 from mtab_bench.render.formats import (
+    coefficient,
     count,
     difference,
     percent,
@@ -13,12 +14,16 @@ from mtab_bench.render.formats import (
     two_digits,
 )
 from mtab_bench.render.table import Cell, Column, Row, Table, figure
+from mtab_bench.sections.accuracy import Concordance
 from mtab_bench.sections.evaluation import EvaluatedBackend, Evaluation
 
 
 def evaluation_tables(section: Evaluation) -> list[Table]:
-    """Those that stand above the pictures: scores, recall, parity, latency."""
-    return [_scores(section), _recall(section), *_parity(section), _latency(section)]
+    """Those that stand above the pictures: scores, recall, dimensions, parity, latency."""
+    return [
+        *(_scores(section), _recall(section), *_dimensions(section)),
+        *(*_parity(section), *_dimension_parity(section), _latency(section)),
+    ]
 
 
 def _rows(section: Evaluation, cells: dict[str, tuple[Cell, ...]]) -> tuple[Row, ...]:
@@ -80,6 +85,56 @@ def _recall(section: Evaluation) -> Table:
         (utterances, *_rows(section, cells)),
         "– has no test utterance.",
     )
+
+
+def _dimensions(section: Evaluation) -> Iterator[Table]:
+    found = {
+        key: backend.accuracy.dimensions
+        for key, backend in section.measured.items()
+        if backend.accuracy is not None and backend.accuracy.dimensions is not None
+    }
+    if not found:
+        return
+    cells: dict[str, tuple[Cell, ...]] = {
+        key: tuple(_concordance(each) for each in dimensions.values()) for key, dimensions in found.items()
+    }
+    first = next(iter(found.values()))
+    rated = Row(("rated utterances", *(figure(count, each.rated) for each in first.values())))
+    yield Table(
+        "Concordance of the dimensions",
+        (BACKEND, *map(Column, first)),
+        (rated, *_rows(section, cells)),
+        "The concordance correlation coefficient (CCC) with people's ratings, and the 95 % interval of a "
+        "bootstrap over the utterances: 1 is agreement, 0 chance.",
+    )
+
+
+def _concordance(found: Concordance) -> Cell:
+    if found.ccc is None or found.interval is None:
+        return "–"
+    low, high = found.interval
+    return f"{coefficient(found.ccc)} ({coefficient(low)} to {coefficient(high)})"
+
+
+def _dimension_parity(section: Evaluation) -> Iterator[Table]:
+    cells: dict[str, tuple[Cell, ...]] = {}
+    for key, backend in section.measured.items():
+        if backend.parity is not None and (moved := backend.parity.figures.dimensions) is not None:
+            cells[key] = (
+                figure(difference, moved.max_difference),
+                figure(difference, moved.max_batched_difference),
+                figure(difference, moved.max_invariance_difference),
+                figure(difference, backend.parity.budget.max_dimension_difference),
+            )
+    if cells:
+        reference = section.backends[section.reference].title
+        yield Table(
+            f"Dimensions beside {reference}'s",
+            (BACKEND, *map(Column, ("unbatched", "batched", "invariance", "budget"))),
+            _rows(section, cells),
+            "The largest difference of a dimension, in standard deviations of its ratings in training; "
+            "columns are as in the table above.",
+        )
 
 
 def _parity(section: Evaluation) -> Iterator[Table]:

@@ -59,6 +59,10 @@ def difference(value: float) -> str:
     return f"{value:.1e}"
 
 
+def coefficient(value: float) -> str:
+    return f"{value:.3f}"
+
+
 def points(value: float) -> str:
     return f"{100 * value:+.1f} points"
 
@@ -79,6 +83,7 @@ FORMATS: tuple[Callable[[Any], str], ...] = (
     three_digits,
     two_digits,
     difference,
+    coefficient,
     points,
     count,
 )

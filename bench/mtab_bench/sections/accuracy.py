@@ -8,11 +8,12 @@ from scipy.stats import binomtest
 
 from mtab.data import Utterance
 from mtab.graphs import Budget
-from mtab.parity import Answers, Parity, compare
-from mtab_train.metrics import Chance, chance_of, expected_calibration_error, scores
+from mtab.parity import NO_DIMENSIONS, Answers, Deviations, Parity, compare
+from mtab_train.metrics import Chance, chance_of, concordance, expected_calibration_error, scores
 
 BINS = 15
 """Intervals of confidence, of equal width, that calibration is measured in."""
+RESAMPLES = 1000
 SIGNIFICANT = 0.05
 """A p-value below which a difference is told from chance."""
 
@@ -29,10 +30,35 @@ class Bin:
 
 
 @dataclass(frozen=True, slots=True)
+class Concordance:
+    """The concordance correlation coefficient of a dimension with its ratings, and its 95 % interval.
+
+    The interval is a bootstrap's that draws utterances. ``rated`` is how many have a rating; None without two
+    different ones.
+    """
+
+    rated: int
+    ccc: float | None
+    interval: tuple[float, float] | None
+
+    @classmethod
+    def of(cls, found: np.ndarray, true: np.ndarray) -> "Concordance":
+        """Of answers (N,) and ratings (N,), NaN for none."""
+        known = np.isfinite(true)
+        found, true = found[known], true[known]
+        if (ccc := concordance(found, true)) is None:
+            return cls(len(true), None, None)
+        drawn = np.random.default_rng(0).integers(len(true), size=(RESAMPLES, len(true)))
+        others = [each for rows in drawn if (each := concordance(found[rows], true[rows])) is not None]
+        low, high = np.percentile(others, [2.5, 97.5]).tolist()
+        return cls(len(true), ccc, (low, high))
+
+
+@dataclass(frozen=True, slots=True)
 class Accuracy:
     """How right answers are. ``war`` is accuracy, ``uar`` the mean recall of classes with an utterance.
 
-    ``uar_classes`` is how many these are.
+    ``uar_classes`` is how many these are. ``dimensions`` is None for a model without them.
     """
 
     utterances: int
@@ -45,9 +71,16 @@ class Accuracy:
     chance: Chance
     ece: float
     bins: tuple[Bin, ...]
+    dimensions: dict[str, Concordance] | None = None
 
     @classmethod
-    def of(cls, probabilities: np.ndarray, true: np.ndarray, labels: Sequence[str]) -> "Accuracy":
+    def of(
+        cls,
+        probabilities: np.ndarray,
+        true: np.ndarray,
+        labels: Sequence[str],
+        dimensions: dict[str, Concordance] | None = None,
+    ) -> "Accuracy":
         """Of probabilities (N, C) for utterances of the class indices ``true`` (N,)."""
         found = scores(true.tolist(), probabilities.argmax(axis=1).tolist(), labels)
         return cls(
@@ -61,6 +94,7 @@ class Accuracy:
             chance=chance_of(found["confusion_matrix"]),
             ece=expected_calibration_error(probabilities, true, BINS),
             bins=reliability(probabilities, true),
+            dimensions=dimensions,
         )
 
     @property
@@ -172,9 +206,13 @@ class BackendParity:
         labels: Sequence[str],
         budget: Budget,
         batch_size: int = 8,
+        deviations: Deviations = NO_DIMENSIONS,
     ) -> "BackendParity":
-        """Of the reference's answers to ``utterances``, each unbatched, and of the backend's both ways."""
-        figures = compare(reference, unbatched, batched, budget, batch_size)
+        """Of the reference's answers to ``utterances``, each unbatched, and of the backend's both ways.
+
+        ``deviations`` are as in `mtab.parity.compare`.
+        """
+        figures = compare(reference, unbatched, batched, budget, batch_size, deviations)
         before, alone, among = (
             each["probabilities"].argmax(axis=1) for each in (reference, unbatched, batched)
         )

@@ -18,7 +18,7 @@ from mtab.traffic import NewLengths
 from mtab_bench.backends import REFERENCE, Inputs, Run, bundle_backends, open_backend
 from mtab_bench.interleaving import HOW, Phase, time_phases
 from mtab_bench.reference import reference_model, require_one
-from mtab_bench.sections.accuracy import Accuracy, BackendParity
+from mtab_bench.sections.accuracy import Accuracy, BackendParity, Concordance
 from mtab_bench.sections.samples import Latency, Timed
 from mtab_bench.sections.section import (
     BackendEntry,
@@ -29,6 +29,7 @@ from mtab_bench.sections.section import (
     now,
 )
 from mtab_bench.test_set import LoadedTestSet, read_test_set
+from mtab_train.examples import ratings
 
 MIN_SAMPLES = 200
 """Few utterances are passed over again until each backend has so many samples."""
@@ -148,10 +149,13 @@ def evaluate(
                 labels,
                 budget_of(bundle, backend.precision),
                 BATCH_SIZE,
+                bundle.config.deviations,
             )
         entries[key] = EvaluatedBackend.of(
             backend,
-            accuracy=Accuracy.of(unbatched[key]["probabilities"], true, labels),
+            accuracy=Accuracy.of(
+                unbatched[key]["probabilities"], true, labels, _concordances(bundle, test, unbatched[key])
+            ),
             parity=parity,
             timed=times.of(key),
             medians=times.medians(key, len(inputs)),
@@ -177,6 +181,13 @@ def evaluate(
             for i, (utterance, features) in enumerate(zip(test.utterances, test.features, strict=True))
         ),
     )
+
+
+def _concordances(bundle: Bundle, test: LoadedTestSet, answers: Answers) -> dict[str, Concordance] | None:
+    names = list(bundle.config.deviations)
+    rated = ratings(test.utterances, names)
+    found = {name: Concordance.of(answers["dimensions"][:, i], rated[:, i]) for i, name in enumerate(names)}
+    return found or None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

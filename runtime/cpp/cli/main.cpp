@@ -198,12 +198,19 @@ std::string json(const std::string& text) {
   return written + "\"";
 }
 
-std::string record(const std::string& name, const mtab::Result& result) {
+std::string record(const std::string& name, const mtab::Result& result,
+                   const std::vector<std::string>& dimensions) {
   std::string probabilities;
   for (const auto& [label, probability] : result.probabilities()) {
     probabilities += (probabilities.empty() ? "\n" : ",\n") + ("      " + json(label)) + ": " +
                      mtab_core::repr(static_cast<double>(probability));
   }
+  std::string rated;
+  for (std::size_t i = 0; i < dimensions.size(); ++i) {
+    rated += (rated.empty() ? "\n" : ",\n") + ("      " + json(dimensions[i])) + ": " +
+             mtab_core::repr(static_cast<double>(result.dimensions()[i]));
+  }
+  if (!rated.empty()) rated = "\n    },\n    \"dimensions\": {" + rated;
   std::string modalities;
   for (const auto& [bit, modality] : {std::pair{MTAB_AUDIO, "audio"}, std::pair{MTAB_TEXT, "text"}}) {
     if ((result.modalities() & static_cast<std::uint32_t>(bit)) != 0) {
@@ -212,7 +219,7 @@ std::string record(const std::string& name, const mtab::Result& result) {
   }
   const auto duration = result.duration();
   return "  {\n    \"utterance\": " + json(name) + ",\n    \"label\": " + json(result.label()) +
-         ",\n    \"probabilities\": {" + probabilities +
+         ",\n    \"probabilities\": {" + probabilities + rated +
          "\n    },\n    \"duration\": " + (duration ? mtab_core::repr(*duration) : "null") +
          ",\n    \"modalities\": [" + modalities +
          "\n    ],\n    \"text_truncated\": " + (result.text_truncated() ? "true" : "false") + "\n  }";
@@ -220,6 +227,7 @@ std::string record(const std::string& name, const mtab::Result& result) {
 
 void predict(const Arguments& arguments) {
   const mtab::Model model(arguments.bundle, arguments.load);
+  const std::vector<std::string> dimensions = model.dimensions();
   std::vector<mtab::Input> inputs;
   std::vector<std::string> names;
   for (const std::string& path : arguments.audio) {
@@ -239,7 +247,7 @@ void predict(const Arguments& arguments) {
     if (const auto* error = std::get_if<mtab::Error>(&outcomes[i])) {
       failure = *error;
     } else {
-      std::cout << (begun ? ",\n" : "[\n") << record(names[i], std::get<mtab::Result>(outcomes[i]));
+      std::cout << (begun ? ",\n" : "[\n") << record(names[i], std::get<mtab::Result>(outcomes[i]), dimensions);
       begun = true;
     }
   }

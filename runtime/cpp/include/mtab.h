@@ -150,6 +150,10 @@ MTAB_API size_t mtab_model_label_count(const mtab_model *model);
 MTAB_API const char *mtab_model_label(const mtab_model *model, size_t index);
 /* The width of an embedding. */
 MTAB_API size_t mtab_model_embedding_size(const mtab_model *model);
+/* The number of dimensions (valence, arousal, dominance) that the model answers beside the classes; often 0. */
+MTAB_API size_t mtab_model_dimension_count(const mtab_model *model);
+/* The name of dimension `index`: "valence", "arousal" or "dominance"; NULL beyond the last. */
+MTAB_API const char *mtab_model_dimension(const mtab_model *model, size_t index);
 /* The modalities that the model takes. */
 MTAB_API uint32_t mtab_model_modalities(const mtab_model *model);
 /* Not 0 if the model answers from these modalities alone. */
@@ -236,6 +240,9 @@ MTAB_API float mtab_result_probability(const mtab_result *result, size_t index);
 MTAB_API const float *mtab_result_logits(const mtab_result *result);
 /* What the classifier sees, mtab_model_embedding_size values. */
 MTAB_API const float *mtab_result_embedding(const mtab_result *result);
+/* The dimensions in the units of the corpus that the model learned from, mtab_model_dimension_count values; NULL
+ * without any. */
+MTAB_API const float *mtab_result_dimensions(const mtab_result *result);
 /* Seconds of the audio that was used; NaN without audio. */
 MTAB_API double mtab_result_duration(const mtab_result *result);
 /* The modalities that the answer rests on. */

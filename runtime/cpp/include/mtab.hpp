@@ -81,6 +81,8 @@ class Result {
   }
   // What the classifier sees, Model::embedding_size values; they live as long as a copy of this result.
   [[nodiscard]] const float* embedding() const { return mtab_result_embedding(handle_.get()); }
+  // Model::dimensions().size() values, in the units of the corpus that the model learned from.
+  [[nodiscard]] const float* dimensions() const { return mtab_result_dimensions(handle_.get()); }
   // Model::labels().size() values.
   [[nodiscard]] const float* logits() const { return mtab_result_logits(handle_.get()); }
   // Seconds of the audio that was used; nothing without audio.
@@ -255,6 +257,13 @@ class Model {
     std::vector<std::string> found;
     for (std::size_t i = 0; i < mtab_model_label_count(get()); ++i)
       found.emplace_back(mtab_model_label(get(), i));
+    return found;
+  }
+  // What it answers beside the classes, of valence, arousal and dominance; often nothing.
+  [[nodiscard]] std::vector<std::string> dimensions() const {
+    std::vector<std::string> found;
+    for (std::size_t i = 0; i < mtab_model_dimension_count(get()); ++i)
+      found.emplace_back(mtab_model_dimension(get(), i));
     return found;
   }
   [[nodiscard]] std::size_t embedding_size() const { return mtab_model_embedding_size(get()); }

@@ -99,8 +99,23 @@ void require_manifest(const Json& manifest, const Path& path) {
   }
 }
 
+// The names of the dimensions that a model answers, each of which has a spread.
+std::vector<std::string> dimensions_in(const Json& config, const Path& path) {
+  std::vector<std::string> names;
+  for (const Json& entry : config.value("dimensions", Json::array())) {
+    const std::string name = entry.at("name");
+    if (const auto std = entry.at("std").get<double>(); !(std > 0)) {
+      throw config_error(path, "dimensions[" + std::to_string(names.size()) + "]: " + name + " has std " +
+                                   repr(std) + ", expected more than 0");
+    }
+    names.push_back(name);
+  }
+  return names;
+}
+
 void require_config(const Json& config, const Path& path) {
   require_type(config, "BundleConfig", path.string());
+  const std::vector<std::string> dimensions = dimensions_in(config, path);
   const Json& names = config.at("id2label");
   std::set<std::string> labels;
   std::vector<std::string> keys;
@@ -140,6 +155,9 @@ void require_config(const Json& config, const Path& path) {
   if (sized != names_in(modalities)) {
     throw config_error(
         path, "hidden_sizes are those of " + listed(sized) + ", expected " + listed(names_in(modalities)));
+  }
+  if (std::set<std::string>(dimensions.begin(), dimensions.end()).size() < dimensions.size()) {
+    throw config_error(path, "dimensions are " + joined(dimensions) + ", expected different ones");
   }
 }
 
@@ -333,6 +351,7 @@ Bundle open_bundle(const Path& given, bool verify, const Path& cache) {
   bundle.modalities = modality_bits(config.at("modalities"));
   for (const Json& each : config.at("supported_modalities")) bundle.supported.push_back(modality_bits(each));
   bundle.embedding_size = count_of(config.at("embedding_size"));
+  bundle.dimensions = dimensions_in(config, folder / kConfig);
   for (const auto& [name, size] : config.at("hidden_sizes").items()) {
     bundle.hidden_size = std::max(bundle.hidden_size, count_of(size));
   }

@@ -42,6 +42,8 @@ struct Bundle {
   std::uint32_t modalities = 0;
   std::vector<std::uint32_t> supported;
   std::size_t embedding_size = 0;
+  // What the model answers beside the classes, in the order of the output; often nothing.
+  std::vector<std::string> dimensions;
   std::size_t hidden_size = 0;
   PreprocessorConfig preprocessing;
   std::vector<GraphEntry> graphs;

@@ -67,12 +67,14 @@ std::string expected_tensors(const Json& spec, const Bundle& bundle) {
     const Json& modality = tensor.at("modality");
     if (modality == "audio" && (bundle.modalities & kAudio) == 0) continue;
     if (modality == "text" && (bundle.modalities & kText) == 0) continue;
+    if (tensor.at("name") == "dimensions" && bundle.dimensions.empty()) continue;
     std::vector<std::string> axes;
     for (const Json& axis : tensor.at("axes")) {
       const std::string name = axis;
-      axes.push_back(name == "classes"     ? std::to_string(bundle.labels.size())
-                     : name == "embedding" ? std::to_string(bundle.embedding_size)
-                                           : name);
+      axes.push_back(name == "classes"      ? std::to_string(bundle.labels.size())
+                     : name == "embedding"  ? std::to_string(bundle.embedding_size)
+                     : name == "dimensions" ? std::to_string(bundle.dimensions.size())
+                                            : name);
     }
     found.push_back(tensor.at("name").get<std::string>() + " " + tensor.at("dtype").get<std::string>() +
                     " [" + joined(axes) + "]");
@@ -316,18 +318,19 @@ Answers Engine::compute(const Batch& batch) const {
   std::vector<const OrtValue*> fed;
   for (const auto& input : inputs) fed.push_back(input.get());
 
-  constexpr std::array<const char*, 3> kOutputs = {"logits", "probabilities", "embeddings"};
-  std::array<OrtValue*, 3> found = {nullptr, nullptr, nullptr};
+  constexpr std::array<const char*, 4> kOutputs = {"logits", "probabilities", "embeddings", "dimensions"};
+  // The last is there where the model has dimensions.
+  std::vector<OrtValue*> found(bundle_.dimensions.empty() ? kOutputs.size() - 1 : kOutputs.size(), nullptr);
   runtime_.check(api.Run(session_.get(), nullptr, names.data(), fed.data(), fed.size(), kOutputs.data(),
-                         kOutputs.size(), found.data()));
+                         found.size(), found.data()));
   std::vector<OrtHandle<OrtValue>> outputs;
   for (OrtValue* value : found) outputs.emplace_back(value, api.ReleaseValue);
 
   Answers answers;
-  const std::array<std::vector<float>*, 3> targets = {&answers.logits, &answers.probabilities,
-                                                      &answers.embeddings};
-  const std::array<std::size_t, 3> widths = {bundle_.labels.size(), bundle_.labels.size(),
-                                             bundle_.embedding_size};
+  const std::array<std::vector<float>*, 4> targets = {&answers.logits, &answers.probabilities,
+                                                      &answers.embeddings, &answers.dimensions};
+  const std::array<std::size_t, 4> widths = {bundle_.labels.size(), bundle_.labels.size(),
+                                             bundle_.embedding_size, bundle_.dimensions.size()};
   for (std::size_t i = 0; i < outputs.size(); ++i) {
     OrtTensorTypeAndShapeInfo* shape = nullptr;
     runtime_.check(api.GetTensorTypeAndShape(outputs[i].get(), &shape));

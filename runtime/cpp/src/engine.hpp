@@ -43,6 +43,7 @@ struct Answers {
   std::vector<float> logits;
   std::vector<float> probabilities;
   std::vector<float> embeddings;
+  std::vector<float> dimensions;
 };
 
 class Engine {

@@ -262,6 +262,7 @@ std::vector<Result> Model::answer_batch(const std::vector<const Features*>& feat
     result.logits = row(answers.logits, classes);
     result.probabilities = row(answers.probabilities, classes);
     result.embedding = row(answers.embeddings, width);
+    result.dimensions = row(answers.dimensions, bundle_.dimensions.size());
     result.classes.resize(classes);
     std::iota(result.classes.begin(), result.classes.end(), std::size_t{0});
     const auto likeliest = std::max_element(result.probabilities.begin(), result.probabilities.end());

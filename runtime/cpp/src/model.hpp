@@ -53,6 +53,7 @@ struct Result {
   std::vector<float> probabilities;
   std::vector<float> logits;
   std::vector<float> embedding;
+  std::vector<float> dimensions;
   double duration = std::numeric_limits<double>::quiet_NaN();
   std::uint32_t modalities = 0;
   bool text_truncated = false;

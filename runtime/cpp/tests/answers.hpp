@@ -119,6 +119,12 @@ inline void expect_answer(const mtab_result* result, const Json& expected, std::
     const double value = expected.at("embedding")[i];
     EXPECT_NEAR(mtab_result_embedding(result)[i], value, 1e-4 + 1e-4 * std::fabs(value));
   }
+  const Json& dimensions = expected.at("dimensions");
+  EXPECT_EQ(mtab_result_dimensions(result) == nullptr, dimensions.empty());
+  for (std::size_t i = 0; i < dimensions.size(); ++i) {
+    const double value = dimensions[i];
+    EXPECT_NEAR(mtab_result_dimensions(result)[i], value, 1e-4 + 1e-4 * std::fabs(value));
+  }
   const Json& duration = expected.at("duration");
   if (duration.is_null()) {
     EXPECT_TRUE(std::isnan(mtab_result_duration(result)));

@@ -88,6 +88,8 @@ TEST_F(Misuse, OfNull) {
   EXPECT_EQ(mtab_model_precision(nullptr), nullptr);
   EXPECT_EQ(mtab_model_onnxruntime_version(nullptr), nullptr);
   EXPECT_EQ(mtab_model_embedding_size(nullptr), 0U);
+  EXPECT_EQ(mtab_model_dimension_count(nullptr), 0U);
+  EXPECT_EQ(mtab_model_dimension(nullptr, 0), nullptr);
   EXPECT_EQ(mtab_model_modalities(nullptr), 0U);
   EXPECT_EQ(mtab_model_supports(nullptr, MTAB_AUDIO), 0);
   EXPECT_EQ(mtab_result_label(nullptr), nullptr);
@@ -97,6 +99,7 @@ TEST_F(Misuse, OfNull) {
   EXPECT_TRUE(std::isnan(mtab_result_probability(nullptr, 0)));
   EXPECT_EQ(mtab_result_logits(nullptr), nullptr);
   EXPECT_EQ(mtab_result_embedding(nullptr), nullptr);
+  EXPECT_EQ(mtab_result_dimensions(nullptr), nullptr);
   EXPECT_TRUE(std::isnan(mtab_result_duration(nullptr)));
   EXPECT_EQ(mtab_result_modalities(nullptr), 0U);
   EXPECT_EQ(mtab_result_text_truncated(nullptr), 0);

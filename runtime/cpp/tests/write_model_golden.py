@@ -202,6 +202,7 @@ def _expected(model: mtab.Model, case: dict[str, Any]) -> dict[str, Any]:
         "label": result.label,
         "probabilities": [[label, value] for label, value in result.probabilities.items()],
         "embedding": result.embedding.tolist(),
+        "dimensions": list((result.dimensions or {}).values()),
         "duration": result.duration,
         "modalities": "+".join(result.modalities),
         "text_truncated": result.text_truncated,

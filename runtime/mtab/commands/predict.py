@@ -159,7 +159,7 @@ def predict(
     )
     failed, first = 0, None
     with ExitStack() as stack:
-        writers = [stack.enter_context(printed(STYLES[style](names, model.labels)))]
+        writers = [stack.enter_context(printed(STYLES[style](names, model.labels, model.dimensions)))]
         if embeddings is not None:
             width = model.bundle.config.embedding_size
             writers.append(stack.enter_context(saved_embeddings(embeddings, width)))

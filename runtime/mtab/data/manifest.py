@@ -5,15 +5,16 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import get_args
 
 from mtab.data.columns import choose_columns
 from mtab.data.records import Corpus, Problem, Utterance
 from mtab.data.tables import read_table
 from mtab.data.text_files import read_utf8
 from mtab.errors import DataError
+from mtab.types import Dimension
 
 SPLITS = ("train", "dev", "test")
-_NUMBERS = ("start", "end", "valence", "arousal", "dominance")
 # Stricter than float(), which takes 1_000 and the digits of every script.
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
@@ -27,10 +28,10 @@ def read_manifest(path: Path, labelled: bool = True, columns: Mapping[str, str] 
     A corpus of audio alone needs no column text, one of text alone none for audio.
 
     Optional columns: id, speaker, session, dialogue, split (train, dev or test), start and end (seconds:
-    the part of the audio file that holds the utterance), valence, arousal, dominance; any other column is
-    ignored. ``columns`` gives the file's own names for some of them, by ours: ``{"audio": "path"}``; an
-    empty one says that there is no such column. Audio is relative to the CSV. Audio or text may be empty,
-    not both. Labels are sorted.
+    the part of the audio file that holds the utterance), valence, arousal, dominance (numbers on any scale,
+    read if ``labelled``; a cell may be empty); any other column is ignored. ``columns`` gives the file's own
+    names for some of them, by ours: ``{"audio": "path"}``; an empty one says that there is no such column.
+    Audio is relative to the CSV. Audio or text may be empty, not both. Labels are sorted.
 
     Rows that cannot be used are ``problems``; what is ignored or looks like a slip is in ``notices``.
     Raises `DataError` if the file is not there or not UTF-8, or its header cannot be used.
@@ -85,7 +86,8 @@ def _utterance(row: dict[str, str], folder: Path, line: int, labelled: bool) -> 
     split = row.get("split") or None
     if split is not None and split not in SPLITS:
         raise ValueError(f"split {split!r}, expected {', '.join(SPLITS)} or nothing")
-    numbers = {column: _number(column, row.get(column, "")) for column in _NUMBERS}
+    read = ("start", "end", *(get_args(Dimension) if labelled else ()))
+    numbers = {column: _number(column, row.get(column, "")) for column in read}
     start, end = numbers["start"], numbers["end"]
     if start is not None and start < 0:
         raise ValueError(f"start {start:g}, expected 0 seconds or more")

@@ -2,11 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import get_args
 
 from mtab.errors import DataError
+from mtab.types import Dimension
 
 SYNTHETIC_MARKER = "SYNTHETIC.txt"
 """A corpus folder that holds this file was made by ``mtab-train synth``; every figure from it says so."""
@@ -20,7 +22,8 @@ class Utterance:
     ``cut`` is true is ``audio`` that whole recording, from which start-end must still be cut; otherwise the
     file holds the utterance alone. ``session`` is a recording session (IEMOCAP) or whatever a user's
     manifest calls one; ``dialogue`` groups utterances that belong together; ``split`` is the corpus's own
-    ``train``, ``dev`` or ``test``.
+    ``train``, ``dev`` or ``test``. ``valence``, ``arousal`` and ``dominance`` are what people rated it, each
+    in the corpus's own units (IEMOCAP's go from 1 to 5).
     """
 
     id: str
@@ -37,6 +40,12 @@ class Utterance:
     valence: float | None = None
     arousal: float | None = None
     dominance: float | None = None
+
+    @property
+    def dimensions(self) -> dict[Dimension, float]:
+        """What it was rated, without the dimensions that it was not rated in."""
+        ratings: dict[Dimension, float | None] = {name: getattr(self, name) for name in get_args(Dimension)}
+        return {name: rating for name, rating in ratings.items() if rating is not None}
 
     @property
     def span(self) -> tuple[float | None, float | None]:
@@ -110,11 +119,16 @@ class Fold:
     test: tuple[Utterance, ...]
 
 
-def corpus_hash(utterances: tuple[Utterance, ...]) -> str:
-    """SHA-256 over ids, labels, transcripts, spans and audio content, in order: changes when the data do."""
+def corpus_hash(utterances: tuple[Utterance, ...], dimensions: Sequence[Dimension] = ()) -> str:
+    """SHA-256 over ids, labels, transcripts, spans and audio content, in order: changes when the data do.
+
+    Ratings count in those ``dimensions`` alone that somebody learns from.
+    """
     digest = hashlib.sha256()
     for utterance in utterances:
-        digest.update(json.dumps([utterance.id, utterance.label, utterance.text, utterance.span]).encode())
+        described = [utterance.id, utterance.label, utterance.text, utterance.span]
+        described += [getattr(utterance, name) for name in dimensions]
+        digest.update(json.dumps(described).encode())
         if utterance.audio is not None:
             try:
                 digest.update(utterance.audio.read_bytes())

@@ -61,6 +61,12 @@ CASES = (
         "<FILE>: label 'sad', expected those of <FOLDER>: high, low",
     ),
     Case(
+        "Dimensions to learn from a corpus without a rating",
+        lambda place: fit(place, place.corpus.root / "manifest.csv", "--tasks", "emotion,dimensions"),
+        DataError,
+        "<FILE>: no utterance is rated, expected numbers under valence, arousal or dominance; see --tasks",
+    ),
+    Case(
         "A corpus that is not there",
         lambda place: fit(place, place.folder / "none"),
         DataError,

@@ -101,6 +101,15 @@ size_t mtab_model_embedding_size(const mtab_model* model) {
   return alive(model) ? model->model->bundle().embedding_size : 0;
 }
 
+size_t mtab_model_dimension_count(const mtab_model* model) {
+  return alive(model) ? model->model->bundle().dimensions.size() : 0;
+}
+
+const char* mtab_model_dimension(const mtab_model* model, size_t index) {
+  if (!alive(model) || index >= model->model->bundle().dimensions.size()) return nullptr;
+  return model->model->bundle().dimensions[index].c_str();
+}
+
 uint32_t mtab_model_modalities(const mtab_model* model) {
   return alive(model) ? model->model->bundle().modalities : 0;
 }

@@ -57,6 +57,10 @@ const float* mtab_result_embedding(const mtab_result* result) {
   return alive(result) ? result->answer.embedding.data() : nullptr;
 }
 
+const float* mtab_result_dimensions(const mtab_result* result) {
+  return alive(result) && !result->answer.dimensions.empty() ? result->answer.dimensions.data() : nullptr;
+}
+
 double mtab_result_duration(const mtab_result* result) {
   return alive(result) ? result->answer.duration : std::numeric_limits<double>::quiet_NaN();
 }
