@@ -54,7 +54,7 @@ class ReasonsOutcome:
 
 
 def outputs_of(config: ModelConfig) -> tuple[str, ...]:
-    """Which of `mtab.graphs.REASONS` a model has: no attention over time where it has averaged that before."""
+    """Which of `mtab.graphs.REASONS` a model has: none over time where it has averaged that before."""
     both = len(config.modalities) == 2
     found = (
         ["tab_attention"] if config.num_tab_layers and not (both and config.fusion_align == "pool") else []

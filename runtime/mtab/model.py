@@ -1,5 +1,6 @@
 """`Model.predict` and `Model.stream`: the emotion of utterances, from a bundle on an engine."""
 
+import dataclasses
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,6 +19,7 @@ from mtab.limits import BATCH_SECONDS, BATCH_SIZE, BatchLimits, Limits
 from mtab.preprocess import Features, Preprocessor, require_supported
 from mtab.reasons import Attention, Explanation, explain
 from mtab.results import Failure, Result, ResultOptions
+from mtab.transcribe import as_transcriber
 from mtab.types import Dimension
 
 if TYPE_CHECKING:
@@ -26,13 +28,14 @@ if TYPE_CHECKING:
     from mtab.timeline.regions import Segmented
     from mtab.timeline.timeline import Timeline
     from mtab.timeline.transcript import Transcribed
-    from mtab.transcribe import Recognise
+    from mtab.transcribe import Recognise, Transcriber
 
 
 class _Options(TypedDict, total=False):
     top_k: int | None
     abstain: float | None
     return_embedding: bool
+    transcribe: "Recognise | str | None"
     batch_size: int
     batch_seconds: float
 
@@ -138,6 +141,7 @@ class Model:
         top_k: int | None = None,
         abstain: float | None = None,
         return_embedding: bool = False,
+        transcribe: "Recognise | str | None" = None,
         on_error: Literal["raise", "skip"] = "raise",
         batch_size: int = BATCH_SIZE,
         batch_seconds: float = BATCH_SECONDS,
@@ -149,7 +153,8 @@ class Model:
         ``audio`` a list of texts is a list of utterances. Any iterable counts as a list.
 
         Of the probabilities only the ``top_k`` highest are kept; where even the highest is below ``abstain``,
-        the label is ``"unknown"``; with ``return_embedding`` results hold what the classifier sees. For
+        the label is ``"unknown"``; with ``return_embedding`` results hold what the classifier sees. A clip
+        without a text gets that of ``transcribe``, which is what `mtab.transcribe.as_transcriber` takes. For
         ``on_error``, ``batch_size`` and ``batch_seconds`` see `stream`.
 
         Raises `AudioError` or `TextError`, naming the file or the utterance's number (from 0), for input that
@@ -166,6 +171,7 @@ class Model:
             top_k=top_k,
             abstain=abstain,
             return_embedding=return_embedding,
+            transcribe=transcribe,
             on_error=on_error,
             batch_size=batch_size,
             batch_seconds=batch_seconds,
@@ -195,6 +201,7 @@ class Model:
         top_k: int | None = None,
         abstain: float | None = None,
         return_embedding: bool = False,
+        transcribe: "Recognise | str | None" = None,
         on_error: Literal["raise", "skip"] = "raise",
         batch_size: int = BATCH_SIZE,
         batch_seconds: float = BATCH_SECONDS,
@@ -215,7 +222,8 @@ class Model:
             raise MtabError(f"on_error is {on_error!r}, expected 'raise' or 'skip'")
         options = ResultOptions(top_k, abstain, return_embedding)
         limits = BatchLimits(batch_size, batch_seconds)
-        return self._stream(utterances, options, limits, skip=on_error == "skip")
+        transcriber = None if transcribe is None else as_transcriber(transcribe)
+        return self._stream(utterances, options, limits, transcriber, skip=on_error == "skip")
 
     def timeline(
         self,
@@ -281,7 +289,12 @@ class Model:
         return Live(self, sample_rate=sample_rate, window=window, hop=hop, max_seconds=max_seconds)
 
     def _stream(
-        self, utterances: Iterable[Utterance], options: ResultOptions, limits: BatchLimits, skip: bool
+        self,
+        utterances: Iterable[Utterance],
+        options: ResultOptions,
+        limits: BatchLimits,
+        transcriber: "Transcriber | None",
+        skip: bool,
     ) -> Iterator[Result | Failure]:
         def compute(batch: list[_Read]) -> list[Result | Failure]:
             features = [each.found for each in batch if isinstance(each.found, Features)]
@@ -294,12 +307,16 @@ class Model:
                 for each, outcome in zip(batch, outcomes, strict=True)
             ]
 
-        for answer in in_batches(self._read_each(utterances, skip), _Read.length, compute, limits):
+        for answer in in_batches(
+            self._read_each(utterances, transcriber, skip), _Read.length, compute, limits
+        ):
             if isinstance(answer, Failure) and not skip:
                 raise answer.error
             yield answer
 
-    def _read_each(self, utterances: Iterable[Utterance], skip: bool) -> "Iterator[_Read]":
+    def _read_each(
+        self, utterances: Iterable[Utterance], transcriber: "Transcriber | None", skip: bool
+    ) -> "Iterator[_Read]":
         """What was read of each utterance; unless ``skip``, none after the first that cannot be used."""
         for i, each in enumerate(utterances):
             name = f"utterance {i}"
@@ -308,7 +325,15 @@ class Model:
                 given = as_input(each)
                 name = name_or(given, name)
                 audio, text, start, end, rate, _ = given
-                found = self.read(audio, text, sampling_rate=rate, start=start, end=end, name=name)
+                found = self.read(
+                    audio,
+                    text,
+                    sampling_rate=rate,
+                    start=start,
+                    end=end,
+                    name=name,
+                    transcriber=transcriber,
+                )
             except (AudioError, TextError) as error:
                 found = _bare(error)
             except MtabError as error:
@@ -326,15 +351,16 @@ class Model:
         start: float | None = None,
         end: float | None = None,
         name: str | None = None,
+        transcribe: "Recognise | str | None" = None,
         occlusion: bool = True,
         batch_size: int = BATCH_SIZE,
         batch_seconds: float = BATCH_SECONDS,
     ) -> Explanation:
         """What speaks for the answer of one utterance: what is attended to, and what it loses without a part.
 
-        The utterance is given as to `read`. Each word is left out once, and each stretch of sound of a
-        quarter of a second (or a fortieth of the clip) is silenced once: as many more answers of this model,
-        in batches as those of `predict`; not unless ``occlusion``. Attention comes from the bundle's graph
+        The utterance is given as to `read`, ``transcribe`` as to `predict`. Each word is left out once, and
+        each stretch of sound of a quarter of a second (or a fortieth of the clip) is silenced once: as many
+        more answers of this model, in batches as those of `predict`; not unless ``occlusion``. Attention comes from the bundle's graph
         of reasons, in float32 on the CPU whatever the engine of this model; it is opened at the first call
         and kept, with the weights in memory once more. A bundle without that graph gives the rest.
 
@@ -347,7 +373,9 @@ class Model:
             samples = self.preprocess.samples(
                 audio, sampling_rate=sampling_rate, start=start, end=end, limits=self.limits
             )
-        features = self.read(samples, text, name=name)
+        transcriber = None if transcribe is None else as_transcriber(transcribe)
+        features = self.read(samples, text, name=name, transcriber=transcriber)
+        text = text if features.transcript is None else features.transcript
         try:
             return explain(self, self._attention, samples, text, features, occlusion, limits)
         except MemoryLimitError as error:
@@ -362,16 +390,24 @@ class Model:
         start: float | None = None,
         end: float | None = None,
         name: str | None = None,
+        transcriber: "Transcriber | None" = None,
     ) -> Features:
         """Preprocess one utterance, for `answer`; the parameters are those of `Input`.
 
-        Raises `AudioError` and `TextError` as `predict`.
+        A clip without a ``text`` gets that of the ``transcriber``. Raises `AudioError` and `TextError` as
+        `predict`.
         """
         name = name or name_or(Input(audio), "utterance")
+        where: dict[str, Any] = {"sampling_rate": sampling_rate, "start": start, "end": end}
         with _naming(name):
-            features = self.preprocess(
-                audio, text, sampling_rate=sampling_rate, start=start, end=end, limits=self.limits
-            )
+            if transcriber is None or text is not None:
+                features = self.preprocess(audio, text, **where, limits=self.limits)
+            elif (samples := self.preprocess.samples(audio, **where, limits=self.limits)) is not None:
+                said = transcriber.text_of(samples)
+                features = self.preprocess(samples, said, limits=self.limits)
+                features = dataclasses.replace(features, transcript=said, text_from=transcriber.name)
+            else:
+                features = self.preprocess(audio, None, limits=self.limits)
             require_supported(features, self.bundle.config.supported_modalities)
         return features
 
@@ -392,6 +428,8 @@ class Model:
                 # A copy: a part would keep the whole batch's in memory.
                 embedding=embedding.copy(),
                 dimensions=dict(zip(self.dimensions, ratings.tolist(), strict=True)) or None,
+                transcript=each.transcript,
+                text_from=each.text_from,
             )
             for each, probabilities, embedding, ratings in zip(
                 features, outputs["probabilities"], outputs["embeddings"], dimensions, strict=True

@@ -13,10 +13,12 @@ from typing import Any
 import click
 import numpy as np
 
+from mtab.reasons import Explanation
 from mtab.results import UNKNOWN, Failure, Result
 
 Answer = Result | Failure
-Write = Callable[[str, Answer], None]
+Explained = Answer | Explanation
+Write = Callable[[str, Explained], None]
 """Takes an utterance's name and its answer."""
 
 
@@ -24,7 +26,7 @@ Write = Callable[[str, Answer], None]
 class Style:
     """How answers are written: before the first, between two, after the last, and each by ``row``."""
 
-    row: Callable[[str, Answer], str]
+    row: Callable[[str, Explained], str]
     head: str = ""
     separator: str = ""
     tail: str = ""
@@ -35,7 +37,7 @@ def printed(style: Style) -> Iterator[Write]:
     """Print each answer at once, and the end in any case; without an answer nothing."""
     begun = False
 
-    def write(name: str, answer: Answer) -> None:
+    def write(name: str, answer: Explained) -> None:
         nonlocal begun
         click.echo((style.separator if begun else style.head) + style.row(name, answer), nl=False)
         begun = True
@@ -61,7 +63,8 @@ def table_style(names: Sequence[str], labels: Sequence[str], dimensions: Sequenc
         )
         return "  ".join(padded).rstrip() + "\n"
 
-    def row(name: str, answer: Answer) -> str:
+    def row(name: str, answer: Explained) -> str:
+        answer = _answer(answer)
         if isinstance(answer, Failure):
             return line([name, "error", *("-" for _ in figures), "-", "", reason(name, answer)])
         found = _figures(answer, labels, dimensions)
@@ -81,7 +84,8 @@ def csv_style(names: Sequence[str], labels: Sequence[str], dimensions: Sequence[
         csv.writer(stream, lineterminator="\n").writerow(cells)
         return stream.getvalue()
 
-    def row(name: str, answer: Answer) -> str:
+    def row(name: str, answer: Explained) -> str:
+        answer = _answer(answer)
         if isinstance(answer, Failure):
             return line([name, "", *("" for _ in header[2:-1]), reason(name, answer)])
         found = _figures(answer, labels, dimensions)
@@ -98,7 +102,7 @@ def csv_style(names: Sequence[str], labels: Sequence[str], dimensions: Sequence[
 def json_style(names: Sequence[str], labels: Sequence[str], dimensions: Sequence[str] = ()) -> Style:
     """A list of objects."""
 
-    def row(name: str, answer: Answer) -> str:
+    def row(name: str, answer: Explained) -> str:
         return textwrap.indent(json.dumps(record(name, answer), indent=2, ensure_ascii=False), "  ")
 
     return Style(row, "[\n", ",\n", "\n]\n")
@@ -118,8 +122,13 @@ def _figures(answer: Result, labels: Sequence[str], dimensions: Sequence[str]) -
     return [*(answer.probabilities.get(label) for label in labels), *(rated[name] for name in dimensions)]
 
 
-def record(name: str, answer: Answer) -> dict[str, Any]:
-    """An answer as plain JSON values."""
+def _answer(explained: Explained) -> Answer:
+    return explained.result if isinstance(explained, Explanation) else explained
+
+
+def record(name: str, explained: Explained) -> dict[str, Any]:
+    """An answer as plain JSON values, with its reasons where it has some."""
+    answer = _answer(explained)
     if isinstance(answer, Failure):
         return {"utterance": name, "error": reason(name, answer)}
     return {
@@ -130,6 +139,8 @@ def record(name: str, answer: Answer) -> dict[str, Any]:
         "duration": answer.duration,
         "modalities": list(answer.modalities),
         "text_truncated": answer.text_truncated,
+        **({} if answer.text_from is None else {"text": answer.transcript, "text_from": answer.text_from}),
+        **({"reasons": explained.to_dict()} if isinstance(explained, Explanation) else {}),
     }
 
 
@@ -148,8 +159,9 @@ def saved_embeddings(path: Path, width: int) -> Iterator[Write]:
         values = {"descr": "<f4", "fortran_order": False, "shape": (rows, width)}
         np.lib.format.write_array_header_1_0(file, values)
 
-    def write(name: str, answer: Answer) -> None:
+    def write(name: str, answer: Explained) -> None:
         nonlocal rows
+        answer = _answer(answer)
         embedding = None if isinstance(answer, Failure) else answer.embedding
         row = np.full(width, np.nan, "<f4") if embedding is None else embedding.astype("<f4", copy=False)
         file.write(row.tobytes())

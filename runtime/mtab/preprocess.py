@@ -72,13 +72,16 @@ class Features:
     """One utterance as the model takes it; ``None`` for a modality that it lacks.
 
     ``input_values`` is float32 (samples,) at 16 kHz and ``seconds`` its length; ``input_ids`` is int64
-    (tokens,), and ``text_truncated`` says that the text was longer.
+    (tokens,), and ``text_truncated`` says that the text was longer. ``transcript`` is what the recogniser
+    ``text_from`` wrote of the clip.
     """
 
     input_values: np.ndarray | None
     input_ids: np.ndarray | None
     seconds: float | None
     text_truncated: bool
+    transcript: str | None = None
+    text_from: str | None = None
 
     @property
     def modalities(self) -> tuple[Literal["audio", "text"], ...]:

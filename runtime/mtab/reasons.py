@@ -93,7 +93,7 @@ class Explanation:
 
 
 class Attention:
-    """The graph of reasons of a bundle on the CPU: opened when it is first needed, anew in a forked process."""
+    """The graph of reasons of a bundle on the CPU: opened when it is needed, anew in a forked process."""
 
     def __init__(self, bundle: Bundle) -> None:
         self._bundle = bundle

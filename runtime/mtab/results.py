@@ -21,6 +21,7 @@ class Result:
     on; ``text_truncated`` says that the transcript's end did not fit the text encoder. ``embedding`` is
     float32 (width,), what the classifier sees, where it was asked for. ``dimensions`` are valence, arousal
     and dominance, as many as the model answers, in the units of the corpus that it learned from (None: none).
+    ``transcript`` is what was said, where the recogniser ``text_from`` wrote it.
     """
 
     label: str
@@ -30,6 +31,8 @@ class Result:
     text_truncated: bool = False
     embedding: np.ndarray | None = dataclasses.field(default=None, repr=False, compare=False)
     dimensions: dict[str, float] | None = None
+    transcript: str | None = None
+    text_from: str | None = None
 
     @property
     def score(self) -> float:

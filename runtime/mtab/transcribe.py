@@ -47,6 +47,11 @@ class Transcriber:
             f"{self.name}: answers with {type(found).__name__}, expected a text or words with times"
         )
 
+    def text_of(self, samples: np.ndarray) -> str:
+        """What is said in ``samples``, without times; "" for nothing. Raises as a call."""
+        found = self(samples)
+        return found if isinstance(found, str) else " ".join(word.text for word in found)
+
 
 def as_transcriber(value: str | Recognise | Transcriber) -> Transcriber:
     """A recogniser by what ``--transcribe`` takes, or of a function.

@@ -20,7 +20,7 @@ def test_the_share_of_each_label_in_each_turn() -> None:
         return Segment(start, end, label, {label: 1.0})
 
     segments = (segment(0.5, 2, "a"), segment(2, 3, "b"), segment(3.5, 6, "a"), segment(9, 10, "b"))
-    timeline = Timeline("", 10, True, ("a", "b"), "speech", None, segments)
+    timeline = Timeline("", 10, True, ("a", "b"), (), "speech", None, segments)
     turns = [Turn(0, 2.5, 0), Turn(3, 4, 1), Turn(5, 6.5, 2), Turn(7, 8, 3)]
     assert [dict(each) for each in _shares(timeline, turns)] == [
         {"a": 1.5, "b": 0.5},

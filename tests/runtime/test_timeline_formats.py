@@ -34,6 +34,7 @@ TIMELINE = Timeline(
     duration=20.0,
     complete=True,
     labels=("anger", "joy", "neutral"),
+    dimensions=(),
     segments_from="segments",
     text_from="a.srt",
     segments=(

@@ -1,23 +1,34 @@
 """``mtab predict``: the emotion of files, of a text, or of a manifest's rows."""
 
+import dataclasses
 import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import click
 
 from mtab.commands.recordings import recordings
 from mtab.console import Command
 from mtab.errors import DataError, MtabError, TextError
-from mtab.limits import MAX_CHARACTERS, MAX_SECONDS, Limits
-from mtab.options import batch_options, bundle_argument, columns_option, engine_options
+from mtab.limits import MAX_CHARACTERS, MAX_SECONDS, BatchLimits, Limits
+from mtab.options import (
+    batch_options,
+    bundle_argument,
+    columns_option,
+    engine_options,
+    transcribe_option,
+)
 from mtab.types import Precision
 
 if TYPE_CHECKING:
     from mtab.data import Utterance
+    from mtab.inputs import Input
+    from mtab.model import Model
+    from mtab.reasons import Explanation
+    from mtab.results import Failure, ResultOptions
 
 
 @click.command(cls=Command)
@@ -59,6 +70,18 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, dir_okay=False),
     help="NumPy file to write the embeddings to, one row for each answer.",
 )
+@transcribe_option
+@click.option(
+    "--reasons",
+    is_flag=True,
+    help="Say with each answer what speaks for it: attention, and what it loses without a word or a stretch "
+    "of sound. Needs --format json or jsonl.",
+)
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Picture to draw of the one answer and its reasons: png, svg or pdf.",
+)
 @click.option(
     "--on-error",
     type=click.Choice(["fail", "skip"]),
@@ -93,6 +116,9 @@ def predict(
     top_k: int | None,
     abstain: float | None,
     embeddings: Path | None,
+    transcribe: str | None,
+    reasons: bool,
+    plot: Path | None,
     on_error: Literal["fail", "skip"],
     engine: str,
     device: str,
@@ -116,6 +142,7 @@ def predict(
     Examples:
       mtab predict bundle clip.wav --text "I never said that!"
       mtab predict bundle a.wav b.wav --text-file transcripts.txt --format json
+      mtab predict bundle clip.wav --text "I never said that!" --plot why.png
       mtab predict bundle recordings --on-error skip
       mtab predict bundle --manifest recordings.csv --on-error skip --format csv > emotions.csv
     """
@@ -132,11 +159,19 @@ def predict(
         raise click.UsageError("--columns needs --manifest")
     if manifest is None and not audio and text is None:
         raise click.UsageError("give AUDIO, --text or --manifest")
+    if reasons and style not in ("json", "jsonl"):
+        raise click.UsageError(f"--reasons needs --format json or jsonl, got {style}")
+    if (reasons or plot is not None) and embeddings is not None:
+        raise click.UsageError("give --embeddings or one of --reasons and --plot")
+    if plot is not None:
+        from mtab.plot import require_picture
+
+        require_picture(plot)
 
     from mtab.inputs import Input
     from mtab.loading import load
     from mtab.output import STYLES, printed, saved_embeddings
-    from mtab.results import Failure
+    from mtab.results import Failure, ResultOptions
 
     if manifest is not None:
         utterances = _read_manifest(manifest, columns)
@@ -144,19 +179,29 @@ def predict(
         utterances = _utterances(audio, _read_texts(text_file, len(audio)))
     else:
         utterances = _utterances(audio or (None,), (text,) * (len(audio) or 1))
+    if plot is not None and len(utterances) > 1:
+        raise click.UsageError(f"{len(utterances)} utterances, expected one for --plot")
     wanted = cast(Precision | Literal["auto"], precision)
     model = load(bundle, device, engine=engine, precision=wanted, threads=threads)
     model.limits = Limits(max_seconds, max_characters)
     names = [utterance.id for utterance in utterances]
-    answers = model.stream(
-        (Input(each.audio, each.text, *each.span, name=each.id) for each in utterances),
-        top_k=top_k,
-        abstain=abstain,
-        return_embedding=embeddings is not None,
-        on_error="skip" if on_error == "skip" else "raise",
-        batch_size=batch_size,
-        batch_seconds=batch_seconds,
-    )
+    inputs = (Input(each.audio, each.text, *each.span, name=each.id) for each in utterances)
+    batches = BatchLimits(batch_size, batch_seconds)
+    if reasons or plot is not None:
+        answers = _explained(
+            model, inputs, ResultOptions(top_k, abstain), transcribe, batches, on_error, plot
+        )
+    else:
+        answers = model.stream(
+            inputs,
+            top_k=top_k,
+            abstain=abstain,
+            return_embedding=embeddings is not None,
+            transcribe=transcribe,
+            on_error="skip" if on_error == "skip" else "raise",
+            batch_size=batches.utterances,
+            batch_seconds=batches.seconds,
+        )
     failed, first = 0, None
     with ExitStack() as stack:
         writers = [stack.enter_context(printed(STYLES[style](names, model.labels, model.dimensions)))]
@@ -176,6 +221,46 @@ def predict(
         if failed == len(names):
             raise MtabError(message)
         click.echo(message, err=True)
+
+
+def _explained(
+    model: "Model",
+    inputs: "Iterable[Input]",
+    options: "ResultOptions",
+    transcribe: str | None,
+    batches: BatchLimits,
+    on_error: Literal["fail", "skip"],
+    plot: Path | None,
+) -> "Iterator[Explanation | Failure]":
+    """Each answer with its reasons, and a picture of it to ``plot``."""
+    from mtab.results import Failure
+    from mtab.transcribe import as_transcriber
+
+    transcriber = None if transcribe is None else as_transcriber(transcribe)
+    for each in inputs:
+        audio, text, start, end, rate, name = each
+        where: dict[str, Any] = {"sampling_rate": rate, "start": start, "end": end}
+        try:
+            explanation = model.explain(
+                audio,
+                text,
+                **where,
+                name=name,
+                transcribe=transcriber,
+                batch_size=batches.utterances,
+                batch_seconds=batches.seconds,
+            )
+        except MtabError as error:
+            if on_error == "fail":
+                raise
+            yield Failure(str(name), error)
+            continue
+        explanation = dataclasses.replace(explanation, result=options.apply(explanation.result))
+        if plot is not None:
+            from mtab.plot import draw
+
+            draw(explanation, model.preprocess.samples(audio, **where), plot, str(name))
+        yield explanation
 
 
 def _utterances(audio: Sequence[Path | None], texts: Sequence[str | None]) -> "list[Utterance]":

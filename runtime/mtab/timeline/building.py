@@ -170,6 +170,7 @@ class TimelineBuilder:
             duration=self.position,
             complete=self._complete,
             labels=self.model.labels,
+            dimensions=self.model.dimensions,
             segments_from=self._segments_from,
             text_from=None if source is None else source.name,
             segments=tuple(sorted([*self._found, *unfinished], key=lambda each: (each.start, each.end))),
@@ -310,22 +311,24 @@ class TimelineBuilder:
         return segment
 
     def _segment(self, run: _Run) -> Segment:
-        labels = self.model.labels
+        labels, dimensions = self.model.labels, self.model.dimensions
+        probabilities, rated = np.split(run.row, [len(labels)])
         return Segment(
             start=run.start / SAMPLE_RATE,
             end=run.end / SAMPLE_RATE,
             label=run.label,
-            probabilities=dict(zip(labels, run.row[: len(labels)].tolist(), strict=True)),
+            probabilities=dict(zip(labels, probabilities.tolist(), strict=True)),
             speaker=run.speaker,
             text=" ".join(word.text for word in run.words) or None,
             words=tuple(run.words),
             modalities=run.modalities,
+            dimensions=dict(zip(dimensions, rated.tolist(), strict=True)) or None,
         )
 
 
 def _row(result: Result) -> np.ndarray:
     """What is averaged over windows."""
-    return np.array([*result.probabilities.values()])
+    return np.array([*result.probabilities.values(), *(result.dimensions or {}).values()])
 
 
 def _joined(run: _Run, following: _Run) -> _Run:

@@ -23,14 +23,16 @@ _XML_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 def to_table(timeline: Timeline) -> str:
     """To read in a terminal: a line for each segment and each gap."""
     speakers = bool(timeline.speakers)
-    header = ["start", "end", "label", "score", *(["speaker"] if speakers else []), "text"]
+    rated = timeline.dimensions
+    header = ["start", "end", "label", "score", *rated, *(["speaker"] if speakers else []), "text"]
     rows: list[tuple[float, list[str]]] = []
     for each in timeline.segments:
         shown = [each.speaker or "" for _ in range(speakers)]
+        shown = [*(f"{value:.2f}" for value in (each.dimensions or {}).values()), *shown]
         cells = [f"{each.start:.2f}", f"{each.end:.2f}", each.label, f"{each.score:.3f}", *shown]
         rows.append((each.start, [*cells, _short(each.text or "")]))
     for gap in timeline.failures:
-        blank = [""] * speakers
+        blank = ["-"] * len(rated) + [""] * speakers
         rows.append((gap.start, [f"{gap.start:.2f}", f"{gap.end:.2f}", "error", "-", *blank, gap.error]))
     return table([cells for _, cells in sorted(rows, key=lambda row: row[0])], header) + "\n"
 
@@ -41,12 +43,13 @@ def to_json(timeline: Timeline) -> str:
 
 
 def to_csv(timeline: Timeline) -> str:
-    """A row for each segment, with a column for each class."""
+    """A row for each segment, with a column for each class and each dimension."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(("start", "end", "label", *timeline.labels, "speaker", "text"))
+    writer.writerow(("start", "end", "label", *timeline.labels, *timeline.dimensions, "speaker", "text"))
     for each in timeline.segments:
-        found = (each.probabilities[label] for label in timeline.labels)
+        found = [each.probabilities[label] for label in timeline.labels]
+        found += (each.dimensions or {}).values()
         writer.writerow((each.start, each.end, each.label, *found, each.speaker or "", each.text or ""))
     return stream.getvalue()
 

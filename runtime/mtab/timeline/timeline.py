@@ -15,7 +15,7 @@ class Segment:
     ``probabilities`` are by class, in the model's order: the mean of the windows that cover it, by time;
     ``label`` is the likeliest of them, or `mtab.results.UNKNOWN` where it is less likely than was asked for.
     ``text`` is what is said in it (None without a transcript), ``words`` the same with times, ``modalities``
-    are those that the answers rest on.
+    are those that the answers rest on. ``dimensions`` are the mean by time too, of a model that has them.
     """
 
     start: float
@@ -26,6 +26,7 @@ class Segment:
     text: str | None = None
     words: tuple[Word, ...] = ()
     modalities: tuple[str, ...] = ()
+    dimensions: dict[str, float] | None = None
 
     @property
     def score(self) -> float:
@@ -52,14 +53,16 @@ class Timeline:
     """The emotions of a recording: its segments in the order of their start.
 
     ``recording`` is its name, ``duration`` its length in seconds, as far as it was read; ``complete`` tells
-    whether that was to its end. ``segments_from`` and ``text_from`` say who found the speech and the words
-    (None: there are none). ``failures`` are the stretches without an answer.
+    whether that was to its end. ``labels`` and ``dimensions`` are the model's.
+    ``segments_from`` and ``text_from`` say who found the speech and the words (None: there are none).
+    ``failures`` are the stretches without an answer.
     """
 
     recording: str
     duration: float
     complete: bool
     labels: tuple[str, ...]
+    dimensions: tuple[str, ...]
     segments_from: str
     text_from: str | None
     segments: tuple[Segment, ...]
