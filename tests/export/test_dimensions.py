@@ -121,10 +121,21 @@ def test_a_graph_over_their_budget_is_not_written_unless_that_is_wider(own_run: 
     assert "of a dimension 1e-02" in done.output
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("off")
 def test_what_is_lower_in_precision_is_taken_apart(own_run: Path) -> None:
     """A graph whose float32 is off too has no layer to blame; the error says so, and is one line."""
-    done = run("--checkpoint", own_run, "--dtype", "fp16", "--dimensions-atol", "1e-4", "--auto-islands")
+    done = run(
+        "--checkpoint",
+        own_run,
+        "--dtype",
+        "fp16",
+        "--utterances",
+        4,
+        "--dimensions-atol",
+        "1e-4",
+        "--auto-islands",
+    )
     assert done.exit_code == 1
     assert "off in float32 already" in done.stderr
     assert done.stderr.count("\n") == 1

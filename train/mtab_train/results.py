@@ -54,7 +54,7 @@ def format_ccc(ccc: Mapping[str, float | None]) -> str:
     >>> format_ccc({"valence": 0.5, "arousal": None})
     'CCC valence 0.500 arousal -'
     """
-    return " ".join(["CCC", *(f"{name} {'-' if c is None else f'{c:.3f}'}" for name, c in ccc.items())])
+    return " ".join(["CCC", *(f"{name} {'-' if c is None else f'{c:z.3f}'}" for name, c in ccc.items())])
 
 
 def _chance_lines(scores: Scores) -> list[str]:

@@ -60,7 +60,7 @@ def difference(value: float) -> str:
 
 
 def coefficient(value: float) -> str:
-    return f"{value:.3f}"
+    return f"{value:z.3f}"
 
 
 def points(value: float) -> str:
