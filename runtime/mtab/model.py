@@ -360,9 +360,10 @@ class Model:
 
         The utterance is given as to `read`, ``transcribe`` as to `predict`. Each word is left out once, and
         each stretch of sound of a quarter of a second (or a fortieth of the clip) is silenced once: as many
-        more answers of this model, in batches as those of `predict`; not unless ``occlusion``. Attention comes from the bundle's graph
-        of reasons, in float32 on the CPU whatever the engine of this model; it is opened at the first call
-        and kept, with the weights in memory once more. A bundle without that graph gives the rest.
+        more answers of this model, in batches as those of `predict`; not unless ``occlusion``. Attention
+        comes from the bundle's graph of reasons, in float32 on the CPU whatever the engine of this model; it
+        is opened at the first call and kept, with the weights in memory once more. A bundle without that
+        graph gives the rest.
 
         Raises as `predict`; `MemoryLimitError` before anything is computed that does not fit; `MtabError`
         if the bundle has no such graph and ``occlusion`` is off, which leaves nothing to say.

@@ -52,7 +52,7 @@ def draw(explanation: Explanation, samples: np.ndarray | None, path: Path, name:
     if samples is None:
         heights = [1.9, wordy] if words else [1.9]
     figure = Figure(figsize=(_WIDTH, sum(heights) + 0.7), dpi=100, layout="constrained")
-    grid = figure.add_gridspec(len(heights), 2, height_ratios=heights, width_ratios=(3, 1))
+    grid = figure.add_gridspec(len(heights), 2, height_ratios=heights, width_ratios=(2.7, 1))
     figure.suptitle(_title(explanation, name), fontsize=11, parse_math=False)
     _probabilities(figure.add_subplot(grid[0, 1 if samples is not None else slice(None)]), explanation)
     if samples is not None:
@@ -157,7 +157,8 @@ def _occlusion_of_words(axes: "Axes", explanation: Explanation, named: bool) -> 
     else:
         axes.tick_params(labelleft=False)
     axes.margins(x=0.1)
-    axes.set_title("what it loses without the word", fontsize=9, loc="left")
+    axes.locator_params(axis="x", nbins=4)
+    axes.set_title("what it loses without", fontsize=9, loc="left")
     _plain(axes)
 
 

@@ -53,7 +53,7 @@ def write_page(timeline: Timeline, audio: Any, path: Path, model: "Model") -> No
         attended = attend(timeline, _heard(stream.blocks, timeline.duration, encoded, peaks), model)
     values = timeline.to_dict() | {
         "shares": timeline.shares,
-        "model": model.bundle.folder.name,
+        "model": model.bundle.manifest.training.title,
         "sound": "audio/mpeg",
         "peaks": _bars(peaks),
         "peak_seconds": PEAK_SECONDS,
