@@ -120,6 +120,17 @@ def test_updates_that_nobody_asks_for_are_not_computed(
     assert live.seconds == 1.0
 
 
+def test_only_the_latest(dropping: Model) -> None:
+    samples = speech(2.0, 16_000)
+    live = dropping.live(window=0.5, hop=0.25)
+    assert list(live.accept(samples[:3_000], latest_only=True)) == []
+    [update] = live.accept(samples[3_000:20_000], latest_only=True)
+    assert (update.start, update.end) == (0.75, 1.25)
+    same(update.result, dropping.predict(samples[12_000:20_000]))
+    assert [each.end for each in live.accept(samples[20_000:])] == [1.5, 1.75, 2.0]
+    assert live.finish().result == dropping.predict(samples)
+
+
 def refused(live: Live, error: type[MtabError], *arguments: object, **options: object) -> str:
     before = live.seconds
     with pytest.raises(error) as raised:

@@ -119,7 +119,9 @@ def listen(
     )
     try:
         for chunk in chunks:
-            for update in live.accept(chunk, _waiting(texts)):
+            # A pipe waits for what is slow; a microphone does not.
+            latest_only = microphone is not None
+            for update in live.accept(chunk, _waiting(texts), latest_only=latest_only):
                 show.update(update)
     except KeyboardInterrupt:
         # How somebody who listens to a microphone ends it.
@@ -186,7 +188,7 @@ def _from_microphone(device: str, sample_rate: int, channels: int) -> Iterator[n
             samplerate=sample_rate, channels=channels, dtype="float32", device=name, callback=take
         ):
             while True:
-                yield chunks.get()
+                yield np.concatenate([chunks.get(), *(chunks.get() for _ in range(chunks.qsize()))])
     except (sounddevice.PortAudioError, ValueError) as error:
         raise MtabError(f"microphone {device}: {error}, expected one that can be opened") from None
 

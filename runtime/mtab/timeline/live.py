@@ -76,13 +76,18 @@ class Live:
         return self._buffer.end / self.sample_rate
 
     def accept(
-        self, samples: Any = None, text: str | None = None, sample_rate: float | None = None
+        self,
+        samples: Any = None,
+        text: str | None = None,
+        sample_rate: float | None = None,
+        latest_only: bool = False,
     ) -> Iterator[Update]:
         """Take a chunk of samples, (n,) or (n, channels) of any length, and what was said by its end.
 
         Its updates, one for each hop that it completes: computed as they are asked for, each over the last
         ``window`` seconds or, at the beginning, over all there is. The chunk is taken at once, whether they
-        are asked for or not.
+        are asked for or not. With ``latest_only`` a chunk has one at most, its last: who hands on all that
+        has come meanwhile never falls behind, however slow the model is.
 
         Raises `AudioError` for samples that `mtab.Model.predict` refuses, or of another ``sample_rate`` than
         the stream's, and `TextError` for a text that is none; then nothing of the chunk is taken, and the
@@ -97,10 +102,11 @@ class Live:
         if said is not None and said.strip():
             self._texts.append((heard, said.strip()))
         # Put together at once: what they need may be let go of before they are asked for.
-        due = []
-        while self._next <= heard:
-            due.append(self._utterance(max(0, self._next - self._window), self._next))
-            self._next += self._hop
+        hops = range(self._next, heard + 1, self._hop)
+        self._next += len(hops) * self._hop
+        due = [
+            self._utterance(max(0, end - self._window), end) for end in (hops[-1:] if latest_only else hops)
+        ]
         oldest = heard - self._most
         self._buffer.forget(oldest)
         self._texts = [(at, text) for at, text in self._texts if at > oldest]
