@@ -83,6 +83,12 @@ void require_manifest(const Json& manifest, const Path& path) {
                                    ", expected one of files");
     }
   }
+  if (const Json reasons = manifest.value("reasons", Json()); reasons.is_object()) {
+    const std::string file = reasons.at("file");
+    if (!files.contains(file)) {
+      throw config_error(path, "reasons.file is " + in_quotes(file) + ", expected one of files");
+    }
+  }
   const Json calibration = manifest.at("training").value("calibration", Json());
   if (calibration.is_object()) {
     const auto temperature = calibration.at("temperature").get<double>();

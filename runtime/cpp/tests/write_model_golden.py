@@ -238,7 +238,8 @@ def _broken_bundles(good: Path, out: Path) -> Iterator[dict[str, Any]]:
         folder.mkdir(parents=True)
         for name in ("config.json", "preprocessor_config.json", "tokenizer.json"):
             shutil.copyfile(good / name, folder / name)
-        (folder / "model.onnx").write_bytes(b"no graph")
+        for name in ("model.onnx", "reasons.onnx"):
+            (folder / name).write_bytes(b"no graph")
         manifest = json.loads((good / "manifest.json").read_text(encoding="utf-8"))
         manifest["graphs"] = [graph for graph in manifest["graphs"] if graph["file"] == "model.onnx"]
         manifest["engines"] = []
@@ -330,6 +331,7 @@ _FAULTS: dict[str, Callable[[Path, dict[str, Any]], Any]] = {
     "a path through a link that leaves the bundle": _linked_out,
     "no config": _with(lambda m: m["files"].pop("config.json")),
     "a graph that is not listed": _with(lambda m: m["files"].pop("model.onnx")),
+    "reasons that are not listed": _with(lambda m: m["files"].pop("reasons.onnx")),
     "a graph twice": _with(lambda m: m["graphs"].append(m["graphs"][0])),
     "no graph": _with(lambda m: m["graphs"].clear()),
     "labels without a number": _changed("config.json", lambda c: c.update(id2label={"a": "joy"})),
