@@ -12,10 +12,11 @@ from mtab.errors import EngineError
 
 @dataclass(frozen=True, slots=True)
 class ProcessRun:
-    """Seconds from a process's start to its end, and the most bytes of memory that it held."""
+    """Seconds from a process's start to its end, its most bytes of memory, and its seconds of CPU."""
 
     seconds: float
     bytes: float
+    cpu: float = 0.0
 
 
 def run_process(command: Sequence[str]) -> ProcessRun:
@@ -31,4 +32,4 @@ def run_process(command: Sequence[str]) -> ProcessRun:
         if process.returncode:
             errors.seek(0)
             raise EngineError(f"{command[0]}: {errors.read().strip() or process.returncode}")
-    return ProcessRun(seconds, usage.ru_maxrss * 1024.0)
+    return ProcessRun(seconds, usage.ru_maxrss * 1024.0, usage.ru_utime + usage.ru_stime)

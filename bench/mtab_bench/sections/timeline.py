@@ -17,7 +17,7 @@ from mtab.audio import SAMPLE_RATE
 from mtab.config import from_dict
 from mtab.errors import DataError
 from mtab.files import write_json
-from mtab.machine import OtherLoad
+from mtab.machine import OtherLoad, load_warning
 from mtab.model import Model
 from mtab.progress import progress
 from mtab.timeline.timeline import Timeline
@@ -118,7 +118,8 @@ def measure_timeline(model: Model, test: LoadedTestSet, hours: float, seed: int 
         time_agreement=right / spoken,
         covered=covered / spoken,
         outside=1 - covered / told if told else 0.0,
-        warning=beside.warning,
+        # What the process itself computed is others' to this one.
+        warning=None if beside.cores is None else load_warning(beside.cores - run.cpu / run.seconds),
     )
 
 
