@@ -252,3 +252,25 @@ def tone_bundle(tone_run: Path) -> Path:
     done = CliRunner().invoke(main, ["--checkpoint", str(tone_run)])
     assert done.exit_code == 0, done.output
     return tone_run / "bundle"
+
+
+@pytest.fixture(scope="session")
+def drop_run(tmp_path_factory: pytest.TempPathFactory, start: Start, tones: Corpus) -> Path:
+    """A run of a model that learned to do without audio and without text."""
+    from mtab_train.trainer import Trainer
+
+    folder = tmp_path_factory.mktemp("runs") / "drop"
+    model = dataclasses.replace(start.model, modality_dropout=0.3)
+    start = dataclasses.replace(start, model=model, train=dataclasses.replace(start.train, epochs=1))
+    Trainer(begin_run(folder, start, tones, "speaker", "speaker-0"), tones, "cpu", cache=False).fit()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def drop_bundle(drop_run: Path) -> Path:
+    """Its bundle."""
+    from mtab_export.cli import main
+
+    done = CliRunner().invoke(main, ["--checkpoint", str(drop_run)])
+    assert done.exit_code == 0, done.output
+    return drop_run / "bundle"

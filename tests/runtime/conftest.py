@@ -1,6 +1,5 @@
 """Clips, models, packages, and bundles: also of models that can be worked out by hand."""
 
-import dataclasses
 import json
 import shutil
 import subprocess
@@ -10,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from click.testing import CliRunner
 from onnx import TensorProto, helper, numpy_helper
 
 import mtab
@@ -18,7 +16,6 @@ from mtab import Model
 from mtab.bundle import Manifest, file_entries
 from mtab.config import from_dict, to_dict
 from mtab.data import Corpus
-from mtab_train.start import Start, begin_run
 
 from .gate import Engine
 
@@ -40,28 +37,6 @@ def spoken() -> tuple[np.ndarray, list[tuple[float, float]]]:
         place += len(samples) + 16_000
     whole = np.concatenate(parts)
     return (whole + random.normal(0, 1e-3, len(whole))).astype(np.float32), times
-
-
-@pytest.fixture(scope="session")
-def drop_run(tmp_path_factory: pytest.TempPathFactory, start: Start, tones: Corpus) -> Path:
-    """A run of a model that learned to do without audio and without text."""
-    from mtab_train.trainer import Trainer
-
-    folder = tmp_path_factory.mktemp("runs") / "drop"
-    model = dataclasses.replace(start.model, modality_dropout=0.3)
-    start = dataclasses.replace(start, model=model, train=dataclasses.replace(start.train, epochs=1))
-    Trainer(begin_run(folder, start, tones, "speaker", "speaker-0"), tones, "cpu", cache=False).fit()
-    return folder
-
-
-@pytest.fixture(scope="session")
-def drop_bundle(drop_run: Path) -> Path:
-    """Its bundle."""
-    from mtab_export.cli import main
-
-    done = CliRunner().invoke(main, ["--checkpoint", str(drop_run)])
-    assert done.exit_code == 0, done.output
-    return drop_run / "bundle"
 
 
 @pytest.fixture
