@@ -4,17 +4,16 @@ import dataclasses
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
 
 import numpy as np
 
+from mtab.answering import answers, bare, named, naming
 from mtab.audio import SAMPLE_RATE
-from mtab.batching import Length, in_batches, length_of
 from mtab.bundle import Bundle, GraphEntry
 from mtab.engines.base import Engine
-from mtab.errors import AudioError, BundleError, EngineError, MemoryLimitError, MtabError, TextError
-from mtab.inputs import Audio, Input, Utterance, as_input, is_many, name_or, paired, require_many
+from mtab.errors import BundleError, EngineError, MemoryLimitError, MtabError
+from mtab.inputs import Audio, Input, Utterance, is_many, name_or, paired, require_many
 from mtab.limits import BATCH_SECONDS, BATCH_SIZE, BatchLimits, Limits
 from mtab.preprocess import Features, Preprocessor, require_supported
 from mtab.reasons import Attention, Explanation, explain
@@ -166,7 +165,7 @@ class Model:
         inputs = [Input(a, t, sampling_rate=sampling_rate) for a, t in pairs]
         if single:
             inputs = [each._replace(name=name_or(each, "utterance")) for each in inputs]
-        answers = self.stream(
+        results = self.stream(
             inputs,
             top_k=top_k,
             abstain=abstain,
@@ -176,7 +175,7 @@ class Model:
             batch_size=batch_size,
             batch_seconds=batch_seconds,
         )
-        return next(answers) if single else list(answers)
+        return next(results) if single else list(results)
 
     @overload
     def stream(
@@ -223,7 +222,7 @@ class Model:
         options = ResultOptions(top_k, abstain, return_embedding)
         limits = BatchLimits(batch_size, batch_seconds)
         transcriber = None if transcribe is None else as_transcriber(transcribe)
-        return self._stream(utterances, options, limits, transcriber, skip=on_error == "skip")
+        return answers(self, utterances, options, limits, transcriber, skip=on_error == "skip")
 
     def timeline(
         self,
@@ -288,60 +287,6 @@ class Model:
 
         return Live(self, sample_rate=sample_rate, window=window, hop=hop, max_seconds=max_seconds)
 
-    def _stream(
-        self,
-        utterances: Iterable[Utterance],
-        options: ResultOptions,
-        limits: BatchLimits,
-        transcriber: "Transcriber | None",
-        skip: bool,
-    ) -> Iterator[Result | Failure]:
-        def compute(batch: list[_Read]) -> list[Result | Failure]:
-            features = [each.found for each in batch if isinstance(each.found, Features)]
-            answers = iter(self.answer_each(features))
-            outcomes = [next(answers) if isinstance(each.found, Features) else each.found for each in batch]
-            return [
-                options.apply(outcome)
-                if isinstance(outcome, Result)
-                else Failure(each.name, _named(outcome, each.name))
-                for each, outcome in zip(batch, outcomes, strict=True)
-            ]
-
-        for answer in in_batches(
-            self._read_each(utterances, transcriber, skip), _Read.length, compute, limits
-        ):
-            if isinstance(answer, Failure) and not skip:
-                raise answer.error
-            yield answer
-
-    def _read_each(
-        self, utterances: Iterable[Utterance], transcriber: "Transcriber | None", skip: bool
-    ) -> "Iterator[_Read]":
-        """What was read of each utterance; unless ``skip``, none after the first that cannot be used."""
-        for i, each in enumerate(utterances):
-            name = f"utterance {i}"
-            found: Features | MtabError
-            try:
-                given = as_input(each)
-                name = name_or(given, name)
-                audio, text, start, end, rate, _ = given
-                found = self.read(
-                    audio,
-                    text,
-                    sampling_rate=rate,
-                    start=start,
-                    end=end,
-                    name=name,
-                    transcriber=transcriber,
-                )
-            except (AudioError, TextError) as error:
-                found = _bare(error)
-            except MtabError as error:
-                found = _bare(MtabError(f"{name}: {error}"))
-            yield _Read(name, found)
-            if isinstance(found, MtabError) and not skip:
-                return
-
     def explain(
         self,
         audio: Audio | None,
@@ -370,7 +315,7 @@ class Model:
         """
         limits = BatchLimits(batch_size, batch_seconds)
         name = name or name_or(Input(audio), "utterance")
-        with _naming(name):
+        with naming(name):
             samples = self.preprocess.samples(
                 audio, sampling_rate=sampling_rate, start=start, end=end, limits=self.limits
             )
@@ -380,7 +325,7 @@ class Model:
         try:
             return explain(self, self._attention, samples, text, features, occlusion, limits)
         except MemoryLimitError as error:
-            raise _named(error, name) from None
+            raise named(error, name) from None
 
     def read(
         self,
@@ -400,7 +345,7 @@ class Model:
         """
         name = name or name_or(Input(audio), "utterance")
         where: dict[str, Any] = {"sampling_rate": sampling_rate, "start": start, "end": end}
-        with _naming(name):
+        with naming(name):
             if transcriber is None or text is not None:
                 features = self.preprocess(audio, text, **where, limits=self.limits)
             elif (samples := self.preprocess.samples(audio, **where, limits=self.limits)) is not None:
@@ -448,7 +393,7 @@ class Model:
             return [*self.answer(features)]
         except EngineError as error:
             if len(features) == 1:
-                return [_bare(error)]
+                return [bare(error)]
             return [answer for each in features for answer in self.answer_each([each])]
 
     def run(self, features: Sequence[Features]) -> dict[str, np.ndarray]:
@@ -481,38 +426,3 @@ def _opened_again(load: Callable[[], Model], content: str, limits: Limits) -> Mo
         raise BundleError(f"{model.bundle.folder}: changed since it was opened, expected the same bundle")
     model.limits = limits
     return model
-
-
-@contextmanager
-def _naming(name: str) -> Iterator[None]:
-    """Let errors of an utterance begin with its name."""
-    try:
-        yield
-    except (AudioError, TextError) as error:
-        if str(error).startswith(f"{name}:"):
-            raise
-        raise type(error)(f"{name}: {error}") from None
-
-
-E = TypeVar("E", bound=MtabError)
-
-
-def _bare(error: E) -> E:
-    """An error to keep: without the frames that it came through, which would keep the audio in them."""
-    error.__context__ = None
-    return error.with_traceback(None)
-
-
-def _named(error: MtabError, name: str) -> MtabError:
-    """An error that says which utterance it is of, where the engine did not know."""
-    return type(error)(f"{name}: {error}") if isinstance(error, MemoryLimitError) else error
-
-
-class _Read(NamedTuple):
-    """An utterance as it was read, or why it could not be."""
-
-    name: str
-    found: Features | MtabError
-
-    def length(self) -> Length:
-        return length_of(self.found) if isinstance(self.found, Features) else Length()
