@@ -63,6 +63,7 @@ def test_what_a_format_cannot_hold_is_known_before_anything_is_written(
         f"Error: {meeting}: the segment from 0.00 s has no speaker, expected one of each in RTTM"
     )
     assert not (tmp_path / "a.rttm").exists()
+    assert not (tmp_path / "a.json").exists()
     code, out, err = run(*given, "--out", tmp_path / "a.xlsx")
     assert (code, err) == (
         1,
@@ -99,6 +100,45 @@ def test_a_folder_of_recordings(tone_bundle: Path, meeting: Path, tmp_path: Path
     assert (out / "a.json").read_text() == "{}"
     code, _, err = run(*given, "--overwrite", "--format", "textgrid")
     assert sorted(path.name for path in out.iterdir()) == ["a.TextGrid", "a.json", "b.TextGrid", "b.json"]
+
+
+def test_what_is_incomplete_is_done_again(tone_bundle: Path, meeting: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    words = [{"word": "high", "start": 0.1, "end": 0.2}]
+    (tmp_path / "meeting.json").write_text(json.dumps(words))
+    (tmp_path / "meeting.csv").write_text("start,end\n0,0.5\n1,1.5\n")
+    given = ("timeline", tone_bundle, meeting, "--segments", tmp_path, "--out", out)
+    code, _, err = run(*given, "--transcript", tmp_path / "meeting.json")
+    assert code == 1
+    assert "the first 0.5 s are written, marked as incomplete" in err
+    assert [path.name for path in out.iterdir()] == ["meeting.incomplete.json"]
+    code, _, err = run(*given, "--transcript", tmp_path / "meeting.srt")
+    assert (code, err) == (0, "")
+    assert [path.name for path in out.iterdir()] == ["meeting.json"]
+
+
+def test_what_is_read_is_not_written_over(tone_bundle: Path, meeting: Path, tmp_path: Path) -> None:
+    values = json.dumps([{"start": 0, "end": 0.5, "text": "it is high"}])
+    (tmp_path / "meeting.json").write_text(values)
+    given = ("timeline", tone_bundle, meeting, "--transcript", tmp_path / "meeting.json", "--overwrite")
+    for out in (tmp_path, tmp_path / "meeting.json"):
+        assert wrong_use(*given, "--out", out) == (
+            f"{tmp_path}/meeting.json is read and would be written, expected another --out"
+        )
+    assert (tmp_path / "meeting.json").read_text() == values
+
+
+def test_several_recordings_are_printed_by_name(tone_bundle: Path, meeting: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.wav").write_bytes(meeting.read_bytes())
+        (tmp_path / f"{name}.srt").write_text(SRT)
+    given = ("timeline", tone_bundle, tmp_path / "a.wav", tmp_path / "b.wav", "--transcript", tmp_path)
+    code, out, _ = run(*given)
+    assert code == 0
+    assert [line for line in out.splitlines() if line.endswith(".wav")] == [
+        f"{tmp_path}/{n}.wav" for n in "ab"
+    ]
+    assert wrong_use(*given, "--format", "json") == "2 recordings, expected a folder for --out"
 
 
 def test_nothing_but_bad_recordings(tone_bundle: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from mtab.options import bundle_argument, engine_options, transcribe_option
 from mtab.types import Precision
 
 if TYPE_CHECKING:
+    from mtab.commands.targets import Targets
     from mtab.timeline.building import TimelineBuilder
     from mtab.timeline.timeline import Timeline
 
@@ -110,8 +111,8 @@ def timeline(
     judged in windows; segments are where the label stays the same.
 
     A folder stands for the recordings in it. After Ctrl-C, and after an error in the middle of a recording,
-    what was found is written and marked as incomplete; recordings of several whose files are in the folder
-    are not done again.
+    what was found is written and marked as incomplete, in a folder as NAME.incomplete. Recordings whose files
+    are in the folder are not done again.
 
     \b
     Examples:
@@ -123,35 +124,35 @@ def timeline(
     if transcript is not None and transcribe is not None:
         raise click.UsageError("give --transcript or --transcribe, not both")
     from mtab.commands.recordings import recordings
+    from mtab.commands.targets import Targets
     from mtab.loading import load
-    from mtab.timeline.building import TimelineOptions
+    from mtab.progress import say
+    from mtab.timeline import regions
+    from mtab.timeline import transcript as transcripts
+    from mtab.timeline.building import TimelineBuilder, TimelineOptions
+    from mtab.transcribe import as_transcriber
 
     clips = recordings(audio, skip=on_error == "skip")
-    targets = _Targets(clips, style, out, html, overwrite)
+    targets = Targets(clips, style, out, html, overwrite)
     options = TimelineOptions(window, overlap, merge, abstain)
-    function = None
-    if transcribe is not None:
-        from mtab.transcribe import as_transcriber
-
-        function = as_transcriber(transcribe)
+    transcriber = None if transcribe is None else as_transcriber(transcribe)
     wanted = cast(Precision | Literal["auto"], precision)
     model = load(bundle, device, engine=engine, precision=wanted, threads=threads)
-
-    from mtab.progress import say
-    from mtab.timeline.building import TimelineBuilder
-
     failed = 0
     for clip in clips:
         if targets.done(clip):
             say(f"{clip}: done before; --overwrite does it again", err=True)
             continue
         try:
+            said = _beside(transcript, clip, len(clips), transcripts.SUFFIXES)
+            turns = _beside(segments, clip, len(clips), regions.SUFFIXES)
+            targets.require_apart(clip, (said, turns))
             builder = TimelineBuilder(
                 model,
                 clip,
-                _beside(transcript, clip, len(clips), (".srt", ".vtt", ".json")),
-                segments=_beside(segments, clip, len(clips), (".rttm", ".csv", ".json")),
-                transcribe=function,
+                said,
+                segments=turns,
+                transcribe=transcriber,
                 options=options,
                 on_error="skip" if on_error == "skip" else "raise",
                 name=click.format_filename(clip),
@@ -168,73 +169,13 @@ def timeline(
         click.echo(f"no timeline of {failed} of {len(clips)} recordings", err=True)
 
 
-class _Targets:
-    """Where the timelines of recordings go: printed, into files of their own, or into folders."""
-
-    def __init__(
-        self,
-        clips: Sequence[Path],
-        style: str | None,
-        out: Sequence[Path],
-        html: Path | None,
-        overwrite: bool,
-    ) -> None:
-        from mtab.timeline.formats import format_of
-
-        self._many = len(clips) > 1
-        self._style = style or ("json" if out else "table")
-        self._out, self._html, self._overwrite = out, html, overwrite
-        self._files = [path for path in out if not self._is_folder(path)]
-        if self._style == "table" and len(self._files) < len(out):
-            raise click.UsageError("a folder for --out needs a --format other than table")
-        if self._many and (self._files or (html is not None and html.suffix)):
-            raise click.UsageError(f"{len(clips)} recordings, expected a folder for --out and --html")
-        for path in self._files:
-            format_of(path)
-        stems = [clip.stem for clip in clips]
-        if self._many and len(set(stems)) < len(stems) and (out or html):
-            twice = next(stem for stem in stems if stems.count(stem) > 1)
-            raise click.UsageError(f"two recordings are called {twice!r}, expected names that differ")
-
-    def done(self, clip: Path) -> bool:
-        """Whether a folder has all of a recording's files."""
-        paths = [path for path in self._paths(clip) if path not in self._files and path != self._html]
-        return bool(paths) and not self._overwrite and all(path.is_file() for path in paths)
-
-    def write(self, clip: Path, timeline: "Timeline", model: "TimelineBuilder") -> None:
-        from mtab.timeline.formats import FORMATS, to_table, write_timeline
-
-        page = self._page(clip)
-        for path in self._paths(clip):
-            if path != page:
-                write_timeline(timeline, path)
-        if page is not None:
-            from mtab.timeline.page import write_page
-
-            write_page(timeline, clip, page, model.model)
-        if not self._out and self._html is None:
-            click.echo((FORMATS | {"table": to_table})[self._style](timeline), nl=False)
-
-    def _paths(self, clip: Path) -> list[Path]:
-        from mtab.timeline.formats import SUFFIXES
-
-        suffix = SUFFIXES.get(self._style, f".{self._style}")
-        paths = [path if path in self._files else path / f"{clip.stem}{suffix}" for path in self._out]
-        page = self._page(clip)
-        return [*paths, page] if page is not None else paths
-
-    def _page(self, clip: Path) -> Path | None:
-        if self._html is None:
-            return None
-        return self._html / f"{clip.stem}.html" if self._is_folder(self._html) else self._html
-
-    def _is_folder(self, path: Path) -> bool:
-        return path.is_dir() or not path.suffix
-
-
-def _build(builder: "TimelineBuilder", targets: _Targets, clip: Path) -> None:
+def _build(builder: "TimelineBuilder", targets: "Targets", clip: Path) -> None:
     """Make one timeline and write it; what there is of it after an interruption or an error too."""
     from mtab.progress import progress
+    from mtab.timeline.page import write_page
+
+    def write(timeline: "Timeline") -> None:
+        targets.write(clip, timeline, lambda path: write_page(timeline, clip, path, builder.model))
 
     try:
         with progress(clip.name, unit="s of audio") as shown:
@@ -244,13 +185,13 @@ def _build(builder: "TimelineBuilder", targets: _Targets, clip: Path) -> None:
     except (KeyboardInterrupt, MtabError):
         timeline = builder.timeline()
         if timeline.segments:
-            targets.write(clip, timeline, builder)
+            write(timeline)
             click.echo(
                 f"{clip}: the first {timeline.duration:.1f} s are written, marked as incomplete", err=True
             )
         raise
     timeline = builder.timeline()
-    targets.write(clip, timeline, builder)
+    write(timeline)
     if not timeline.segments and not timeline.failures:
         click.echo(f"{clip}: no speech in {timeline.duration:.1f} s", err=True)
     for gap in timeline.failures[:1]:
