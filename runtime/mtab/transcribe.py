@@ -1,6 +1,7 @@
 """Transcripts where none is given: by a command, a Python function, or an installed recogniser."""
 
 import importlib
+import math
 import re
 import shlex
 import subprocess
@@ -16,6 +17,7 @@ import soundfile
 from mtab.audio import SAMPLE_RATE
 from mtab.errors import MtabError, TextError
 from mtab.timeline.transcript import Word
+from mtab.words import joined
 
 Recognise = Callable[[np.ndarray], str | Sequence[Word]]
 """From samples, float32 (n,) at 16 kHz, to what is said: a text, or words timed from their start."""
@@ -33,7 +35,8 @@ class Transcriber:
     def __call__(self, samples: np.ndarray) -> str | Sequence[Word]:
         """What is said in ``samples``. Raises `TextError` if the recogniser fails or gives no text."""
         try:
-            found = self.recognise(samples)
+            # A copy: it is no recogniser's to change.
+            found = self.recognise(samples.copy())
         except MtabError:
             raise
         except Exception as error:  # whatever another's recogniser raises
@@ -41,8 +44,8 @@ class Transcriber:
             raise TextError(f"{self.name}: fails ({reason}), expected a transcript") from None
         if isinstance(found, str):
             return found.strip()
-        if isinstance(found, Sequence) and all(isinstance(word, Word) for word in found):
-            return found
+        if isinstance(found, Sequence) and all(map(_is_word, found)):
+            return sorted(found, key=lambda word: word.start)
         raise TextError(
             f"{self.name}: answers with {type(found).__name__}, expected a text or words with times"
         )
@@ -50,7 +53,7 @@ class Transcriber:
     def text_of(self, samples: np.ndarray) -> str:
         """What is said in ``samples``, without times; "" for nothing. Raises as a call."""
         found = self(samples)
-        return found if isinstance(found, str) else " ".join(word.text for word in found)
+        return found if isinstance(found, str) else joined(word.text for word in found)
 
 
 def as_transcriber(value: str | Recognise | Transcriber) -> Transcriber:
@@ -82,12 +85,19 @@ def as_transcriber(value: str | Recognise | Transcriber) -> Transcriber:
     return Transcriber(words[0], _command(words))
 
 
+def _is_word(word: object) -> bool:
+    """Whether it has a text and times, in their order."""
+    if not isinstance(word, Word) or not isinstance(word.text, str):
+        return False
+    return math.isfinite(word.start) and math.isfinite(word.end) and 0 <= word.start <= word.end
+
+
 def _function(place: str) -> Recognise:
     module, _, name = place.partition(":")
     found: Any
     try:
         found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # also what the module itself raises
         raise MtabError(f"transcribe {place!r}: {error}, expected module:function") from None
     if not callable(found):
         raise MtabError(f"transcribe {place!r}: is {type(found).__name__}, expected a function")

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Iterable
 
 # Scripts written without spaces: Thai, Lao, Myanmar, Khmer, Kana, Han.
 _UNSPACED = re.compile(
@@ -48,3 +49,16 @@ def without(text: str, start: int, end: int) -> str:
     if not before or before[-1].isspace():
         after = after.lstrip()
     return before + after if after else before.rstrip()
+
+
+def joined(words: Iterable[str]) -> str:
+    """Words as a text: with a space between two, unless both are of a script that is written without.
+
+    >>> joined(["Oh,", "学", "校", "!"])
+    'Oh, 学校 !'
+    """
+    text = ""
+    for word in filter(None, words):
+        apart = text and not (_UNSPACED.match(text[-1]) and _UNSPACED.match(word[0]))
+        text += f" {word}" if apart else word
+    return text

@@ -59,9 +59,8 @@ def test_what_a_format_cannot_hold_is_known_before_anything_is_written(
     given = ("timeline", tone_bundle, meeting, "--transcript", meeting.with_suffix(".srt"))
     code, out, err = run(*given, "--out", tmp_path / "a.json", "--out", tmp_path / "a.rttm")
     assert (code, out) == (1, "")
-    assert err.startswith(
-        f"Error: {meeting}: the segment from 0.00 s has no speaker, expected one of each in RTTM"
-    )
+    expected = "one of each in RTTM; give segments with speakers"
+    assert err == f"Error: {meeting}: segments without speakers, expected {expected}\n"
     assert not (tmp_path / "a.rttm").exists()
     assert not (tmp_path / "a.json").exists()
     code, out, err = run(*given, "--out", tmp_path / "a.xlsx")
@@ -123,7 +122,7 @@ def test_what_is_read_is_not_written_over(tone_bundle: Path, meeting: Path, tmp_
     given = ("timeline", tone_bundle, meeting, "--transcript", tmp_path / "meeting.json", "--overwrite")
     for out in (tmp_path, tmp_path / "meeting.json"):
         assert wrong_use(*given, "--out", out) == (
-            f"{tmp_path}/meeting.json is read and would be written, expected another --out"
+            f"{tmp_path}/meeting.json is read and would be written, expected another file"
         )
     assert (tmp_path / "meeting.json").read_text() == values
 
@@ -206,10 +205,16 @@ def test_wrong_use(tone_bundle: Path, meeting: Path, tmp_path: Path) -> None:
         "2 recordings, expected a folder for --out and --html"
     )
     assert wrong_use("timeline", tone_bundle, *two, "--out", tmp_path) == (
-        "two recordings are called 'meeting', expected names that differ"
+        f"two recordings are called 'meeting' ({meeting} and {meeting}), expected different names"
     )
     assert wrong_use("timeline", tone_bundle, meeting, "--out", tmp_path, "--format", "table") == (
         "a folder for --out needs a --format other than table"
+    )
+    assert wrong_use("timeline", tone_bundle, meeting, "--out", tmp_path / "a.srt", "--format", "csv") == (
+        "--format csv is for a folder or the output, expected none beside files"
+    )
+    assert wrong_use("timeline", tone_bundle, meeting, "--html", meeting) == (
+        f"{meeting} ends in '.wav', expected .html or a folder"
     )
     assert wrong_use("timeline", tone_bundle, meeting, "--transcript", "a.srt", "--transcribe", "x") == (
         "give --transcript or --transcribe, not both"

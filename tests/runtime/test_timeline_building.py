@@ -87,10 +87,10 @@ def test_windows_are_averaged(dropping: Model) -> None:
                 ).probabilities.values()
             ]
         )
-        for a in (0.0, 0.2, 0.4, 0.5)
+        for a in (0.0, 1 / 6, 2 / 6, 0.5)
     ]
-    bounds = [0.0, 0.2, 0.4, 0.5, 0.7, 0.9, 1.0]
-    windows = [(0.0, 0.5), (0.2, 0.7), (0.4, 0.9), (0.5, 1.0)]
+    bounds = [0.0, 1 / 6, 2 / 6, 0.5, 4 / 6, 5 / 6, 1.0]
+    windows = [(0.0, 0.5), (1 / 6, 4 / 6), (2 / 6, 5 / 6), (0.5, 1.0)]
     rows = []
     for a, b in itertools.pairwise(bounds):
         rows.append(
@@ -106,9 +106,9 @@ def test_windows_are_averaged(dropping: Model) -> None:
             expected.append([a, b, (b - a) * row, row.argmax()])
     assert len(timeline.segments) == len(expected)
     for segment, (a, b, total, best) in zip(timeline.segments, expected, strict=True):
-        assert (segment.start, segment.end) == pytest.approx((a, b))
+        assert (segment.start, segment.end) == pytest.approx((a, b), abs=1e-4)
         assert segment.label == dropping.labels[best]
-        np.testing.assert_allclose([*segment.probabilities.values()], total / (b - a), atol=1e-6)
+        np.testing.assert_allclose([*segment.probabilities.values()], total / (b - a), atol=1e-4)
 
 
 def test_speech_is_found(dropping: Model, spoken: tuple[np.ndarray, list[tuple[float, float]]]) -> None:
@@ -235,14 +235,57 @@ def test_what_has_no_answer(model: Model) -> None:
     with pytest.raises(AudioError) as raised:
         model.timeline(RECORDING, cues)
     message = "160 samples at 16 kHz (0.0100 s), expected at least 400 (0.0250 s)"
-    assert str(raised.value) == f"audio array: 0.50 to 0.51 s: audio array: {message}"
+    assert str(raised.value) == f"audio array: 0.50 to 0.51 s: {message}"
     timeline = model.timeline(RECORDING, cues, on_error="skip")
-    assert timeline.failures == (Gap(0.5, 0.51, f"audio array: {message}"),)
+    assert timeline.failures == (Gap(0.5, 0.51, message),)
     assert len(timeline.segments) == 3
     with pytest.raises(TextError, match=r"0\.00 to 0\.40 s: no transcript, expected one"):
         model.timeline(RECORDING, segments=[(0, 0.4)])
     with pytest.raises(TextError, match="no transcript"):
         model.timeline(RECORDING, [], segments=[(0, 0.4)])
+
+
+def test_a_pause_in_a_cue_is_no_gap(model: Model) -> None:
+    words = [{"word": "it", "start": 0.0, "end": 0.1}, {"word": "high", "start": 0.95, "end": 1.0}]
+    cue = {"start": 0.0, "end": 1.0, "text": "it high", "words": words}
+    options = TimelineOptions(window=0.4, overlap=0.2)
+    timeline = model.timeline(RECORDING, [cue], options=options, on_error="skip")
+    # 0.2 to 0.6 s and 0.4 to 0.8 have no word; what no other window covers is 0.4 to 0.6.
+    assert [(gap.start, gap.end) for gap in timeline.failures] == [(0.4, 0.6)]
+    assert (timeline.segments[0].start, timeline.segments[-1].end) == (0.0, 1.0)
+    assert not any(s.start < 0.5 < s.end for s in timeline.segments)
+    with pytest.raises(TextError, match=r"0\.40 to 0\.60 s: no transcript"):
+        model.timeline(RECORDING, [cue], options=options)
+    cue["words"] = [*words[:1], {"word": "is", "start": 0.45, "end": 0.5}, *words[1:]]
+    assert model.timeline(RECORDING, [cue], options=options).failures == ()
+
+
+def test_a_script_without_spaces_longer_than_a_window(model: Model) -> None:
+    timeline = model.timeline(RECORDING, [Cue(0, 2, "今天天气真好")], options=TimelineOptions(window=0.5))
+    assert "".join(s.text or "" for s in timeline.segments) == "今天天气真好"
+    assert (timeline.segments[0].start, timeline.segments[-1].end) == (0, 2)
+
+
+def test_a_recogniser_that_fails(
+    dropping: Model, spoken: tuple[np.ndarray, list[tuple[float, float]]]
+) -> None:
+    asked: list[int] = []
+
+    def recognise(samples: np.ndarray) -> str:
+        asked.append(1)
+        if len(asked) == 2:
+            raise RuntimeError("no")
+        return "it is high"
+
+    with pytest.raises(TextError, match=r"audio array: .* to .* s: recognise: fails \(no\), expected"):
+        dropping.timeline(spoken[0], transcribe=recognise)
+    asked.clear()
+    timeline = dropping.timeline(spoken[0], transcribe=recognise, on_error="skip")
+    assert [gap.error for gap in timeline.failures] == ["recognise: fails (no), expected a transcript"]
+    assert len(asked) == 3
+    start, end = spoken[1][1]
+    assert timeline.failures[0].start < start + 0.2 < end - 0.3 < timeline.failures[0].end
+    assert not any(s.start < (start + end) / 2 < s.end for s in timeline.segments)
 
 
 def test_what_reaches_beyond_the_recording(model: Model, tmp_path: Path) -> None:

@@ -120,6 +120,20 @@ def test_updates_that_nobody_asks_for_are_not_computed(
     assert live.seconds == 1.0
 
 
+def test_a_buffer_that_is_filled_anew(dropping: Model) -> None:
+    samples = speech(1.0, 16_000).astype(np.float32)
+    live = dropping.live(window=0.5, hop=0.25)
+    buffer = np.empty(2_000, np.float32)
+    updates: list[Update] = []
+    for place in range(0, 16_000, 2_000):
+        buffer[:] = samples[place : place + 2_000]
+        updates += live.accept(buffer)
+    for update in updates:
+        part = samples[round(update.start * 16_000) : round(update.end * 16_000)]
+        same(update.result, dropping.predict(part))
+    assert live.finish().result == dropping.predict(samples)
+
+
 def test_only_the_latest(dropping: Model) -> None:
     samples = speech(2.0, 16_000)
     live = dropping.live(window=0.5, hop=0.25)
@@ -170,6 +184,8 @@ def test_an_abrupt_end(dropping: Model, model: Model) -> None:
     list(live.accept(speech(0.3, 16_000)))
     with pytest.raises(TextError, match="no transcript"):
         live.finish()
+    list(live.accept(text="it is high"))
+    assert isinstance(live.finish().result, Result)
     with pytest.raises(MtabError) as raised:
         live.accept(np.zeros(10))
     assert str(raised.value) == "the stream is finished, expected a new one for more"
@@ -189,6 +205,7 @@ def test_silence_is_answered(dropping: Model) -> None:
         {"window": 0.001},
         {"window": 700},
         {"hop": 0},
+        {"hop": float("inf")},
         {"max_seconds": 1},
         {"max_seconds": 601},
         {"sample_rate": 5},

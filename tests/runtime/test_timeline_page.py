@@ -110,7 +110,7 @@ def test_without_the_graph_there_is_no_attention(
     monkeypatch.setattr(model, "bundle", dataclasses.replace(model.bundle, manifest=manifest))
     with open_audio(recording) as stream:
         found = attend(timeline, stream.blocks, model)
-    assert (found.words, found.stretches) == ([[None] * 3, [None] * 4], [])
+    assert (found.words, found.stretches) == ([[None] * 3, [None] * 5], [])
 
 
 def test_only_what_was_answered_of_an_interrupted_one(

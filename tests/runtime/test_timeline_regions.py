@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from lhotse import SupervisionSegment, SupervisionSet
 
@@ -48,6 +49,20 @@ def test_csv_and_json(tmp_path: Path) -> None:
     for content in (values, {"segments": values}):
         (tmp_path / "a.json").write_text(json.dumps(content))
         assert as_regions(str(tmp_path / "a.json"), "") == EXPECTED
+
+
+def test_a_csv_of_several_recordings(tmp_path: Path) -> None:
+    path = tmp_path / "turns.csv"
+    path.write_text(
+        "audio,start,end,speaker\naudio/a.wav,4,5.5,B\naudio/a.wav,0.25,3.5,A\naudio/b.wav,1,2,C\n"
+    )
+    assert as_regions(path, "there/a.flac") == EXPECTED
+    with pytest.raises(DataError, match=r"turns\.csv: no row of c, expected its segments"):
+        as_regions(path, "c.wav")
+
+
+def test_rows_of_an_array() -> None:
+    assert as_regions(np.array([[1.0, 2.0]]), "") == (Region(1.0, 2.0),)
 
 
 BAD = {

@@ -57,8 +57,53 @@ def test_json_as_whisper_writes_it(tmp_path: Path) -> None:
     segment = {"id": 0, "start": 0, "end": 1.5, "text": " Hello you", "speaker": "A", "words": words}
     path.write_text(json.dumps({"text": " Hello you", "segments": [segment], "language": "en"}))
     [cue] = read_transcript(path).cues
-    assert cue == Cue(0.0, 1.5, "Hello you", "A", (Word(0.0, 0.4, "Hello"),))
+    # An aligner leaves words without times; they lie between their neighbours.
+    assert cue == Cue(0.0, 1.5, "Hello you", "A", (Word(0.0, 0.4, "Hello"), Word(0.4, 1.5, "you")))
     assert not read_transcript(path).is_words
+
+
+def test_cues_without_an_empty_line_between_them(tmp_path: Path) -> None:
+    path = tmp_path / "a.srt"
+    path.write_text(
+        "1\n00:00:01 --> 00:00:02\nHello\n2\n00:00:03,5 --> 00:00:04,000\n{\\i1}<B>World</B>{\\i0}\n3\n"
+    )
+    first, second = read_transcript(path).cues
+    assert first == Cue(1.0, 2.0, "Hello")
+    assert (second.start, second.end, second.text) == (3.5, 4.0, "World 3")
+
+
+def test_what_says_nothing_is_left_out_before_its_times_are_looked_at(tmp_path: Path) -> None:
+    path = tmp_path / "a.srt"
+    path.write_text("1\n00:00:01,000 --> 00:00:01,000\n\n2\n00:00:03,000 --> 00:00:04,000\nyes\n")
+    assert read_transcript(path).cues == (Cue(3.0, 4.0, "yes"),)
+    silent = {"start": 2, "end": 2, "text": "", "words": []}
+    assert as_transcript({"segments": [silent, {"start": 3, "end": 4, "text": "yes"}]}).cues == (
+        Cue(3.0, 4.0, "yes"),
+    )
+    (tmp_path / "empty.srt").write_text("")
+    assert read_transcript(tmp_path / "empty.srt").cues == as_transcript({"segments": []}).cues == ()
+
+
+def test_json_as_whisper_cpp_writes_it() -> None:
+    items = [{"timestamps": {}, "offsets": {"from": 500, "to": 1500}, "text": " Hello"}]
+    assert as_transcript({"transcription": items}).cues == (Cue(0.5, 1.5, "Hello"),)
+
+
+def test_words_without_times_lie_between_their_neighbours() -> None:
+    words = [
+        {"word": "in", "start": 0, "end": 1},
+        {"word": "2014"},
+        {"word": "at", "start": 2, "end": 9},
+        {"word": "$5"},
+    ]
+    [cue] = as_transcript([{"start": 0, "end": 3, "text": "in 2014 at $5", "words": words}]).cues
+    assert cue.words == (Word(0, 1, "in"), Word(1, 2, "2014"), Word(2, 3, "at"), Word(3, 3, "$5"))
+
+
+def test_words_of_scripts_without_spaces_are_spread_too() -> None:
+    words = Cue(0, 6, "今天 abc").timed_words()
+    assert [word.text for word in words] == ["今", "天", "abc"]
+    assert [word.start for word in words] == [0, 1.5, 3.0]
 
 
 def test_words_alone_are_no_segments() -> None:
@@ -117,8 +162,24 @@ BAD = {
     "a.json: no start": ('[{"end": 1, "text": "no"}]', "a.json: cue 1: start is missing, expected seconds"),
     "a.json: text": ('[{"start": 0, "end": 1}]', "a.json: cue 1: no text, expected a string"),
     "a.json: start": (
-        '[{"start": "0", "end": 1, "text": ""}]',
+        '[{"start": "0", "end": 1, "text": "no"}]',
         "a.json: cue 1: start is '0', expected seconds",
+    ),
+    "a.json: huge": (
+        '[{"start": 0, "end": 1' + "0" * 400 + ', "text": "no"}]',
+        "a.json: cue 1: from 0 to inf s, expected 0 <= start < end",
+    ),
+    "a.json: words": (
+        '[{"start": 0, "end": 1, "text": "no", "words": 5}]',
+        "a.json: cue 1: words are int, expected a list of objects",
+    ),
+    "a.json: null": (
+        '[{"start": 0, "end": 1, "text": "no", "words": [{"word": null, "start": 0, "end": 1}]}]',
+        "a.json: cue 1: a word is NoneType, expected a string",
+    ),
+    "a.srt: arrows": (
+        "1\n00:00:01,000 -> 00:00:02,000\nno\n",
+        "a.srt: no cue, expected times as 00:00:01,500 --> 00:00:04,000",
     ),
     "a.json: item": ('["no"]', "a.json: cue 1: is str, expected an object with start, end and text"),
     "a.txt: suffix": (

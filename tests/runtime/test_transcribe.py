@@ -53,6 +53,14 @@ def test_a_function(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     words = [Word(0.0, 0.2, "hey")]
     assert as_transcriber(lambda samples: words)(SAMPLES) == words
     assert as_transcriber(recogniser) is recogniser
+    unsorted = [Word(1.0, 2.0, "b"), Word(0.0, 1.0, "a")]
+    assert as_transcriber(lambda samples: unsorted).text_of(SAMPLES) == "a b"
+    kept = SAMPLES.copy()
+    as_transcriber(lambda samples: samples.fill(0) or "silent")(SAMPLES)
+    assert (kept == SAMPLES).all()
+    (tmp_path / "broken_recogniser.py").write_text("1 / 0\n")
+    with pytest.raises(MtabError, match="'broken_recogniser:hear': division by zero"):
+        as_transcriber("broken_recogniser:hear")
     with pytest.raises(MtabError, match=r"'my_recogniser:number': is int, expected a function"):
         as_transcriber("my_recogniser:number")
     with pytest.raises(
@@ -70,6 +78,9 @@ def test_what_a_recogniser_may_not_answer() -> None:
     with pytest.raises(TextError) as raised:
         as_transcriber(breaks)(SAMPLES)
     assert str(raised.value) == "breaks: fails (out of memory), expected a transcript"
+    for words in ([Word(0, 1, None)], [Word(1, 0, "a")], [Word(0, float("nan"), "a")]):  # pyright: ignore
+        with pytest.raises(TextError, match="answers with list, expected a text or words with times"):
+            as_transcriber(lambda samples, words=words: words)(SAMPLES)
     with pytest.raises(TextError, match="answers with int, expected a text or words with times"):
         Transcriber("counts", lambda samples: 3)(SAMPLES)  # pyright: ignore[reportArgumentType]
 

@@ -1,6 +1,7 @@
 """A recording of any length, in blocks: what `load_audio` makes of a clip, in memory that does not grow."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -42,13 +43,13 @@ def open_audio(source: Any, rate: float = SAMPLE_RATE) -> Iterator[AudioStream]:
         if is_array(source):
             require_rate(rate)
             samples = as_array(source)
-            to_mono(samples[:1], rate)
+            to_mono(samples[:1] if samples.ndim else samples, rate)
             seconds = len(samples) / rate
             yield AudioStream(_named(name, _at_16k(_parts(samples, rate))), seconds)
         elif is_source(source):
             with opened(source) as recording:
                 read, seconds = _decoded(recording)
-                yield AudioStream(_named(name, _at_16k(read)), seconds)
+                yield AudioStream(_named(name, _in_thread(_at_16k(read))), seconds)
         else:
             found = f"is {type(source).__name__}"
             raise AudioError(f"{found}, expected a NumPy array, a path, bytes or a binary file")
@@ -94,6 +95,18 @@ def _at_16k(blocks: Iterator[tuple[np.ndarray, float]]) -> Iterator[np.ndarray]:
             yield resampler.resample_chunk(mono)
     if resampler is not None:
         yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+
+
+def _in_thread(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    """The same, one block ahead, in a thread of its own.
+
+    Ctrl-C reaches the main thread alone: within libsndfile's call back to read a file it would be lost.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        ahead = thread.submit(next, blocks, None)
+        while (block := ahead.result()) is not None:
+            ahead = thread.submit(next, blocks, None)
+            yield block
 
 
 def _named(name: str, blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:

@@ -26,6 +26,7 @@ FORMATS = {"s16le": "<i2", "s32le": "<i4", "f32le": "<f4"}
 
 _CHUNK = 2**16
 _BAR = 10
+_LATE_SECONDS = 0.5
 
 
 @click.command(cls=Command)
@@ -107,10 +108,13 @@ def listen(
     model = load(bundle, device, engine=engine, precision=wanted, threads=threads)
     live = model.live(sample_rate=sample_rate, window=window, hop=hop, max_seconds=max_seconds)
     texts: queue.SimpleQueue[str] = queue.SimpleQueue()
+    reader = None
     if text_from is not None:
-        threading.Thread(
-            target=_read_lines, args=(text_from.open(encoding="utf-8"), texts), daemon=True
-        ).start()
+        if not text_from.exists():
+            raise MtabError(f"{text_from}: not found, expected a file or a pipe with lines of text")
+        # A pipe may be opened before anybody writes to it.
+        reader = threading.Thread(target=_read_lines, args=(text_from, texts), daemon=True)
+        reader.start()
     show = _Line(model.labels) if style == "line" else _Jsonl()
     chunks = (
         _from_input(sample_format, channels)
@@ -126,6 +130,9 @@ def listen(
     except KeyboardInterrupt:
         # How somebody who listens to a microphone ends it.
         pass
+    if reader is not None:
+        # What is there already is of this stream.
+        reader.join(_LATE_SECONDS)
     _finish(live, show, _waiting(texts))
 
 
@@ -144,8 +151,8 @@ def _waiting(texts: "queue.SimpleQueue[str]") -> str | None:
     return " ".join(lines) or None
 
 
-def _read_lines(file: Any, texts: "queue.SimpleQueue[str]") -> None:
-    with file:
+def _read_lines(path: Path, texts: "queue.SimpleQueue[str]") -> None:
+    with path.open(encoding="utf-8", errors="replace") as file:
         for line in file:
             if line.strip():
                 texts.put(line.strip())

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import click
 
-from mtab.files import write_text
-from mtab.timeline.formats import FORMATS, SUFFIXES, format_of, to_table
+from mtab.errors import MtabError
+from mtab.timeline.building import TimelineBuilder
+from mtab.timeline.formats import FORMATS, SUFFIXES, format_of, to_table, write_timeline
 from mtab.timeline.timeline import Timeline
 
 INCOMPLETE = ".incomplete"
@@ -42,12 +43,21 @@ class Targets:
             raise click.UsageError(f"{len(clips)} recordings, expected a folder for --out and --html")
         if self._many and self._prints and self._style != "table":
             raise click.UsageError(f"{len(clips)} recordings, expected a folder for --out")
+        if style is not None and not self._folders and not self._prints:
+            raise click.UsageError(
+                f"--format {style} is for a folder or the output, expected none beside files"
+            )
+        if html is not None and html.suffix.lower() not in ("", ".html", ".htm") and not html.is_dir():
+            raise click.UsageError(f"{html} ends in {html.suffix!r}, expected .html or a folder")
+        if html is not None and (pipes := [clip for clip in clips if clip.exists() and not clip.is_file()]):
+            raise click.UsageError(f"{pipes[0]} can be read once, expected a file for --html")
         for path in self._files:
             format_of(path)
         stems = [clip.stem for clip in clips]
         if self._many and len(set(stems)) < len(stems) and not self._prints:
             twice = next(stem for stem in stems if stems.count(stem) > 1)
-            raise click.UsageError(f"two recordings are called {twice!r}, expected names that differ")
+            both = " and ".join(str(clip) for clip in clips if clip.stem == twice)
+            raise click.UsageError(f"two recordings are called {twice!r} ({both}), expected different names")
 
     def done(self, clip: Path) -> bool:
         """Whether folders have all of a recording's files."""
@@ -56,30 +66,44 @@ class Targets:
 
     def require_apart(self, clip: Path, given: Sequence[Path | None]) -> None:
         """Raise `click.UsageError` if a file that was ``given`` would be written over."""
-        for path in [*self._files, *self._in_folders(clip)]:
-            if any(
-                each is not None and path.exists() and each.exists() and path.samefile(each) for each in given
-            ):
-                raise click.UsageError(f"{path} is read and would be written, expected another --out")
+        pages = self._page_in_folder(clip) or ([] if self._html is None else [self._html])
+        there = [each for each in given if each is not None and each.exists()]
+        for path in [*self._files, *self._in_folders(clip), *pages]:
+            if path.exists() and any(path.samefile(each) for each in there):
+                raise click.UsageError(f"{path} is read and would be written, expected another file")
+
+    def require_speakers(self, builder: TimelineBuilder) -> None:
+        """Raise `MtabError` if RTTM is to be written of segments that have no speakers."""
+        wanted = [format_of(path) for path in self._files]
+        if self._folders or self._prints:
+            wanted.append(self._style)
+        if "rttm" in wanted and not builder.has_speakers:
+            expected = "one of each in RTTM; give segments with speakers"
+            raise MtabError(f"{builder.name}: segments without speakers, expected {expected}")
 
     def write(self, clip: Path, timeline: Timeline, write_page: Callable[[Path], None]) -> None:
         """Write all of a recording's files, or print it; ``write_page`` writes a page to a path.
 
-        In a folder, what is incomplete has another name. Raises `MtabError`, before anything is written, for
-        what a format cannot hold.
+        In a folder, what is incomplete has another name. Raises `MtabError`, once all others are written, for
+        a format that cannot hold the timeline.
         """
         folder = [self._name(timeline, path) for path in self._in_folders(clip)]
-        contents = [(path, FORMATS[format_of(path)](timeline)) for path in [*self._files, *folder]]
-        printed = (FORMATS | {"table": to_table})[self._style](timeline) if self._prints else ""
-        for path, content in contents:
-            write_text(path, content)
+        refused: list[MtabError] = []
+        for path in [*self._files, *folder]:
+            try:
+                write_timeline(timeline, path)
+            except MtabError as error:
+                refused.append(error)
         pages = [self._name(timeline, path) for path in self._page_in_folder(clip)]
         if self._html is not None and not pages:
             pages = [self._html]
         for path in pages:
             write_page(path)
         if self._prints:
+            printed = (FORMATS | {"table": to_table})[self._style](timeline)
             click.echo(f"{clip}\n{printed}" if self._many else printed, nl=self._many)
+        if refused:
+            raise refused[0]
         if timeline.complete:
             for path in [*self._in_folders(clip), *self._page_in_folder(clip)]:
                 _incomplete(path).unlink(missing_ok=True)

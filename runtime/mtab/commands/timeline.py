@@ -42,9 +42,7 @@ if TYPE_CHECKING:
 @click.option(
     "--overlap",
     type=click.FloatRange(0),
-    default=2.5,
-    show_default=True,
-    help="Seconds that neighbouring windows share.",
+    help="Seconds that neighbouring windows share.  [default: half of one]",
 )
 @click.option(
     "--merge",
@@ -91,7 +89,7 @@ def timeline(
     transcribe: str | None,
     segments: Path | None,
     window: float,
-    overlap: float,
+    overlap: float | None,
     merge: float,
     abstain: float | None,
     style: str | None,
@@ -146,7 +144,7 @@ def timeline(
         try:
             said = _beside(transcript, clip, len(clips), transcripts.SUFFIXES)
             turns = _beside(segments, clip, len(clips), regions.SUFFIXES)
-            targets.require_apart(clip, (said, turns))
+            targets.require_apart(clip, (clip, said, turns))
             builder = TimelineBuilder(
                 model,
                 clip,
@@ -157,6 +155,7 @@ def timeline(
                 on_error="skip" if on_error == "skip" else "raise",
                 name=click.format_filename(clip),
             )
+            targets.require_speakers(builder)
             _build(builder, targets, clip)
         except MtabError as error:
             if on_error == "fail" or len(clips) == 1:
@@ -196,7 +195,10 @@ def _build(builder: "TimelineBuilder", targets: "Targets", clip: Path) -> None:
         click.echo(f"{clip}: no speech in {timeline.duration:.1f} s", err=True)
     for gap in timeline.failures[:1]:
         found = f"{clip}: no answer for {len(timeline.failures)} stretches, the first"
-        click.echo(f"{found}: {gap.start:.2f} to {gap.end:.2f} s: {gap.error}", err=True)
+        message = f"{found}: {gap.start:.2f} to {gap.end:.2f} s: {gap.error}"
+        if not timeline.segments:
+            raise MtabError(message)
+        click.echo(message, err=True)
 
 
 def _beside(path: Path | None, clip: Path, clips: int, suffixes: Sequence[str]) -> Path | None:

@@ -12,6 +12,7 @@ from mtab.timeline.buffer import cut_spans
 from mtab.timeline.regions import Region, pieces_of
 from mtab.timeline.timeline import Timeline
 from mtab.timeline.transcript import Word
+from mtab.words import joined
 
 if TYPE_CHECKING:
     from mtab.model import Model
@@ -55,7 +56,7 @@ def attend(timeline: Timeline, blocks: Iterable[np.ndarray], model: "Model") -> 
         words = timeline.segments[number].words
         within = [i for i, word in enumerate(words) if start <= (word.start + word.end) / 2 <= end]
         said = [words[i] for i in within]
-        text = " ".join(word.text for word in said)
+        text = joined(word.text for word in said)
         try:
             explanation = model.explain(samples, text or None, occlusion=False)
         except (AudioError, TextError):
@@ -72,15 +73,16 @@ def attend(timeline: Timeline, blocks: Iterable[np.ndarray], model: "Model") -> 
 
 
 def _shares(words: list[Word], text: str, explanation: "Explanation") -> list[float | None]:
-    """The attention to each of ``words``, joined by spaces in ``text``; one may hold several words."""
+    """The attention to each of ``words``, which stand in ``text``; one may hold several words."""
     shares: list[float | None] = []
     place = 0
     for word in words:
+        place = text.index(word.text, place)
         end = place + len(word.text)
         within = [each.attention for each in explanation.words if place <= each.start < end]
         known = [each for each in within if each is not None]
         shares.append(sum(known) if known else None)
-        place = end + 1
+        place = end
     return shares
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from mtab.audio import SAMPLE_RATE, name_of
 from mtab.audio.streaming import AudioStream, open_audio
-from mtab.errors import DataError, MtabError
+from mtab.errors import AudioError, DataError, MtabError, TextError
 from mtab.inputs import Input
 from mtab.results import UNKNOWN, Failure, Result
 from mtab.timeline.buffer import Buffer, cut_spans
@@ -19,6 +19,7 @@ from mtab.timeline.timeline import Gap, Segment, Timeline
 from mtab.timeline.transcript import END_TOLERANCE, Cue, Word, as_transcript
 from mtab.timeline.windows import average, cut_windows
 from mtab.transcribe import Recognise, as_transcriber
+from mtab.words import joined
 
 if TYPE_CHECKING:
     from mtab.model import Model
@@ -28,14 +29,14 @@ if TYPE_CHECKING:
 class TimelineOptions:
     """How speech becomes segments; all in seconds.
 
-    A stretch of speech that is longer than ``window`` is judged in windows that share ``overlap``; where
-    several cover a time, their probabilities are averaged. Neighbours of the same label and speaker are one
-    segment, also over a pause of up to ``merge``; segments that were given are never joined. Below the
-    probability ``abstain`` the label is "unknown".
+    A stretch of speech that is longer than ``window`` is judged in windows that share ``overlap`` (None: half
+    of one); where several cover a time, their probabilities are averaged. Neighbours of the same label and
+    speaker are one segment, also over a pause of up to ``merge``; segments that were given are never joined.
+    Below the probability ``abstain`` the label is "unknown".
     """
 
     window: float = 5.0
-    overlap: float = 2.5
+    overlap: float | None = None
     merge: float = 0.5
     abstain: float | None = None
     speech: SpeechOptions = SPEECH
@@ -43,13 +44,18 @@ class TimelineOptions:
     def __post_init__(self) -> None:
         if not 0.1 <= self.window <= PIECE_SECONDS:
             raise MtabError(f"window is {self.window:g} s, expected 0.1 to {PIECE_SECONDS:g}")
-        if not 0 <= self.overlap <= 0.9 * self.window:
-            found = f"overlap is {self.overlap:g} s with a window of {self.window:g}"
+        if not 0 <= self.shared <= 0.9 * self.window:
+            found = f"overlap is {self.shared:g} s with a window of {self.window:g}"
             raise MtabError(f"{found}, expected 0 to nine tenths of the window")
         if not self.merge >= 0:
             raise MtabError(f"merge is {self.merge:g} s, expected 0 or more")
         if self.abstain is not None and not 0 <= self.abstain <= 1:
             raise MtabError(f"abstain is {self.abstain:g}, expected a probability from 0 to 1")
+
+    @property
+    def shared(self) -> float:
+        """The overlap that is meant."""
+        return self.window / 2 if self.overlap is None else self.overlap
 
 
 @dataclass(slots=True, eq=False)
@@ -69,6 +75,7 @@ class _Piece:
     words: tuple[Word, ...]
     windows: list[tuple[int, int]] = field(default_factory=list)
     rows: list[np.ndarray] = field(default_factory=list)
+    failed: list[tuple[tuple[int, int], MtabError]] = field(default_factory=list)
     answered: list[tuple[int, int]] = field(default_factory=list)
     modalities: tuple[str, ...] = ()
 
@@ -146,7 +153,9 @@ class TimelineBuilder:
             self.seconds = stream.seconds
             if stream.seconds is not None:
                 self._require_within(stream.seconds)
-            for piece, gaps in self._answered(self._pieces(stream)):
+            for piece in self._answered(self._pieces(stream)):
+                gaps = list(self._gaps_in(piece))
+                self.position = max(self.position, piece.end / SAMPLE_RATE)
                 self._gaps += gaps
                 yield from gaps
                 for run in self._runs(piece):
@@ -159,7 +168,13 @@ class TimelineBuilder:
                     yield self._close(self._open.pop(piece.line))
             for line in list(self._open):
                 yield self._close(self._open.pop(line))
+            self.position = self.seconds or self.position
         self._complete = True
+
+    @property
+    def has_speakers(self) -> bool:
+        """Whether every segment will have one."""
+        return self._regions is not None and all(region.speaker is not None for region in self._regions)
 
     def timeline(self) -> Timeline:
         """What was found so far, in the order of time."""
@@ -240,15 +255,20 @@ class TimelineBuilder:
         seconds = start / SAMPLE_RATE, (start + len(samples)) / SAMPLE_RATE
         if words is None and self._transcript is not None:
             words = self._transcript.words(*seconds, speaker)
-        if self._transcribe is not None:
-            words = _placed(self._transcribe(samples), *seconds)
         line = 0 if self._regions is None else region
         piece = _Piece(region, line, last, start, samples, speaker, words or ())
-        size, overlap = (round(each * SAMPLE_RATE) for each in (self.options.window, self.options.overlap))
+        if self._transcribe is not None:
+            try:
+                piece.words = _placed(self._transcribe(samples), *seconds)
+            except TextError as error:
+                # No window: nothing of it is answered.
+                piece.failed.append(((start, piece.end), error))
+                return piece
+        size, overlap = (round(each * SAMPLE_RATE) for each in (self.options.window, self.options.shared))
         piece.windows = cut_windows(start, piece.end, size, overlap)
         return piece
 
-    def _answered(self, pieces: Iterator[_Piece]) -> Iterator[tuple[_Piece, list[Gap]]]:
+    def _answered(self, pieces: Iterator[_Piece]) -> Iterator[_Piece]:
         """Pieces with the answers for their windows, which are computed in batches over several pieces."""
         waiting: deque[_Piece] = deque()
 
@@ -256,35 +276,55 @@ class TimelineBuilder:
             for piece in pieces:
                 waiting.append(piece)
                 for first, last in piece.windows:
-                    name = f"{self.name}: {first / SAMPLE_RATE:.2f} to {last / SAMPLE_RATE:.2f} s"
-                    text = _text(piece.words, first / SAMPLE_RATE, last / SAMPLE_RATE)
-                    yield Input(piece.samples[first - piece.start : last - piece.start], text, name=name)
+                    text = joined(word.text for word in piece.words if first <= _middle(word) < last)
+                    samples = piece.samples[first - piece.start : last - piece.start]
+                    yield Input(samples, text or None, name=self._place(first, last))
 
-        gaps: list[Gap] = []
         place = 0
-        for answer in self.model.stream(utterances(), on_error=self._on_error):
+        for answer in self.model.stream(utterances(), on_error="skip"):
+            while not waiting[0].windows:
+                yield waiting.popleft()
             piece = waiting[0]
-            window = piece.windows[place]
             if isinstance(answer, Failure):
-                reason = str(answer.error).removeprefix(f"{answer.name}: ")
-                gaps.append(Gap(window[0] / SAMPLE_RATE, window[1] / SAMPLE_RATE, reason))
+                piece.failed.append((piece.windows[place], answer.error))
             else:
                 piece.rows.append(_row(answer))
-                piece.answered.append(window)
-                piece.modalities = tuple(
-                    each for each in ("audio", "text") if each in (*piece.modalities, *answer.modalities)
-                )
+                piece.answered.append(piece.windows[place])
+                piece.modalities = _modalities(piece.modalities, answer.modalities)
             place += 1
             if place == len(piece.windows):
-                waiting.popleft()
-                self.position = max(self.position, piece.end / SAMPLE_RATE)
-                yield piece, gaps
-                gaps, place = [], 0
-        self.position = self.seconds or self.position
+                place = 0
+                yield waiting.popleft()
+        yield from waiting
+
+    def _gaps_in(self, piece: _Piece) -> Iterator[Gap]:
+        """What of a piece no window has an answer for; its error is raised unless errors are skipped.
+
+        A window without words, as over a pause, is no gap where others cover it.
+        """
+        reached = piece.start
+        bounds = [*piece.answered, (piece.end, piece.end)]
+        for first, last in bounds:
+            if first > reached:
+                window, error = next(
+                    each for each in piece.failed if each[0][0] < first and reached < each[0][1]
+                )
+                reason = str(error).removeprefix(f"{self._place(*window)}: ").removeprefix("audio array: ")
+                if self._on_error == "raise":
+                    raise type(error)(f"{self._place(reached, first)}: {reason}")
+                yield Gap(reached / SAMPLE_RATE, first / SAMPLE_RATE, reason, piece.speaker)
+            reached = max(reached, last)
+        for _, error in piece.failed:
+            if not isinstance(error, AudioError | TextError) and self._on_error == "raise":
+                raise error
+
+    def _place(self, first: int, last: int) -> str:
+        """What errors call a stretch."""
+        return f"{self.name}: {first / SAMPLE_RATE:.2f} to {last / SAMPLE_RATE:.2f} s"
 
     def _runs(self, piece: _Piece) -> Iterator[_Run]:
         for first, last, row in average(piece.answered, piece.rows):
-            words = [word for word in piece.words if first <= _middle(word) * SAMPLE_RATE < last]
+            words = [word for word in piece.words if first <= _middle(word) < last]
             label = self._label(row)
             yield _Run(
                 piece.region, first, last, row, last - first, label, piece.speaker, words, piece.modalities
@@ -319,7 +359,7 @@ class TimelineBuilder:
             label=run.label,
             probabilities=dict(zip(labels, probabilities.tolist(), strict=True)),
             speaker=run.speaker,
-            text=" ".join(word.text for word in run.words) or None,
+            text=joined(word.text for word in run.words) or None,
             words=tuple(run.words),
             modalities=run.modalities,
             dimensions=dict(zip(dimensions, rated.tolist(), strict=True)) or None,
@@ -334,7 +374,6 @@ def _row(result: Result) -> np.ndarray:
 def _joined(run: _Run, following: _Run) -> _Run:
     weight = run.weight + following.weight
     row = (run.row * run.weight + following.row * following.weight) / weight
-    modalities = tuple(each for each in ("audio", "text") if each in run.modalities + following.modalities)
     return _Run(
         following.region,
         run.start,
@@ -344,8 +383,12 @@ def _joined(run: _Run, following: _Run) -> _Run:
         run.label,
         run.speaker,
         run.words + following.words,
-        modalities,
+        _modalities(run.modalities, following.modalities),
     )
+
+
+def _modalities(some: tuple[str, ...], others: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(each for each in ("audio", "text") if each in some + others)
 
 
 def _placed(found: "str | Sequence[Word]", start: float, end: float) -> tuple[Word, ...]:
@@ -355,8 +398,5 @@ def _placed(found: "str | Sequence[Word]", start: float, end: float) -> tuple[Wo
 
 
 def _middle(word: Word) -> float:
-    return (word.start + word.end) / 2
-
-
-def _text(words: Sequence[Word], start: float, end: float) -> str | None:
-    return " ".join(word.text for word in words if start <= _middle(word) < end) or None
+    """In samples."""
+    return (word.start + word.end) / 2 * SAMPLE_RATE

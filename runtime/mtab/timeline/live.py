@@ -55,8 +55,8 @@ class Live:
         least = model.preprocess.config.min_samples / SAMPLE_RATE
         if not least <= window <= model.limits.seconds:
             raise MtabError(f"window is {window:g} s, expected {least:g} to {model.limits.seconds:g}")
-        if not hop >= 0.01:
-            raise MtabError(f"hop is {hop:g} s, expected 0.01 or more")
+        if not 0.01 <= hop <= model.limits.seconds:
+            raise MtabError(f"hop is {hop:g} s, expected 0.01 to {model.limits.seconds:g}")
         if not window <= max_seconds <= model.limits.seconds:
             found = f"max_seconds is {max_seconds:g}"
             raise MtabError(f"{found}, expected {window:g} (the window) to {model.limits.seconds:g}")
@@ -120,13 +120,13 @@ class Live:
         transcript that it needs, `EngineError` if the engine fails.
         """
         self._require_open()
-        self._finished = True
         heard = self._buffer.end
         if not heard and not self._texts:
             raise AudioError("stream: nothing was heard, expected samples or text")
         update = self._answer(self._utterance(max(0, heard - self._most), heard))
         if isinstance(update.result, Failure):
             raise update.result.error
+        self._finished = True
         return update
 
     def _require_open(self) -> None:
@@ -144,7 +144,8 @@ class Live:
         if chunk.ndim and not len(chunk):
             return np.zeros(0, np.float32)
         try:
-            return to_mono(chunk, self.sample_rate)
+            # A copy: the caller may fill its array anew before the samples are asked for.
+            return to_mono(chunk, self.sample_rate).copy()
         except AudioError as error:
             raise AudioError(f"{where}: a chunk {error}") from None
 

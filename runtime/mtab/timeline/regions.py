@@ -69,6 +69,7 @@ def as_regions(value: Segmented, recording: str) -> tuple[Region, ...]:
 def read_regions(path: Path, recording: str) -> tuple[Region, ...]:
     """`as_regions` of a file: RTTM, CSV with the columns start, end and optionally speaker, or JSON.
 
+    Where a CSV has the column audio with several names, the rows of ``recording`` count.
     JSON is a list of objects with ``start``, ``end`` and optionally ``speaker``, or an object that has one as
     ``segments``.
     """
@@ -80,7 +81,12 @@ def read_regions(path: Path, recording: str) -> tuple[Region, ...]:
         table = read_table(path, text, ("start", "end"))
         if table.problems:
             raise DataError(str(table.problems[0]))
-        return _sorted(_region(row.cells, f"{path}:{row.line}") for row in table.rows)
+        rows = table.rows
+        if "audio" in table.columns and len({row.cells["audio"] for row in rows}) > 1:
+            rows = [row for row in rows if Path(row.cells["audio"]).stem == Path(recording).stem]
+            if not rows:
+                raise DataError(f"{path}: no row of {Path(recording).stem}, expected its segments")
+        return _sorted(_region(row.cells, f"{path}:{row.line}") for row in rows)
     if suffix == ".json":
         try:
             values = read_json(path)
@@ -119,6 +125,8 @@ def _of_rttm(path: Path, recording: str) -> tuple[Region, ...]:
 
 
 def _region(item: Any, where: str) -> Region:
+    if isinstance(item, np.ndarray):
+        item = item.tolist()
     if isinstance(item, Mapping):
         values = (item.get("start"), item.get("end"), item.get("speaker"))
     elif isinstance(item, tuple | list) and len(item) in (2, 3):
@@ -140,7 +148,7 @@ def _seconds(value: Any, where: str) -> float:
         if isinstance(value, bool):
             raise TypeError
         return float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise DataError(f"{where}: {value!r}, expected a number of seconds") from None
 
 

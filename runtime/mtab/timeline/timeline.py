@@ -46,6 +46,7 @@ class Gap:
     start: float
     end: float
     error: str
+    speaker: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ import html
 import math
 import os
 import re
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
@@ -14,6 +15,7 @@ from typing import Any
 from mtab.data.text_files import read_utf8
 from mtab.errors import DataError, TextError
 from mtab.files import read_json
+from mtab.words import words_of
 
 SUFFIXES = (".srt", ".vtt", ".json")
 """The files that `read_transcript` takes."""
@@ -21,10 +23,10 @@ SUFFIXES = (".srt", ".vtt", ".json")
 END_TOLERANCE = 1.0
 """How far a cue may reach beyond the recording, in seconds: subtitles stay a while to be read."""
 
-_TIME = r"(?:(\d+):)?(\d{1,2}):(\d{1,2})[.,](\d{1,3})"
+_TIME = r"(?:(\d+):)?(\d{1,2}):(\d{1,2})(?:[.,](\d{1,6}))?"
 _TIMING = re.compile(rf"\s*{_TIME}\s*-->\s*{_TIME}(?:\s.*)?")
 _VOICE = re.compile(r"<v(?:\.[^\s>]*)?\s+([^>]+)>")
-_TAG = re.compile(r"</?(?:[bciuv]|font|lang|rt|ruby)\b[^>]*>|<[\d:.]+>|\{\\an\d\}")
+_TAG = re.compile(r"</?(?:[bcisuv]|font|lang|rt|ruby)\b[^>]*>|<[\d:.]+>|\{\\[^}]*\}", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +53,7 @@ class Cue:
 
     def timed_words(self) -> tuple[Word, ...]:
         """Its words; where they have no times, spread over the cue by their number of characters."""
-        if self.words or not (parts := self.text.split()):
-            return self.words
-        reached = list(accumulate((len(part) + 1 for part in parts), initial=0))
-        times = [self.start + (self.end - self.start) * each / reached[-1] for each in reached]
-        return tuple(Word(*each) for each in zip(times[:-1], times[1:], parts, strict=True))
+        return self.words or tuple(_spread(self.text, self.start, self.end))
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +110,7 @@ class Transcript:
                 )
 
 
-Transcribed = Transcript | str | os.PathLike[str] | Iterable[Cue | Mapping[str, Any]]
+Transcribed = Transcript | str | os.PathLike[str] | Mapping[str, Any] | Iterable[Cue | Mapping[str, Any]]
 """What `as_transcript` takes."""
 
 
@@ -125,6 +123,8 @@ def as_transcript(value: Transcribed) -> Transcript:
         return value
     if isinstance(value, str | os.PathLike):
         return read_transcript(Path(value))
+    if isinstance(value, Mapping):
+        return _of_json(value, "transcript")
     if isinstance(value, Iterable) and not isinstance(value, bytes):
         items = list(value)
         cues = tuple(item for item in items if isinstance(item, Cue))
@@ -142,8 +142,9 @@ def read_transcript(path: Path) -> Transcript:
 
     JSON is an object with ``segments``, as Whisper and its kin write it, or with ``words``, or such a list:
     objects with ``start``, ``end``, ``text`` (of words also ``word``) and optionally ``speaker`` and
-    ``words``. Raises `TextError`, naming the file and the place, for another format, and for times that are
-    no numbers or run backwards.
+    ``words``, where a word without times lies between its neighbours; or what whisper.cpp writes. Raises
+    `TextError`, naming the file and the place, for another format, for SRT and WebVTT that is not empty and
+    has no cue, and for times that are no numbers or run backwards.
     """
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
@@ -162,7 +163,10 @@ def read_transcript(path: Path) -> Transcript:
         raise TextError(str(error)) from None
     if suffix == ".vtt" and not re.match(r"WEBVTT(?:[ \t\r\n]|$)", text):
         raise TextError(f"{path}:1: does not begin with WEBVTT, expected WebVTT")
-    return Transcript(tuple(_subtitles(text, path)), str(path))
+    cues = tuple(_subtitles(text, path))
+    if suffix == ".srt" and text.strip() and "-->" not in text:
+        raise TextError(f"{path}: no cue, expected times as 00:00:01,500 --> 00:00:04,000")
+    return Transcript(cues, str(path))
 
 
 def require_order(start: float, end: float, what: str, empty: bool = False) -> None:
@@ -174,33 +178,43 @@ def require_order(start: float, end: float, what: str, empty: bool = False) -> N
 
 
 def _subtitles(text: str, path: Path) -> Iterator[Cue]:
-    """The cues of SRT or WebVTT: a line with times, and the lines from there to an empty one."""
-    lines = iter(enumerate(text.splitlines(), start=1))
-    for number, line in lines:
-        if "-->" not in line:
+    """The cues of SRT or WebVTT: a line with times, and those from there to an empty one or other times."""
+    lines = deque(enumerate(text.splitlines(), start=1))
+    while lines:
+        number, line = lines.popleft()
+        if "-->" not in line or line.startswith("NOTE"):
             continue
         match = _TIMING.fullmatch(line)
         if match is None:
-            raise TextError(
-                f"{path}:{number}: {line.strip()!r}, expected times as 00:00:01.500 --> 00:00:04.000"
-            )
-        start, end = _seconds(match.groups()[:4]), _seconds(match.groups()[4:])
-        require_order(start, end, f"{path}:{number}")
+            expected = "times as 00:00:01.500 --> 00:00:04.000"
+            raise TextError(f"{path}:{number}: {line.strip()!r}, expected {expected}")
         payload = []
-        for _, following in lines:
-            if not following.strip():
-                break
-            payload.append(following)
+        while lines and lines[0][1].strip() and not _TIMING.fullmatch(lines[0][1]):
+            payload.append(lines.popleft()[1])
+        if lines and payload and _TIMING.fullmatch(lines[0][1]) and payload[-1].strip().isdigit():
+            # The number of the next cue, where no empty line is between them.
+            payload.pop()
         raw = " ".join(payload)
         voice = _VOICE.search(raw)
-        words = " ".join(html.unescape(_TAG.sub("", raw)).split())
-        if words:
-            yield Cue(start, end, words, html.unescape(voice[1]).strip() if voice else None)
+        said = " ".join(html.unescape(_TAG.sub("", raw)).split())
+        if said:
+            start, end = _seconds(match.groups()[:4]), _seconds(match.groups()[4:])
+            require_order(start, end, f"{path}:{number}")
+            yield Cue(start, end, said, html.unescape(voice[1]).strip() if voice else None)
+
+
+def _spread(text: str, start: float, end: float) -> Iterator[Word]:
+    """The words of a text from ``start`` to ``end``, as long as their letters."""
+    words = [text[first:last] for first, last in words_of(text)]
+    reached = list(accumulate((len(word) + 1 for word in words), initial=0))
+    times = [start + (end - start) * each / reached[-1] for each in reached] if words else []
+    for first, last, word in zip(times[:-1], times[1:], words, strict=True):
+        yield Word(first, last, word)
 
 
 def _seconds(parts: Sequence[str | None]) -> float:
     hours, minutes, seconds, fraction = parts
-    return int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(f"{seconds}.{fraction}")
+    return int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(f"{seconds}.{fraction or 0}")
 
 
 def _of_json(values: Any, name: str) -> Transcript:
@@ -208,40 +222,77 @@ def _of_json(values: Any, name: str) -> Transcript:
         for key in ("segments", "words"):
             if isinstance(values.get(key), list):
                 return _of_objects(values[key], name)
+        if isinstance(values.get("transcription"), list):
+            return _of_objects([_of_whisper_cpp(each) for each in values["transcription"]], name)
         raise TextError(f"{name}: an object without segments, expected {{segments: [{{start, end, text}}]}}")
     if isinstance(values, list):
         return _of_objects(values, name)
     raise TextError(f"{name}: holds {type(values).__name__}, expected a list of {{start, end, text}}")
 
 
+def _of_whisper_cpp(item: Any) -> Any:
+    """Its times are in milliseconds."""
+    offsets = item.get("offsets") if isinstance(item, Mapping) else None
+    if not isinstance(offsets, Mapping):
+        return item
+    times = {key: offsets.get(place) for key, place in (("start", "from"), ("end", "to"))}
+    seconds = {key: each / 1000 for key, each in times.items() if isinstance(each, int | float)}
+    return {"text": item.get("text"), **seconds}
+
+
 def _of_objects(items: Sequence[Any], name: str) -> Transcript:
     cues = [_cue(item, f"{name}: cue {number}") for number, item in enumerate(items, start=1)]
     is_words = bool(items) and all(isinstance(item, Mapping) and "word" in item for item in items)
-    return Transcript(tuple(cue for cue in cues if cue.text), name, is_words)
+    return Transcript(tuple(cue for cue in cues if cue is not None), name, is_words)
 
 
-def _cue(item: Any, where: str) -> Cue:
+def _cue(item: Any, where: str) -> Cue | None:
+    """None without a text."""
     if not isinstance(item, Mapping):
         raise TextError(f"{where}: is {type(item).__name__}, expected an object with start, end and text")
-    start, end = (_number(item, key, where) for key in ("start", "end"))
+    words = item.get("words") or []
+    if not isinstance(words, list) or not all(isinstance(word, Mapping) for word in words):
+        raise TextError(f"{where}: words are {type(words).__name__}, expected a list of objects")
     text = item.get("text", item.get("word"))
-    if text is None and isinstance(item.get("words"), list):
-        text = " ".join(
-            str(each.get("word", "")).strip() for each in item["words"] if isinstance(each, Mapping)
-        )
+    if text is None and words:
+        text = " ".join(_text_of(word, where) for word in words)
     if not isinstance(text, str):
         raise TextError(f"{where}: no text, expected a string")
+    if not text.strip():
+        return None
     speaker = item.get("speaker")
     if not isinstance(speaker, str | None):
         raise TextError(f"{where}: speaker is {type(speaker).__name__}, expected a string")
+    start, end = (_number(item, key, where) for key in ("start", "end"))
     require_order(start, end, where, empty="word" in item)
-    words = []
-    # Aligners leave words without times where they found none.
-    for word in item.get("words") or ():
-        if isinstance(word, Mapping) and word.get("start") is not None and word.get("end") is not None:
-            first, last = (_number(word, key, f"{where}: words") for key in ("start", "end"))
-            words.append(Word(first, last, str(word.get("word", word.get("text", ""))).strip()))
-    return Cue(start, end, " ".join(text.split()), speaker, tuple(words))
+    return Cue(start, end, " ".join(text.split()), speaker, tuple(_words(words, start, end, where)))
+
+
+def _words(items: Sequence[Mapping[str, Any]], start: float, end: float, where: str) -> Iterator[Word]:
+    """The words of a cue, within its times; those that an aligner left without, between the others."""
+    if all(item.get("start") is None for item in items):
+        return
+    waiting: list[str] = []
+    reached = start
+    for item in items:
+        text = _text_of(item, where)
+        if item.get("start") is None or item.get("end") is None:
+            waiting.append(text)
+            continue
+        first, last = (_number(item, key, f"{where}: {text!r}") for key in ("start", "end"))
+        require_order(first, last, f"{where}: {text!r}", empty=True)
+        first, last = (min(max(each, start), end) for each in (first, last))
+        yield from _spread(" ".join(waiting), reached, max(first, reached))
+        waiting, reached = [], last
+        yield Word(first, last, text)
+    yield from _spread(" ".join(waiting), reached, end)
+
+
+def _text_of(word: Mapping[str, Any], where: str) -> str:
+    text = word.get("word", word.get("text"))
+    if not isinstance(text, str):
+        raise TextError(f"{where}: a word is {type(text).__name__}, expected a string")
+    return text.strip()
 
 
 def _number(item: Mapping[str, Any], key: str, where: str) -> float:
@@ -249,4 +300,7 @@ def _number(item: Mapping[str, Any], key: str, where: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         found = "missing" if key not in item else repr(value)
         raise TextError(f"{where}: {key} is {found}, expected seconds")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf

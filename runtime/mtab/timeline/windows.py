@@ -7,16 +7,22 @@ from itertools import pairwise
 
 import numpy as np
 
+_SLACK = 0.2
+"""The share of a hop that is too little for a window more."""
+
 
 def cut_windows(start: int, end: int, size: int, overlap: int) -> list[tuple[int, int]]:
-    """The windows of ``size`` from ``start`` to ``end`` that share ``overlap``; the last ends at ``end``.
+    """Windows of ``size`` from ``start`` to ``end``, evenly spaced, that share about ``overlap`` or more.
 
-    One shorter window where there is no more; the last two may share more.
+    A stretch that is hardly longer than ``size``, or shorter, is one window.
     """
-    hop = size - overlap
-    count = max(0, math.ceil((end - start - size) / hop))
-    firsts = [start + i * hop for i in range(count)]
-    return [*((first, first + size) for first in firsts), (max(start, end - size), end)]
+    hop, length = size - overlap, end - start
+    if length - size <= _SLACK * hop:
+        return [(start, end)]
+    # Without an overlap they may not be further apart than they are long.
+    more = max(math.ceil((length - size) / hop - _SLACK), math.ceil((length - size) / size))
+    firsts = [start + round(i * (length - size) / more) for i in range(more + 1)]
+    return [(first, first + size) for first in firsts]
 
 
 def average(

@@ -99,8 +99,7 @@ CASES = (
         "RTTM of segments without speakers",
         lambda place: [*transcript(place, SRT), "--format", "rttm"],
         MtabError,
-        "<FILE>: the segment from 0.00 s has no speaker, expected one of each in RTTM; give segments with "
-        "speakers",
+        "<FILE>: segments without speakers, expected one of each in RTTM; give segments with speakers",
     ),
     Case(
         "A file for `--out` of no format",
