@@ -113,7 +113,7 @@ def pytorch(model: MulTAB, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray
     with torch.no_grad():
         output = model.eval()(**{name: torch.from_numpy(array) for name, array in batch.items()})
     model.train(training)
-    return {name: tensor.numpy() for name, tensor in output._asdict().items()}
+    return {name: tensor.numpy() for name, tensor in output._asdict().items() if tensor is not None}
 
 
 def make_model(config: ModelConfig) -> MulTAB:

@@ -12,7 +12,7 @@ from mtab.errors import MtabError
 
 FILES = (
     *("README.md", "config.json", "model.onnx", "model.onnx.data", "preprocessor_config.json"),
-    *("reference.json", "tokenizer.json"),
+    *("reasons.onnx", "reference.json", "tokenizer.json"),
 )
 Change = Callable[..., None]
 

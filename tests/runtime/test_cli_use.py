@@ -76,7 +76,8 @@ def test_help_has_examples_that_work(drop_bundle: Path, clip: Path, other: Path,
                 done = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True)
                 assert (done.returncode, done.stderr) == (0, "")
                 examples += 1
-    assert examples == 7
+    assert examples == 8
+    assert (tmp_path / "why.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "emotions.csv").read_text().startswith("utterance,label,high,low,")
 
 

@@ -40,7 +40,7 @@ def test_it_answers_as_onnx_runtime_does(graph: Path, expected: list[dict[str, n
     for each, right in zip(BATCHES, expected, strict=True):
         found = engine.run(each | {"unasked": np.zeros(1)})
         assert list(found) == list(right)
-        for tensor in FUSED.outputs:
+        for tensor in (each for each in FUSED.outputs if each.name in engine.outputs):
             assert found[tensor.name].dtype == np.float32
             assert tensor.tolerance is not None
             assert tensor.tolerance.used(found[tensor.name], right[tensor.name]).max() <= 1

@@ -28,6 +28,8 @@ FOREIGN = (
     *("accelerate", "av", "jinja2", "matplotlib", "onnx", "onnxscript", "safetensors", "scipy", "sklearn"),
     *("tensorboard", "torch", "torchaudio", "tqdm", "transformers"),
 )
+# The extras of the runtime itself.
+OURS = ("cpu", "video", "vad", "plot", "microphone", "openvino", "rtx")
 # Engines that are used where a user has them and that no extra of ours brings.
 NVIDIAS = {"onnxruntime_ep_nv_tensorrt_rtx", "tensorrt"}
 BLOCKED = f"""
@@ -96,8 +98,8 @@ def test_imports_go_one_way(package: str, path: str) -> None:
 def test_the_runtime_needs_what_its_distribution_names(path: str) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    engines = [*extras["cpu"], *extras["video"], *extras["openvino"], *extras["rtx"]]
-    own = {re.split(r"[<>=]", each)[0].replace("-", "_") for each in [*project["dependencies"], *engines]}
+    brought = [each for extra in OURS for each in extras[extra]]
+    own = {re.split(r"[<>=]", each)[0].replace("-", "_") for each in [*project["dependencies"], *brought]}
     own |= NVIDIAS
     needed = {name for name, _ in imports(path)} - set(sys.stdlib_module_names) - {"mtab"}
     assert needed <= own

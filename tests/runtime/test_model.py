@@ -108,7 +108,7 @@ def test_a_model_that_can_be_worked_out(counting_bundle: Callable[[str], Path]) 
     text = mtab.load(counting_bundle("text"), threads=1)
     for sentence in ("it is high", "a"):
         result = text.predict(None, sentence)
-        ids, _ = text.preprocess._tokenizer(sentence)  # pyright: ignore[reportOptionalCall]
+        ids, _ = text.preprocess.tokenizer(sentence)  # pyright: ignore[reportOptionalCall]
         assert result.probabilities["low"] == pytest.approx(1 / (1 + math.exp(len(ids))), abs=1e-6)
         assert (result.duration, result.modalities) == (None, ("text",))
 

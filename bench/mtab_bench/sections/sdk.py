@@ -1,5 +1,6 @@
 """What the C++ SDK costs beside ONNX Runtime, and its start beside Python's and PyTorch's."""
 
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -73,7 +74,10 @@ def measure_sdk(
             found, difference = _requests(bundle, library, onnxruntime, precision, clips)
         commands = {
             "mtab-cli": [cli, "--onnxruntime", onnxruntime, "--engine", "onnxruntime"],
-            "mtab predict": ["mtab", "predict", "--format", "json", "--engine", "onnxruntime"],
+            "mtab predict": [
+                *(sys.executable, "-m", "mtab.cli", "predict"),
+                *("--format", "json", "--engine", "onnxruntime"),
+            ],
         }
         tail = ["--device", "cpu", "--precision", precision, "--text", TEXT, bundle, clips[0]]
         begin: dict[str, Callable[[], ProcessRun]] = {

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import click
-import numpy as np
 
 from mtab.console import Command, install_hint
 from mtab.errors import MtabError
@@ -19,6 +18,8 @@ from mtab.options import bundle_argument, engine_options
 from mtab.types import Precision
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from mtab.timeline.live import Live, Update
 
 FORMATS = {"s16le": "<i2", "s32le": "<i4", "f32le": "<f4"}
@@ -158,8 +159,10 @@ def _read_lines(path: Path, texts: "queue.SimpleQueue[str]") -> None:
                 texts.put(line.strip())
 
 
-def _from_input(sample_format: str, channels: int) -> Iterator[np.ndarray]:
+def _from_input(sample_format: str, channels: int) -> "Iterator[np.ndarray]":
     """Chunks (n, channels) as they come."""
+    import numpy as np
+
     dtype = np.dtype(FORMATS[sample_format])
     size = dtype.itemsize * channels
     if sys.stdin.isatty():
@@ -175,7 +178,9 @@ def _from_input(sample_format: str, channels: int) -> Iterator[np.ndarray]:
         click.echo(f"standard input ends within a sample: {len(rest)} of {size} bytes left out", err=True)
 
 
-def _from_microphone(device: str, sample_rate: int, channels: int) -> Iterator[np.ndarray]:
+def _from_microphone(device: str, sample_rate: int, channels: int) -> "Iterator[np.ndarray]":
+    import numpy as np
+
     try:
         import sounddevice
     except ModuleNotFoundError:
@@ -184,7 +189,7 @@ def _from_microphone(device: str, sample_rate: int, channels: int) -> Iterator[n
         raise MtabError(f"--microphone: {error}; install PortAudio (libportaudio2)") from None
     chunks: queue.SimpleQueue[np.ndarray] = queue.SimpleQueue()
 
-    def take(samples: np.ndarray, frames: int, time: Any, status: Any) -> None:
+    def take(samples: "np.ndarray", frames: int, time: Any, status: Any) -> None:
         if status:
             click.echo(f"microphone: {status}", err=True)
         chunks.put(samples.copy())
