@@ -119,11 +119,12 @@ def test_what_is_incomplete_is_done_again(tone_bundle: Path, meeting: Path, tmp_
 def test_what_is_read_is_not_written_over(tone_bundle: Path, meeting: Path, tmp_path: Path) -> None:
     values = json.dumps([{"start": 0, "end": 0.5, "text": "it is high"}])
     (tmp_path / "meeting.json").write_text(values)
-    given = ("timeline", tone_bundle, meeting, "--transcript", tmp_path / "meeting.json", "--overwrite")
-    for out in (tmp_path, tmp_path / "meeting.json"):
-        assert wrong_use(*given, "--out", out) == (
-            f"{tmp_path}/meeting.json is read and would be written, expected another file"
-        )
+    given = ("timeline", tone_bundle, meeting, "--transcript", tmp_path / "meeting.json")
+    for options in ((), ("--overwrite",)):
+        for out in (tmp_path, tmp_path / "meeting.json"):
+            assert wrong_use(*given, "--out", out, *options) == (
+                f"{tmp_path}/meeting.json is read and would be written, expected another file"
+            )
     assert (tmp_path / "meeting.json").read_text() == values
 
 

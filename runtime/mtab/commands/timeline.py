@@ -138,13 +138,13 @@ def timeline(
     model = load(bundle, device, engine=engine, precision=wanted, threads=threads)
     failed = 0
     for clip in clips:
-        if targets.done(clip):
-            say(f"{clip}: done before; --overwrite does it again", err=True)
-            continue
         try:
             said = _beside(transcript, clip, len(clips), transcripts.SUFFIXES)
             turns = _beside(segments, clip, len(clips), regions.SUFFIXES)
             targets.require_apart(clip, (clip, said, turns))
+            if targets.done(clip):
+                say(f"{clip}: done before; --overwrite does it again", err=True)
+                continue
             builder = TimelineBuilder(
                 model,
                 clip,
