@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from mtab.reasons import Explanation as Explanation
     from mtab.results import Failure as Failure
     from mtab.results import Result as Result
+    from mtab.timeline.building import TimelineOptions as TimelineOptions
+    from mtab.timeline.live import Live as Live
+    from mtab.timeline.timeline import Timeline as Timeline
 
 __version__ = "0.1.0"
 __all__ = [
@@ -27,10 +30,13 @@ __all__ = [
     "Failure",
     "Input",
     "Limits",
+    "Live",
     "Model",
     "MtabError",
     "QueueFullError",
     "Result",
+    "Timeline",
+    "TimelineOptions",
     "__version__",
     "load",
 ]
@@ -41,10 +47,13 @@ _MODULES = {
     "Failure": "results",
     "Input": "inputs",
     "Limits": "limits",
+    "Live": "timeline.live",
     "Model": "model",
     "MtabError": "errors",
     "QueueFullError": "errors",
     "Result": "results",
+    "Timeline": "timeline.timeline",
+    "TimelineOptions": "timeline.building",
     "load": "loading",
 }
 

@@ -134,6 +134,14 @@ def test_a_buffer_that_is_filled_anew(dropping: Model) -> None:
     assert live.finish().result == dropping.predict(samples)
 
 
+def test_text_before_a_stream_of_just_the_longest(model: Model) -> None:
+    samples = speech(1.0, 16_000)
+    live = model.live(window=0.5, hop=0.5, max_seconds=1.0)
+    list(live.accept(text="it is low"))
+    list(live.accept(samples))
+    assert live.finish().result == model.predict(samples, "it is low")
+
+
 def test_only_the_latest(dropping: Model) -> None:
     samples = speech(2.0, 16_000)
     live = dropping.live(window=0.5, hop=0.25)

@@ -109,7 +109,7 @@ class Live:
         ]
         oldest = heard - self._most
         self._buffer.forget(oldest)
-        self._texts = [(at, text) for at, text in self._texts if at > oldest]
+        self._texts = [(at, text) for at, text in self._texts if at >= oldest]
         return map(self._answer, due)
 
     def finish(self) -> Update:
