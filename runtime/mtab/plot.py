@@ -38,19 +38,19 @@ def require_picture(path: Path) -> None:
         raise MtabError(install_hint("matplotlib", "drawing"))
 
 
-def draw(explanation: Explanation, samples: np.ndarray | None, path: Path, name: str) -> None:
-    """Draw an explanation, whole or not at all; ``samples`` are the clip, float32 (n,) at 16 kHz.
+def draw(explanation: Explanation, path: Path, name: str) -> None:
+    """Draw the answer for the utterance ``name`` with its reasons, whole or not at all.
 
     Raises `MtabError` as `require_picture`.
     """
     require_picture(path)
     from matplotlib.figure import Figure
 
-    words = explanation.words
-    wordy = min(len(words), _MOST_WORDS) * _WORD + 0.9 if words else 0.0
-    heights = [1.9, *([1.2] if explanation.sounds else []), *([wordy] if words else [])]
-    if samples is None:
-        heights = [1.9, wordy] if words else [1.9]
+    samples, words = explanation.samples, explanation.words
+    heat = explanation.speech_to_text is not None and bool(words)
+    lost = any(word.occlusion is not None for word in words)
+    wordy = [min(len(words), _MOST_WORDS) * _WORD + 0.9] if heat or lost else []
+    heights = [1.9, *([1.2] if explanation.sounds else []), *wordy]
     figure = Figure(figsize=(_WIDTH, sum(heights) + 0.7), dpi=100, layout="constrained")
     grid = figure.add_gridspec(len(heights), 2, height_ratios=heights, width_ratios=(2.7, 1))
     figure.suptitle(_title(explanation, name), fontsize=11, parse_math=False)
@@ -61,13 +61,11 @@ def draw(explanation: Explanation, samples: np.ndarray | None, path: Path, name:
         if explanation.sounds:
             _occlusion_of_sound(figure.add_subplot(grid[1, 0], sharex=sound), explanation)
         sound.set_xlim(0, len(samples) / SAMPLE_RATE)
-    if words:
-        heat = explanation.speech_to_text is not None and samples is not None
-        bars = figure.add_subplot(grid[-1, 1 if heat else slice(None)])
-        if heat:
-            attended = figure.add_subplot(grid[-1, 0])
-            _heat(attended, explanation)
-            bars.sharey(attended)
+    attended = figure.add_subplot(grid[-1, 0 if lost else slice(None)]) if heat else None
+    if attended is not None:
+        _heat(attended, explanation)
+    if lost:
+        bars = figure.add_subplot(grid[-1, 1 if heat else slice(None)], sharey=attended)
         _occlusion_of_words(bars, explanation, named=not heat)
     with atomic_file(path) as partial, warnings.catch_warnings():
         # A script that no font here has is drawn as boxes, without a word for each.

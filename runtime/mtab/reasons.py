@@ -71,6 +71,7 @@ class Explanation:
     temporal-aware block's, mean over its features; ``speech_to_text`` float32 (frames, words), the share of
     each frame's attention that each word gets, mean over heads: special tokens get the rest. They are None
     where there is nothing to attend to, the model has no such part, or its bundle no graph of it.
+    ``samples`` are the clip, float32 (n,) at 16 kHz (None without audio).
     """
 
     result: Result
@@ -79,9 +80,10 @@ class Explanation:
     times: np.ndarray | None = field(default=None, repr=False, compare=False)
     tab_attention: np.ndarray | None = field(default=None, repr=False, compare=False)
     speech_to_text: np.ndarray | None = field(default=None, repr=False, compare=False)
+    samples: np.ndarray | None = field(default=None, repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """All but the ``result``, as plain JSON values."""
+        """All but the ``result`` and the ``samples``, as plain JSON values."""
         return {
             "words": [dataclasses.asdict(word) for word in self.words],
             "sounds": [dataclasses.asdict(stretch) for stretch in self.sounds],
@@ -155,6 +157,7 @@ def explain(
         attended.times,
         None if attended.times is None else attended.tab,
         None if to_text is None else to_text @ shares,
+        samples,
     )
 
 
@@ -202,7 +205,9 @@ def _words(preprocess: Preprocessor, text: str | None) -> tuple[tuple[Word, ...]
     if text is None or preprocess.tokenizer is None:
         return (), np.zeros((0, 0), np.float32)
     spans = preprocess.tokenizer.spans(text)
-    words = tuple(Word(text[start:end], start, end) for start, end in words_of(text) if start < spans.max())
+    words = tuple(
+        Word(text[start:end], start, end) for start, end in words_of(text) if start < spans.max(initial=0)
+    )
     starts, ends = (np.array([getattr(word, name) for word in words]) for name in ("start", "end"))
     # A token that reaches into several words is shared by its characters.
     common = np.minimum(spans[:, 1:], ends) - np.maximum(spans[:, :1], starts)

@@ -50,7 +50,7 @@ class Tokenizer:
         A special token stands nowhere: (0, 0). Raises `TextError` as a call.
         """
         encoding = self._backend.encode(checked_text(text))
-        spans = np.array(encoding.offsets, dtype=np.int64)
+        spans = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
         spans[np.array(encoding.special_tokens_mask, dtype=bool)] = 0
         return spans
 

@@ -44,13 +44,21 @@ def without(text: str, start: int, end: int) -> str:
 
     >>> without("it is high", 3, 5)
     'it high'
+
+    All other words stay words: where the two beside it would become one, a space takes its place.
+
+    >>> without("OK嗎yes", 2, 3)
+    'OK yes'
     """
     before, after = text[:start], text[end:]
     if not before or before[-1].isspace():
         after = after.lstrip()
+    elif after and not any(map(_stands_alone, (before[-1], after[0]))):
+        after = f" {after}"
     return before + after if after else before.rstrip()
 
 
+<<<<<<< HEAD
 def joined(words: Iterable[str]) -> str:
     """Words as a text: with a space between two, unless both are of a script that is written without.
 
@@ -62,3 +70,7 @@ def joined(words: Iterable[str]) -> str:
         apart = text and not (_UNSPACED.match(text[-1]) and _UNSPACED.match(word[0]))
         text += f" {word}" if apart else word
     return text
+=======
+def _stands_alone(character: str) -> bool:
+    return character.isspace() or _UNSPACED.match(character) is not None
+>>>>>>> e13123a (Reasons: the clip goes with its explanation, so that a pipe is read once; words beside one left out stay apart)

@@ -36,8 +36,8 @@ def test_words(dropping: Model, clip: Path, tmp_path: Path, words: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = dropping.explain(clip, WORDS[words])
-        draw(found, dropping.preprocess.samples(clip), tmp_path / "a.png", "a $clip$ of mine.wav")
-        draw(dropping.explain(None, WORDS[words]), None, tmp_path / "text.png", "text")
+        draw(found, tmp_path / "a.png", "a $clip$ of mine.wav")
+        draw(dropping.explain(None, WORDS[words]), tmp_path / "text.png", "text")
     assert size(tmp_path / "a.png")[0] == size(tmp_path / "text.png")[0] == 900
     assert size(tmp_path / "a.png")[1] > size(tmp_path / "text.png")[1]
 
@@ -45,7 +45,7 @@ def test_words(dropping: Model, clip: Path, tmp_path: Path, words: str) -> None:
 @pytest.mark.parametrize("seconds", [0.03, 20])
 def test_sound(dropping: Model, tmp_path: Path, seconds: float) -> None:
     samples = np.random.default_rng(0).normal(0, 0.1, round(seconds * 16_000)).astype(np.float32)
-    draw(dropping.explain(samples), samples, tmp_path / "a.png", "noise")
+    draw(dropping.explain(samples), tmp_path / "a.png", "noise")
     assert size(tmp_path / "a.png")[0] == 900
 
 
@@ -55,9 +55,14 @@ def test_silence_and_no_attention(dropping: Model, tmp_path: Path) -> None:
         dropping.explain(samples, "it is"), times=None, tab_attention=None, speech_to_text=None
     )
     for suffix in ("png", "svg", "pdf"):
-        draw(found, samples, tmp_path / f"a.{suffix}", "silence")
+        draw(found, tmp_path / f"a.{suffix}", "silence")
     assert (tmp_path / "a.svg").read_text().startswith("<?xml")
     assert (tmp_path / "a.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_attention_alone(model: Model, clip: Path, tmp_path: Path) -> None:
+    draw(model.explain(clip, "it is", occlusion=False), tmp_path / "a.png", "clip")
+    assert size(tmp_path / "a.png")[0] == 900
 
 
 def test_another_suffix(tmp_path: Path) -> None:
@@ -133,5 +138,5 @@ def test_wrong_use(tone_bundle: Path, clip: Path, other: Path, tmp_path: Path) -
 def test_a_clip_from_memory_has_a_picture_too(model: Model, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", np.random.default_rng(0).normal(0, 0.1, 8_000), 16_000)
     content = (tmp_path / "a.wav").read_bytes()
-    draw(model.explain(content, "it is"), model.preprocess.samples(content), tmp_path / "a.png", "bytes")
+    draw(model.explain(content, "it is"), tmp_path / "a.png", "bytes")
     assert size(tmp_path / "a.png")[0] == 900

@@ -196,6 +196,12 @@ def test_a_transcriber(model: Model, clip: Path) -> None:
     assert results[1].transcript is None
 
 
+def test_the_clip_goes_with_it(model: Model, clip: Path) -> None:
+    samples = model.preprocess.samples(clip)
+    np.testing.assert_array_equal(model.explain(clip, TEXT).samples, samples)
+    assert without("OK嗎yes", 2, 3) == "OK yes"
+
+
 def test_torch_is_not_needed(tone_bundle: Path, clip: Path) -> None:
     code = (
         "import sys; sys.modules['torch'] = None; import mtab; "

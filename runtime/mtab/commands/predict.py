@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import click
 
@@ -239,12 +239,13 @@ def _explained(
     transcriber = None if transcribe is None else as_transcriber(transcribe)
     for each in inputs:
         audio, text, start, end, rate, name = each
-        where: dict[str, Any] = {"sampling_rate": rate, "start": start, "end": end}
         try:
             explanation = model.explain(
                 audio,
                 text,
-                **where,
+                sampling_rate=rate,
+                start=start,
+                end=end,
                 name=name,
                 transcribe=transcriber,
                 batch_size=batches.utterances,
@@ -259,7 +260,7 @@ def _explained(
         if plot is not None:
             from mtab.plot import draw
 
-            draw(explanation, model.preprocess.samples(audio, **where), plot, str(name))
+            draw(explanation, plot, str(name))
         yield explanation
 
 
