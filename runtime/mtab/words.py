@@ -58,19 +58,18 @@ def without(text: str, start: int, end: int) -> str:
     return before + after if after else before.rstrip()
 
 
-<<<<<<< HEAD
+def _stands_alone(character: str) -> bool:
+    return character.isspace() or _UNSPACED.match(character) is not None
+
+
 def joined(words: Iterable[str]) -> str:
-    """Words as a text: with a space between two, unless both are of a script that is written without.
+    """Words as a text: with a space between two, but not within a script that is written without.
 
     >>> joined(["Oh,", "学", "校", "!"])
-    'Oh, 学校 !'
+    'Oh, 学校!'
     """
     text = ""
     for word in filter(None, words):
-        apart = text and not (_UNSPACED.match(text[-1]) and _UNSPACED.match(word[0]))
-        text += f" {word}" if apart else word
+        within = _UNSPACED.match(text[-1:]) and (_UNSPACED.match(word) or not word[0].isalnum())
+        text += f" {word}" if text and not within else word
     return text
-=======
-def _stands_alone(character: str) -> bool:
-    return character.isspace() or _UNSPACED.match(character) is not None
->>>>>>> e13123a (Reasons: the clip goes with its explanation, so that a pipe is read once; words beside one left out stay apart)
