@@ -315,12 +315,15 @@ class Model:
         """
         limits = BatchLimits(batch_size, batch_seconds)
         name = name or name_or(Input(audio), "utterance")
-        with naming(name):
-            samples = self.preprocess.samples(
-                audio, sampling_rate=sampling_rate, start=start, end=end, limits=self.limits
-            )
         transcriber = None if transcribe is None else as_transcriber(transcribe)
+        samples = None
+        if audio is not None and (self.preprocess.listens or transcriber is not None):
+            with naming(name):
+                samples = self.preprocess.samples(
+                    audio, sampling_rate=sampling_rate, start=start, end=end, limits=self.limits
+                )
         features = self.read(samples, text, name=name, transcriber=transcriber)
+        samples = samples if self.preprocess.listens else None
         text = text if features.transcript is None else features.transcript
         try:
             return explain(self, self._attention, samples, text, features, occlusion, limits)
@@ -346,14 +349,13 @@ class Model:
         name = name or name_or(Input(audio), "utterance")
         where: dict[str, Any] = {"sampling_rate": sampling_rate, "start": start, "end": end}
         with naming(name):
-            if transcriber is None or text is not None:
+            if transcriber is None or text is not None or audio is None:
                 features = self.preprocess(audio, text, **where, limits=self.limits)
-            elif (samples := self.preprocess.samples(audio, **where, limits=self.limits)) is not None:
+            else:
+                samples = self.preprocess.samples(audio, **where, limits=self.limits)
                 said = transcriber.text_of(samples)
                 features = self.preprocess(samples, said, limits=self.limits)
                 features = dataclasses.replace(features, transcript=said, text_from=transcriber.name)
-            else:
-                features = self.preprocess(audio, None, limits=self.limits)
             require_supported(features, self.bundle.config.supported_modalities)
         return features
 

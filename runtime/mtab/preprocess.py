@@ -113,6 +113,11 @@ class Preprocessor:
         self.config = config
         self.tokenizer = tokenizer if "text" in config.modalities else None
 
+    @property
+    def listens(self) -> bool:
+        """Whether audio is one of the modalities."""
+        return "audio" in self.config.modalities
+
     @classmethod
     def from_folder(cls, folder: str | Path) -> "Preprocessor":
         """Read ``preprocessor_config.json`` and, where text is a modality, ``tokenizer.json``.
@@ -143,8 +148,8 @@ class Preprocessor:
         """
         values = ids = seconds = None
         truncated = False
-        samples = self.samples(audio, sampling_rate=sampling_rate, start=start, end=end, limits=limits)
-        if samples is not None:
+        if audio is not None and self.listens:
+            samples = self.samples(audio, sampling_rate=sampling_rate, start=start, end=end, limits=limits)
             values = self.values(samples)
             seconds = len(samples) / SAMPLE_RATE
         if text is not None and self.tokenizer is not None and checked_text(text).strip():
@@ -161,13 +166,11 @@ class Preprocessor:
         start: float | None = None,
         end: float | None = None,
         limits: Limits = NO_LIMITS,
-    ) -> np.ndarray | None:
-        """A clip before it is normalised, float32 (samples,) at 16 kHz; None without audio, as in a call.
+    ) -> np.ndarray:
+        """A clip before it is normalised, float32 (samples,) at 16 kHz.
 
         Raises `AudioError` as a call.
         """
-        if audio is None or "audio" not in self.config.modalities:
-            return None
         require_rate(sampling_rate)
         start, end = require_times(start, end)
         name = name_of(audio)

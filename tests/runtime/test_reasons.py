@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -200,6 +201,15 @@ def test_the_clip_goes_with_it(model: Model, clip: Path) -> None:
     samples = model.preprocess.samples(clip)
     np.testing.assert_array_equal(model.explain(clip, TEXT).samples, samples)
     assert without("OK嗎yes", 2, 3) == "OK yes"
+
+
+def test_a_model_that_only_reads_takes_a_transcriber_too(
+    counting_bundle: Callable[[str], Path], clip: Path
+) -> None:
+    model = mtab.load(counting_bundle("text"), threads=1)
+    result = model.predict(clip, transcribe=lambda samples: "it is high")
+    assert (result.transcript, result.modalities, result.duration) == ("it is high", ("text",), None)
+    assert result.probabilities == model.predict(None, "it is high").probabilities
 
 
 def test_torch_is_not_needed(tone_bundle: Path, clip: Path) -> None:

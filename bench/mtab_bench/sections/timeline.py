@@ -139,7 +139,6 @@ def _write(
                     continue
                 start, end = utterance.span
                 clip = model.preprocess.samples(utterance.audio, start=start, end=end)
-                assert clip is not None
                 pause = random.uniform(*PAUSES)
                 samples = np.concatenate([clip, np.zeros(round(pause * SAMPLE_RATE), np.float32)])
                 wide = soxr.resample(samples + random.normal(0, NOISE, len(samples)), SAMPLE_RATE, RATE)
