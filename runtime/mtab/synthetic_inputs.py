@@ -15,7 +15,8 @@ def speech(random: np.random.Generator, seconds: float, rate: int = SAMPLE_RATE)
     colour = random.uniform(0.3, 0.9) ** np.arange(64)
     noise = np.convolve(random.normal(size=count + len(colour) - 1), colour, mode="valid")
     phase = 2 * np.pi * (_SYLLABLES * np.arange(count) / rate + random.uniform())
-    return (0.05 * noise * (1.1 + np.sin(phase))).astype(np.float32)
+    # Some noise in a thousand peaks beyond what a file holds.
+    return np.clip(0.05 * noise * (1.1 + np.sin(phase)), -1, 1).astype(np.float32)
 
 
 def transcript(random: np.random.Generator, words: int) -> str:
