@@ -1,5 +1,6 @@
 """A recording in blocks is what it is at once, in every format, and is refused as that is."""
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -103,3 +104,13 @@ def test_a_sample_that_is_none_is_told_with_its_place() -> None:
     assert refusal(samples) == (
         "audio array: holds a sample of nan, expected finite numbers up to 2.14748e+09 (from 3.00 s on)"
     )
+
+
+def test_who_stops_in_the_middle_leaves_no_thread_with_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.zeros(16_000 * 30), 16_000)
+    before = threading.active_count()
+    for _ in range(20):
+        with open_audio(path) as stream:
+            next(stream.blocks)
+        assert threading.active_count() == before

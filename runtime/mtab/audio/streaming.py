@@ -1,8 +1,8 @@
 """A recording of any length, in blocks: what `load_audio` makes of a clip, in memory that does not grow."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,7 +49,9 @@ def open_audio(source: Any, rate: float = SAMPLE_RATE) -> Iterator[AudioStream]:
         elif is_source(source):
             with opened(source) as recording:
                 read, seconds = _decoded(recording)
-                yield AudioStream(_named(name, _in_thread(_at_16k(read))), seconds)
+                # Its thread ends before the file is closed.
+                with closing(_named(name, _in_thread(_at_16k(read)))) as blocks:
+                    yield AudioStream(blocks, seconds)
         else:
             found = f"is {type(source).__name__}"
             raise AudioError(f"{found}, expected a NumPy array, a path, bytes or a binary file")
@@ -109,7 +111,7 @@ def _in_thread(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
             yield block
 
 
-def _named(name: str, blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+def _named(name: str, blocks: Iterator[np.ndarray]) -> Generator[np.ndarray, None, None]:
     try:
         yield from blocks
     except AudioError as error:
