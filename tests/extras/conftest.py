@@ -77,9 +77,12 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
             own = site / f"mtab-{PROJECT['version']}.dist-info"
             own.mkdir()
             (own / "METADATA").write_text(metadata())
-            (site / "mtab.pth").write_text(
-                "\n".join(str(ROOT / room) for room in ("runtime", "train", "export", "bench"))
+            registered = PROJECT["entry-points"]["mtab"]
+            (own / "entry_points.txt").write_text(
+                "\n".join(["[mtab]", *(f"{name} = {value}" for name, value in registered.items())])
             )
+            rooms = ("runtime", "train", "serve", "export", "bench")
+            (site / "mtab.pth").write_text("\n".join(str(ROOT / room) for room in rooms))
             made[extras] = folder / "bin" / "python"
         return made[extras]
 

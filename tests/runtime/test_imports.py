@@ -1,4 +1,4 @@
-"""Imports go one way, mtab <- mtab_train <- mtab_export <- mtab_bench, and the runtime needs only its own."""
+"""Imports go one way, from the bench down to the runtime, and the runtime needs only its own."""
 
 import ast
 import json
@@ -15,8 +15,21 @@ import mtab
 from mtab.data import Corpus
 
 ROOT = Path(__file__).parents[2]
-LAYERS = ("mtab", "mtab_train", "mtab_export", "mtab_bench")
-FOLDERS = dict(zip(LAYERS, ("runtime", "train", "export", "bench"), strict=True))
+FOLDERS = {
+    "mtab": "runtime",
+    "mtab_train": "train",
+    "mtab_serve": "serve",
+    "mtab_export": "export",
+    "mtab_bench": "bench",
+}
+LAYERS = tuple(FOLDERS)
+BELOW = {
+    "mtab": set(),
+    "mtab_train": {"mtab"},
+    "mtab_serve": {"mtab"},
+    "mtab_export": {"mtab", "mtab_train", "mtab_serve"},
+    "mtab_bench": {"mtab", "mtab_train", "mtab_serve", "mtab_export"},
+}
 MODULES = [
     (package, path.relative_to(ROOT).as_posix())
     for package, folder in FOLDERS.items()
@@ -25,8 +38,9 @@ MODULES = [
 # What only training, exporting, benching and reading films need.
 FOREIGN = (
     *LAYERS[1:],
-    *("accelerate", "av", "jinja2", "matplotlib", "onnx", "onnxscript", "safetensors", "scipy", "sklearn"),
-    *("tensorboard", "torch", "torchaudio", "tqdm", "transformers"),
+    *("accelerate", "av", "jinja2", "matplotlib", "onnx", "onnxscript", "prometheus_client", "ray"),
+    *("safetensors", "scipy", "sklearn", "starlette", "tensorboard", "torch", "torchaudio", "tqdm"),
+    *("transformers", "uvicorn"),
 )
 # The extras of the runtime itself.
 OURS = ("cpu", "video", "vad", "plot", "microphone", "openvino", "rtx")
@@ -90,8 +104,8 @@ def test_there_are_modules_to_look_at() -> None:
 
 @pytest.mark.parametrize(("package", "path"), MODULES, ids=[path for _, path in MODULES])
 def test_imports_go_one_way(package: str, path: str) -> None:
-    above = set(LAYERS[LAYERS.index(package) + 1 :])
-    assert not above & {name for name, _ in imports(path)}
+    others = set(LAYERS) - {package} - BELOW[package]
+    assert not others & {name for name, _ in imports(path)}
 
 
 @pytest.mark.parametrize("path", [path for package, path in MODULES if package == "mtab"])
@@ -157,7 +171,8 @@ def test_without_onnx_runtime_the_extra_is_named(tone_bundle: Path) -> None:
     assert done.stderr == ("Error: mtab needs onnxruntime, which is not installed: pip install 'mtab[cpu]'\n")
 
 
-HEAVY = ("onnxruntime", "tokenizers", *FOREIGN)
+# The command of the server is listed with the others.
+HEAVY = ("onnxruntime", "tokenizers", *(name for name in FOREIGN if name != "mtab_serve"))
 NUMERIC = ("numpy", "soundfile", "soxr")
 
 

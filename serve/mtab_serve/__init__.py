@@ -1,0 +1,1 @@
+"""A bundle behind an address, on a cluster, in Triton and in a web page."""
