@@ -1,21 +1,18 @@
 """A server's processes: workers behind one socket, and a supervisor that replaces them."""
 
-import asyncio
 import os
-import resource
 import signal
 import socket
 import tempfile
 import threading
+import time
 from functools import partial
 from types import FrameType
 
-import h11
 from prometheus_client import multiprocess
 from starlette.types import ASGIApp
 from uvicorn import Config
 from uvicorn.config import STARTUP_FAILURE
-from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.supervisors import Multiprocess
 
 from mtab.bundle import open_bundle
@@ -23,6 +20,7 @@ from mtab.errors import MtabError
 from mtab.progress import say
 from mtab_serve import metrics
 from mtab_serve.app import create_app
+from mtab_serve.connections import Protocol, allow_connections, listen, refuse_connections
 from mtab_serve.gate import log_to_streams
 from mtab_serve.service import Service
 from mtab_serve.settings import Settings
@@ -30,8 +28,8 @@ from mtab_serve.settings import Settings
 _START_SECONDS = 300
 """What a worker may take to open its bundles."""
 
-_HEAD_SECONDS = 10
-"""Within which the head of a request must be there."""
+_LAST_CALL = 0.3
+"""Seconds before the workers take no more connections, in which nobody new can connect."""
 
 _LOGGING = {
     "version": 1,
@@ -50,8 +48,8 @@ def run(settings: Settings, host: str, port: int, workers: int) -> None:
     """
     for _, folder in settings.bundles:
         open_bundle(folder)
-    _allow_files()
-    listener = _listen(host, port)
+    allow_connections()
+    listener = listen(host, port)
     with tempfile.TemporaryDirectory(prefix="mtab-serve-") as folder:
         os.environ[metrics.DIRECTORY] = folder
         config = Config(
@@ -69,9 +67,8 @@ def run(settings: Settings, host: str, port: int, workers: int) -> None:
         )
         address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
         names = ", ".join(name for name, _ in settings.bundles)
-        supervisor = Supervisor(
-            config, listener, f"Serving {names} at {address}, described at {address}/docs"
-        )
+        ready = f"Serving {names} at {address}, described at {address}/docs"
+        supervisor = Supervisor(config, listener, settings.drain, ready)
         supervisor.run()
     if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
         raise MtabError("no worker could begin, expected one that opens the bundles; see above")
@@ -80,8 +77,10 @@ def run(settings: Settings, host: str, port: int, workers: int) -> None:
 class Supervisor(Multiprocess):
     """Keeps the workers alive, and replaces each by a new one on SIGHUP, once that is ready."""
 
-    def __init__(self, config: Config, listener: socket.socket, ready: str) -> None:
+    def __init__(self, config: Config, listener: socket.socket, drain: float, ready: str) -> None:
+        """``drain`` is for how many seconds workers go on when they are to end; ``ready`` is what to say."""
         super().__init__(config, [listener])
+        self.drain = drain
         self.ready = ready
 
     def init_processes(self) -> None:
@@ -98,42 +97,11 @@ class Supervisor(Multiprocess):
             multiprocess.mark_process_dead(pid)
 
     def terminate_all(self) -> None:
-        """End the workers, and leave nobody waiting at a socket that only we hold open."""
-        for each in self.sockets:
-            each.close()
+        """Let the workers end, and nobody connect whom none of them would hear."""
         super().terminate_all()
-
-
-class Protocol(H11Protocol):
-    """HTTP/1.1 in which the head of a request must be there in time."""
-
-    _due: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Wait for the first request."""
-        super().connection_made(transport)
-        self._expect_head()
-
-    def data_received(self, data: bytes) -> None:
-        """Wait for the rest of a head that has begun, and no longer for one that is whole."""
-        super().data_received(data)
-        if self.conn.their_state is not h11.IDLE:
-            self._stop_waiting()
-        elif self._due is None:
-            self._expect_head()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Wait for nothing."""
-        self._stop_waiting()
-        super().connection_lost(exc)
-
-    def _expect_head(self) -> None:
-        self._due = self.loop.call_later(_HEAD_SECONDS, self.transport.abort)
-
-    def _stop_waiting(self) -> None:
-        if self._due is not None:
-            self._due.cancel()
-            self._due = None
+        time.sleep(max(0.0, self.drain - _LAST_CALL))
+        for each in self.sockets:
+            refuse_connections(each)
 
 
 def _worker(settings: Settings) -> ASGIApp:
@@ -156,20 +124,3 @@ def _worker(settings: Settings) -> ASGIApp:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     return create_app(service)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=2048)
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise MtabError(
-            f"{host}:{port}: {reason}, expected an address of this machine that is free"
-        ) from None
-
-
-def _allow_files() -> None:
-    """Let this process and its workers hold as many connections as the system lets them."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

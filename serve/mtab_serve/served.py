@@ -57,8 +57,8 @@ class Served:
         self.engine = f"{model.engine.name} {model.engine.device} {model.engine.precision}"
         random = np.random.default_rng(0)
         for seconds in _WARM_SECONDS:
-            clip = speech(random, seconds) if model.preprocess.listens else None
-            words = None if model.preprocess.tokenizer is None else transcript(random, 4)
+            clip = speech(random, min(seconds, model.limits.seconds)) if model.preprocess.listens else None
+            words = None if model.preprocess.tokenizer is None else transcript(random, 1)
             model.predict(clip, words, sampling_rate=SAMPLE_RATE)
         self.model = AsyncModel(
             model,
