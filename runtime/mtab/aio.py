@@ -187,7 +187,8 @@ class AsyncModel:
         with self._changed:
             return len(self._accepted)
 
-    def _forget(self, answer: Request) -> None:
+    def _forget(self, answer: Future[Result]) -> None:
+        assert isinstance(answer, Request)
         with self._changed:
             self._accepted.discard(answer)
             self._waiting.pop(answer, None)

@@ -1,15 +1,12 @@
 """``mtab serve``: bundles behind an address."""
 
 import ipaddress
-import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 import click
 
 from mtab.console import Command
-from mtab.errors import MtabError
 from mtab.limits import MAX_CHARACTERS, MAX_SECONDS
 from mtab.options import batch_options, engine_options
 from mtab_serve.settings import (
@@ -18,14 +15,15 @@ from mtab_serve.settings import (
     MAX_CONCURRENCY,
     MAX_QUEUE,
     READ_TIMEOUT,
+    TOKEN,
     Settings,
+    named_bundles,
+    read_token,
+    token_from_environment,
 )
 
 if TYPE_CHECKING:
     from mtab.types import Precision
-
-TOKEN = "MTAB_TOKEN"
-"""The variable with the token that requests carry."""
 
 
 @click.command(cls=Command)
@@ -144,16 +142,15 @@ def serve(
       MTAB_TOKEN=secret mtab serve bundle --host 0.0.0.0
       curl -F audio=@clip.wav -F text="I never said that!" http://127.0.0.1:8000/v1/predict
     """
-    token = _read_token(token_file)
+    token = token_from_environment() if token_file is None else read_token(token_file)
     if token is None and not _is_loopback(host):
         raise click.UsageError(f"--host {host} is open to others, expected --token-file or {TOKEN} for it")
-    named = _named(bundles)
     if threads is None and workers > 1:
         from mtab.machine import usable_cores
 
         threads = max(1, usable_cores() // workers)
     settings = Settings(
-        bundles=named,
+        bundles=named_bundles(bundles),
         device=device,
         engine=engine,
         precision=cast("Precision | Literal['auto']", precision),
@@ -173,30 +170,6 @@ def serve(
     from mtab_serve.running import run
 
     run(settings, host, port, workers)
-
-
-def _named(bundles: Sequence[str]) -> tuple[tuple[str, Path], ...]:
-    """Each bundle with its name: that before the equals sign, else its folder's."""
-    named = []
-    for each in bundles:
-        name, equals, folder = each.partition("=")
-        path = Path(folder if equals else each)
-        named.append((name if equals else path.resolve().name, path))
-    names = [name for name, _ in named]
-    for name in names:
-        if not name or names.count(name) > 1:
-            raise click.UsageError(
-                f"bundles named {', '.join(map(repr, names))}, expected NAME=BUNDLE, each another"
-            )
-    return tuple(named)
-
-
-def _read_token(path: Path | None) -> str | None:
-    token = os.environ.get(TOKEN) if path is None else path.read_text(encoding="utf-8").strip()
-    if token is not None and not (token and token.isascii() and token.isprintable() and " " not in token):
-        where = TOKEN if path is None else path
-        raise MtabError(f"{where}: holds no token, expected printable ASCII without a space")
-    return token
 
 
 def _is_loopback(host: str) -> bool:

@@ -28,7 +28,7 @@ def listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
         # Python's own text names the address once more.
-        reason = os.strerror(error.errno) if error.errno in errno.errorcode else error.strerror
+        reason = os.strerror(error.errno) if error.errno and error.errno in errno.errorcode else error
         found = f"{host}:{port}: {reason}"
         raise MtabError(f"{found}, expected an address of this machine that is free") from None
 

@@ -3,6 +3,7 @@
 import hmac
 import json
 import logging
+import re
 import sys
 import time
 import uuid
@@ -54,7 +55,7 @@ class Gate:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        begun, name, status = time.monotonic(), uuid.uuid4().hex[:12], CLIENT_GONE
+        begun, name, status = time.monotonic(), _request_id(Headers(scope=scope)), CLIENT_GONE
         state = scope.setdefault("state", {})
 
         async def received() -> Message:
@@ -117,6 +118,12 @@ class Gate:
                 found = "another token" if given else "no token"
                 expected = "expected Authorization: Bearer and the server's"
                 raise Problem(401, "token", f"{found}, {expected}", {"WWW-Authenticate": "Bearer"})
+
+
+def _request_id(headers: Headers) -> str:
+    """What a proxy calls the request, else a name of our own."""
+    given = headers.get("x-request-id", "")
+    return given if re.fullmatch(r"[\w.:-]{1,64}", given, re.ASCII) else uuid.uuid4().hex[:12]
 
 
 def log_to_streams() -> None:

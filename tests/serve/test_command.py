@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from mtab.cli import main
-from mtab_serve.command import TOKEN
+from mtab_serve.settings import TOKEN
 
 from .servers import MTAB
 
@@ -49,8 +49,8 @@ def test_a_token_file_that_is_missing(tmp_path: Path) -> None:
 )
 def test_names_that_are_not_apart(bundles: tuple[str, ...], names: str) -> None:
     done = serve(*bundles)
-    assert done.exit_code == 2
-    assert f"bundles named {names}, expected NAME=BUNDLE, each another" in done.output
+    expected = f"bundles named {names}, expected NAME=BUNDLE with a name for each"
+    assert (done.exit_code, done.output) == (1, f"Error: {expected}\n")
 
 
 def test_no_bundle(tmp_path: Path) -> None:
