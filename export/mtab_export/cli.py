@@ -157,7 +157,8 @@ SECTIONS = {
     type=click.Choice(["rtx", "trt"]),
     default="rtx",
     show_default=True,
-    help="TensorRT to build with: rtx is TensorRT-RTX and needs no GPU; trt builds for this machine's GPU.",
+    help="TensorRT to build with: rtx is TensorRT-RTX and needs no GPU; trt builds for this machine's GPU. With "
+    "--target triton, trt serves the bundle's engines in the graph's place.",
 )
 @click.option(
     "--sm",
@@ -245,7 +246,7 @@ def main(
         return
     asked: list[Precision] = list(dict.fromkeys((*dtypes, *["fp16"] * fp16, *["int8"] * int8)))
     if target in TARGETS:
-        write_from_bundle(context, target, checkpoint, bundle, out, asked, overwrite)
+        write_from_bundle(context, target, checkpoint, bundle, out, asked, flavor, overwrite)
         return
     if bundle is not None:
         raise click.UsageError(f"--bundle needs --target {' or '.join(TARGETS)}, got {target}")

@@ -9,6 +9,7 @@ from click.core import ParameterSource
 
 if TYPE_CHECKING:
     from mtab.types import Precision
+    from mtab_export.tensorrt import Flavor
 
 TARGETS = ("triton",)
 """Of ``--target`` those that are made from a bundle."""
@@ -23,6 +24,7 @@ def write_from_bundle(
     bundle: Path | None,
     out: Path | None,
     precisions: "Sequence[Precision]",
+    flavor: "Flavor",
     overwrite: bool,
 ) -> None:
     """Write what ``target`` names to ``out``, from ``bundle`` or that of the run ``checkpoint``.
@@ -32,7 +34,9 @@ def write_from_bundle(
     """
     for parameter in context.command.params:
         name = str(parameter.name)
-        if name not in _OPTIONS and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+        # Triton runs engines of the one flavour.
+        fits = name in _OPTIONS or (name, flavor) == ("flavor", "trt")
+        if not fits and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             raise click.UsageError(f"{parameter.opts[0]} is for exporting a run, and not for --target {target}")
     if out is None:
         raise click.UsageError(f"--target {target} needs --out, the folder to write")
@@ -47,5 +51,5 @@ def write_from_bundle(
     from mtab_train.run import newest_run
 
     opened = open_bundle(bundle or (checkpoint or newest_run()) / "bundle")
-    for line in write_repository(opened, out, *precisions, overwrite=overwrite):
+    for line in write_repository(opened, out, *precisions, tensorrt=flavor == "trt", overwrite=overwrite):
         click.echo(line)

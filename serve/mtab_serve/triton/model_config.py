@@ -5,12 +5,14 @@ from collections.abc import Iterable, Sequence
 from mtab.bundle import BundleConfig, EngineEntry
 from mtab.graphs import GraphSpec, TensorSpec
 from mtab.limits import BATCH_SIZE
-from mtab_serve.triton.names import GRAPH_MODEL, MODEL
+
+MODEL, GRAPH_MODEL = "mtab", "mtab_graph"
+"""The model that takes audio and text, and the one that it asks: the bundle's graph."""
 
 _TYPES = {"float32": "TYPE_FP32", "int64": "TYPE_INT64"}
 # Requests that wait together are sorted by length: of more of them, less of a batch is padding.
 _GATHERED = 4
-# Long enough for clients that were answered together to ask again; a tenth of a batch's time on a CPU.
+# How long the first of them waits for more.
 _DELAY_MICROSECONDS = 5_000
 
 
@@ -22,7 +24,7 @@ def graph_config(spec: GraphSpec, file: str) -> str:
 def engine_config(spec: GraphSpec, batch_size: int, engines: Sequence[EngineEntry]) -> str:
     """TensorRT engines of the whole model, one a compute capability, on the tensorrt backend."""
     names = [
-        f'cc_model_filenames {{ key: "{_dotted(each.compute_capability)}" value: "{each.file.split("/")[-1]}" }}'
+        f'cc_model_filenames {{ key: "{_dotted(each.compute_capability)}" value: "{each.file}" }}'
         for each in engines
     ]
     return _graph(spec, batch_size, ['platform: "tensorrt_plan"', *names])

@@ -3,19 +3,18 @@
 import dataclasses
 import shutil
 from collections.abc import Iterator
-from importlib.resources import files
 from pathlib import Path
 
 from mtab import __version__
-from mtab.bundle import MANIFEST, Bundle, EngineEntry, GraphEntry
+from mtab.bundle import CONFIG, MANIFEST, Bundle, EngineEntry, GraphEntry
 from mtab.config import to_dict
 from mtab.errors import BundleError, MtabError
 from mtab.files import atomic_folder, write_json, write_text
 from mtab.graphs import FUSED, GraphSpec
-from mtab.loading import open_preprocessor
+from mtab.limits import BATCH_SIZE
+from mtab.preprocess import CONFIG_FILE, TOKENIZER_FILE
 from mtab.types import Precision
-from mtab_serve.triton.model_config import BATCH_SIZE, engine_config, graph_config, mtab_config
-from mtab_serve.triton.names import DESCRIPTION, GRAPH_ENTRY, GRAPH_MODEL, MODEL
+from mtab_serve.triton.model_config import GRAPH_MODEL, MODEL, engine_config, graph_config, mtab_config
 
 
 def write_repository(
@@ -45,12 +44,11 @@ def write_repository(
         write_text(folder / GRAPH_MODEL / "config.pbtxt", config)
         for name in [engine.file for engine in engines] or [graph.file, f"{graph.file}.data"]:
             if name in bundle.manifest.files:
-                _copy(bundle.path(name), folder / GRAPH_MODEL / "1" / Path(name).name)
-        write_text(folder / MODEL / "config.pbtxt", mtab_config(bundle.config, batch_size))
+                _copy(bundle.path(name), folder / GRAPH_MODEL / "1" / name)
         version = folder / MODEL / "1"
-        version.mkdir()
-        shutil.copyfile(str(files("mtab_serve.triton") / "model.py"), version / "model.py")
-        _write_description(bundle, graph, version / DESCRIPTION)
+        _copy(Path(__file__).with_name("model.py"), version / "model.py")
+        write_text(folder / MODEL / "config.pbtxt", mtab_config(bundle.config, batch_size))
+        _write_description(bundle, graph, version / "bundle")
     what = f"{len(engines)} TensorRT engines of {graph.file}" if engines else graph.file
     yield f"{out}: {GRAPH_MODEL} is {what}, {MODEL} takes audio and text"
     yield f"{MODEL} needs mtab {__version__} in Triton's Python: pip install mtab=={__version__}"
@@ -72,13 +70,13 @@ def _engines(bundle: Bundle, graph: GraphEntry) -> list[EngineEntry]:
     found = [each for each in bundle.manifest.engines if (each.graph, each.flavor) == (graph.file, "trt")]
     if not found:
         raise BundleError(
-            f"{bundle.folder}: no TensorRT engine of {graph.file}, expected one of --target tensorrt --flavor trt"
+            f"{bundle.folder}: no engine of {graph.file}, expected one of --target tensorrt --flavor trt"
         )
     return found
 
 
 def _batch_size(engine: EngineEntry, spec: GraphSpec) -> int:
-    return min(BATCH_SIZE, engine.profile[spec.inputs[0].name]["max"][0])
+    return min(BATCH_SIZE, engine.profile["max"][spec.inputs[0].name][0])
 
 
 def _refuse_foreign(out: Path) -> None:
@@ -97,8 +95,7 @@ def _copy(source: Path, target: Path) -> None:
 
 def _write_description(bundle: Bundle, graph: GraphEntry, folder: Path) -> None:
     """What `mtab.bundle.open_bundle` reads: the bundle without its graphs, and beside it that of the graph."""
-    names = {Path(bundle.path(name)).name: name for name in bundle.manifest.files}
-    kept = [names[name] for name in ("config.json", "preprocessor_config.json", "tokenizer.json") if name in names]
+    kept = [name for name in (CONFIG, CONFIG_FILE, TOKENIZER_FILE) if name in bundle.manifest.files]
     for name in kept:
         _copy(bundle.path(name), folder / name)
     manifest = dataclasses.replace(
@@ -109,4 +106,4 @@ def _write_description(bundle: Bundle, graph: GraphEntry, folder: Path) -> None:
         reasons=None,
     )
     write_json(folder / MANIFEST, to_dict(manifest))
-    write_json(folder / GRAPH_ENTRY, to_dict(graph))
+    write_json(folder / "graph.json", to_dict(graph))
