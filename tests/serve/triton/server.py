@@ -25,33 +25,36 @@ class Server:
     log: Path
 
 
-def require_wheel() -> Path:
-    """Where PyTriton's wheel is installed or unpacked: ``MTAB_PYTRITON``, else where Python has it."""
-    places = [os.environ.get("MTAB_PYTRITON", ""), *sys.path]
-    for place in filter(None, places):
-        if (Path(place) / "pytriton/tritonserver/bin/tritonserver").is_file():
-            return Path(place)
-    pytest.skip("no tritonserver: nvidia-pytriton is not installed, and MTAB_PYTRITON names no such wheel")
+def require_environment() -> Path:
+    """The virtual environment that ``MTAB_TRITON`` names; its Python is of the version of this one.
+
+    NumPy is older than 2 in it, which the wheel's backend does not understand: no environment of mtab's own.
+    """
+    named = os.environ.get("MTAB_TRITON")
+    if named is None:
+        pytest.skip("no tritonserver: MTAB_TRITON names no environment with nvidia-pytriton, numpy<2, mtab[cpu]")
+    return Path(named)
 
 
 @contextmanager
 def serving(repository: Path, work: Path) -> Iterator[Server]:
     """A server of a repository, ready, until the end of the block."""
-    wheel = require_wheel()
-    home = wheel / "pytriton" / "tritonserver"
+    environment = require_environment()
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    packages = environment / "lib" / f"python{version}" / "site-packages"
+    home = packages / "pytriton" / "tritonserver"
     backend = work / "backends" / "python"
     shutil.copytree(home / "backends" / "python", backend)
     shutil.copy(home / "python_backend_stubs" / version / STUB, backend / STUB)
     (backend / STUB).chmod(0o755)
     shutil.copy(home / "bin" / "tritonserver", work / "tritonserver")
     (work / "tritonserver").chmod(0o755)
-    libraries = f"{sys.base_prefix}/lib:{wheel / 'nvidia_pytriton.libs'}"
+    libraries = f"{sys.base_prefix}/lib:{packages / 'nvidia_pytriton.libs'}"
     grpc, http = _free_ports()
-    environment = os.environ | {
+    variables = os.environ | {
         "LD_LIBRARY_PATH": libraries,
         # Its Python is isolated: it takes the packages of the environment that it finds first.
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PATH": f"{environment / 'bin'}:{os.environ['PATH']}",
     }
     command = [
         str(work / "tritonserver"),
@@ -66,7 +69,7 @@ def serving(repository: Path, work: Path) -> Iterator[Server]:
     ]
     log = work / "log"
     with log.open("wb") as stream:
-        process = subprocess.Popen(command, env=environment, stdout=stream, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, env=variables, stdout=stream, stderr=subprocess.STDOUT)
     try:
         _wait(process, log)
         yield Server(f"127.0.0.1:{grpc}", f"http://127.0.0.1:{http}", log)

@@ -75,7 +75,7 @@ def test_mtab_is_described_with_all_that_it_answers(rated_bundle: Path, tmp_path
     assert (found.name, found.backend) == ("mtab", "python")
     assert [(each.name, each.optional) for each in found.input] == [("audio", True), ("text", True)]
     shapes = {each.name: list(each.dims) for each in found.output}
-    assert shapes == {"label": [1], "probabilities": [2], "dimensions": [2], "embedding": [16], "json": [1]}
+    assert shapes == {"label": [1], "probabilities": [2], "dimensions": [2], "embedding": [32], "json": [1]}
 
 
 def test_engines_stand_in_the_graphs_place(tone_bundle: Path, tmp_path: Path) -> None:
