@@ -157,8 +157,8 @@ SECTIONS = {
     type=click.Choice(["rtx", "trt"]),
     default="rtx",
     show_default=True,
-    help="TensorRT to build with: rtx is TensorRT-RTX and needs no GPU; trt builds for this machine's GPU. With "
-    "--target triton, trt serves the bundle's engines in the graph's place.",
+    help="TensorRT to build with: rtx is TensorRT-RTX and needs no GPU; trt builds for this machine's GPU. "
+    "With --target triton, trt serves the bundle's engines in the graph's place.",
 )
 @click.option(
     "--sm",

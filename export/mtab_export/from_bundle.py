@@ -37,7 +37,9 @@ def write_from_bundle(
         # Triton runs engines of the one flavour.
         fits = name in _OPTIONS or (name, flavor) == ("flavor", "trt")
         if not fits and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            raise click.UsageError(f"{parameter.opts[0]} is for exporting a run, and not for --target {target}")
+            raise click.UsageError(
+                f"{parameter.opts[0]} is for exporting a run, and not for --target {target}"
+            )
     if out is None:
         raise click.UsageError(f"--target {target} needs --out, the folder to write")
     if bundle is not None and checkpoint is not None:

@@ -59,7 +59,8 @@ class TritonPythonModel:
         graph = load_config(GraphEntry, folder / "graph.json")
         spec = FUSED.of(bundle.config.modalities, bundle.config.sizes)
         inputs, outputs = (
-            [Tensor(each.name, each.dtype, each.axes) for each in side] for side in (spec.inputs, spec.outputs)
+            [Tensor(each.name, each.dtype, each.axes) for each in side]
+            for side in (spec.inputs, spec.outputs)
         )
         engine = GraphInTriton("triton", folder, "triton", graph.precision, inputs, outputs)
         self.model = Model(bundle, graph, engine, open_preprocessor(bundle))
