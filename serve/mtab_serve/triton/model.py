@@ -1,6 +1,6 @@
 """The model ``mtab`` in Triton's Python backend: audio and text in, the answers of the runtime out.
 
-It stands in a model repository that ``mtab-export --target triton`` wrote, and needs `mtab` in Triton's Python.
+It stands in a repository that ``mtab-export --target triton`` wrote, and needs `mtab` in Triton's Python.
 """
 
 import json

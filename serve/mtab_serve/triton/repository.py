@@ -1,4 +1,4 @@
-"""A model repository for Triton: the graph on a backend, and before it ``mtab``, which takes audio and text."""
+"""A model repository for Triton: the graph on a backend, and ``mtab`` before it, for audio and text."""
 
 import dataclasses
 import shutil
@@ -94,7 +94,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _write_description(bundle: Bundle, graph: GraphEntry, folder: Path) -> None:
-    """What `mtab.bundle.open_bundle` reads: the bundle without its graphs, and beside it that of the graph."""
+    """What `mtab.bundle.open_bundle` reads: the bundle without its graphs, and the graph's entry."""
     kept = [name for name in (CONFIG, CONFIG_FILE, TOKENIZER_FILE) if name in bundle.manifest.files]
     for name in kept:
         _copy(bundle.path(name), folder / name)
