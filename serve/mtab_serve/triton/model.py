@@ -21,13 +21,13 @@ from mtab.loading import open_preprocessor
 from mtab.model import Model
 from mtab.output import record
 from mtab.results import Failure, Result
+from mtab_serve.triton.model_config import GRAPH_MODEL
 
-GRAPH = "mtab_graph"
 NAME = "utterance"
 
 
 class GraphInTriton(Engine):
-    """The model `GRAPH` of the same server, on whatever backend and device it runs there."""
+    """The model `GRAPH_MODEL` of the same server, on whatever backend and device it runs there."""
 
     title = "Triton"
 
@@ -38,7 +38,7 @@ class GraphInTriton(Engine):
             for name, array in feed.items()
         ]
         response = pb_utils.InferenceRequest(
-            model_name=GRAPH,
+            model_name=GRAPH_MODEL,
             inputs=tensors,
             requested_output_names=list(self.outputs),
             preferred_memory=pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU, 0),

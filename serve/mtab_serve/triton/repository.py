@@ -57,11 +57,11 @@ def write_repository(
 
 def _graph(bundle: Bundle, precision: Precision | None) -> GraphEntry:
     whole = [graph for graph in bundle.manifest.graphs if graph.part == FUSED.name]
-    there = [graph.precision for graph in whole]
-    if precision is None:
-        precision = there[0] if len(there) == 1 else "fp32"
+    if precision is None and len(whole) == 1:
+        return whole[0]
+    precision = precision or "fp32"
     if (found := bundle.manifest.graph(FUSED.name, precision)) is None:
-        listed = ", ".join(there) or "no graph of the whole model"
+        listed = ", ".join(graph.precision for graph in whole) or "no graph of the whole model"
         raise BundleError(f"{bundle.folder}: holds {listed}, expected the whole model in {precision}")
     return found
 
