@@ -244,7 +244,12 @@ def main(
     """
     if context.invoked_subcommand is not None:
         return
-    asked: list[Precision] = list(dict.fromkeys((*dtypes, *["fp16"] * fp16, *["int8"] * int8)))
+    asked: list[Precision] = [*dtypes]
+    if fp16:
+        asked.append("fp16")
+    if int8:
+        asked.append("int8")
+    asked = list(dict.fromkeys(asked))
     if target in TARGETS:
         write_from_bundle(context, target, checkpoint, bundle, out, asked, flavor, overwrite)
         return
