@@ -1,7 +1,6 @@
 """What a request asks about: utterances from a multipart form or from JSON, within limits."""
 
 import asyncio
-import base64
 import binascii
 import json
 from collections.abc import AsyncGenerator
@@ -99,8 +98,8 @@ def _asked(value: Any, name: str) -> Asked:
     if audio is None and text is None:
         raise Problem(400, "json", f"{name}: neither audio nor text, expected one of both or both")
     try:
-        content = None if audio is None else base64.b64decode(audio, validate=True)
-    except (binascii.Error, ValueError) as error:
+        content = None if audio is None else binascii.a2b_base64(audio, strict_mode=True)
+    except ValueError as error:
         raise Problem(
             400, "json", f"{name}: audio is no base64 ({error}), expected a file's content"
         ) from None
