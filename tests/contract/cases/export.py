@@ -1,13 +1,27 @@
 """What goes wrong with an export, its check and the bench."""
 
 from cases import Case, Place
-from mtab.errors import BundleError, ConfigError
+from mtab.errors import BundleError, ConfigError, MtabError
 
 
 def unfinished(place: Place) -> list[object]:
     run = place.copy_of(place.run)
     (run / "results.json").unlink()
     return ["mtab-export", "--checkpoint", run]
+
+
+def occupied(place: Place) -> list[object]:
+    place.file("mine.txt", "mine")
+    return [
+        "mtab-export",
+        "--target",
+        "triton",
+        "--bundle",
+        place.bundle,
+        "--out",
+        place.folder,
+        "--overwrite",
+    ]
 
 
 CASES = (
@@ -36,6 +50,28 @@ CASES = (
         lambda place: ["mtab-export", "verify", place.folder],
         BundleError,
         "<FOLDER>: holds no manifest.json, expected a bundle made by mtab-export",
+    ),
+    Case(
+        "A model repository for Triton with no place named",
+        lambda place: ["mtab-export", "--target", "triton", "--bundle", place.bundle],
+        None,
+        "--target triton needs --out, the folder to write",
+        2,
+    ),
+    Case(
+        "A model repository in the place of other things",
+        occupied,
+        MtabError,
+        "<FOLDER>: holds <SO>, expected a folder of its own for this repository",
+    ),
+    Case(
+        "A model repository of a graph that the bundle lacks",
+        lambda place: [
+            *("mtab-export", "--target", "triton", "--fp16", "--bundle", place.bundle),
+            *("--out", place.folder / "models"),
+        ],
+        BundleError,
+        "<FOLDER>: holds fp32, expected the whole model in fp16",
     ),
     Case(
         "Two reports to compare of which one is not there",
