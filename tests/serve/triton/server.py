@@ -33,7 +33,7 @@ def require_environment() -> Path:
     named = os.environ.get("MTAB_TRITON")
     if named is None:
         pytest.skip(
-            "no tritonserver: MTAB_TRITON names no environment with nvidia-pytriton, numpy<2, mtab[cpu]"
+            "no tritonserver: MTAB_TRITON names no environment with nvidia-pytriton, numpy<2, mtab[cpu,video]"
         )
     return Path(named)
 
