@@ -52,7 +52,6 @@ async function use(backend) {
     const where = backend === "wasm" ? `${NAMES.wasm}, ${threads} ${threads === 1 ? "thread" : "threads"}` : NAMES.webgpu;
     $("engine").textContent = `ONNX Runtime Web ${site.onnxruntime_web} in ${where}.`;
     $("predict").disabled = false;
-    return true;
   } finally {
     $("loading").hidden = true;
   }
@@ -72,33 +71,46 @@ async function attempt(work, name) {
   }
 }
 
+/** Take a recording in the place of the one before; `own` is what the microphone gave. */
 async function take(file, own = false) {
-  clip = answered = attention = null;
-  $("clip").hidden = $("attention-part").hidden = true;
+  const taken = (clip = { name: file.name, samples: null });
+  $("clip").hidden = true;
+  forget();
   await attempt(async () => {
     const samples = await decode(file, $("player"), site.limits.seconds);
-    clip = { name: file.name, samples };
-    const seconds = samples.length / SAMPLE_RATE;
+    // Another may have come meanwhile.
+    if (clip !== taken) return;
+    clip.samples = samples;
     $("clip").hidden = false;
-    $("clip-name").textContent = `${file.name} · ${seconds.toFixed(2)} s`;
+    $("clip-name").textContent = `${file.name} · ${(samples.length / SAMPLE_RATE).toFixed(2)} s`;
     $("save").hidden = !own;
     $("save").href = $("player").src;
     redraw();
   }, file.name);
   // What needs no words waits for none.
-  if (clip && !reads && !$("predict").disabled) await predict();
+  if (clip === taken && clip.samples && !reads && !$("predict").disabled) await predict();
 }
 
 async function predict() {
-  const { name, samples } = clip ?? { name: "text", samples: null };
+  const asked = clip, { name, samples } = clip ?? { name: "text", samples: null };
   const text = reads ? $("text").value : null;
-  attention = null;
+  forget();
   await attempt(async () => {
     const begun = performance.now();
     const found = await ask("answer", { utterance: name, samples, text });
+    if (clip !== asked) return;
     answered = { samples, text };
     show(found, (performance.now() - begun) / 1000);
   }, name);
+}
+
+/** Take back the answer that is shown. */
+function forget() {
+  answered = attention = null;
+  $("said").textContent = "None yet.";
+  $("answer").hidden = $("attention-part").hidden = true;
+  $("attention").ariaPressed = false;
+  $("attention-said").textContent = "";
   redraw();
 }
 
@@ -132,27 +144,30 @@ function show(found, seconds) {
   $("json").textContent = JSON.stringify([found], null, 2);
   $("answer").hidden = false;
   $("attention-part").hidden = !(site.reasons && found.modalities.includes("audio"));
-  $("attention").disabled = false;
-  $("attention-said").textContent = "";
 }
 
 function redraw() {
-  if (!clip || $("clip").hidden) return;
+  if ($("clip").hidden) return;
   draw($("view"), clip.samples, attention);
   const seconds = (clip.samples.length / SAMPLE_RATE).toFixed(2);
   $("view").ariaLabel = `Waveform of ${seconds} s${attention ? `, and the model's attention, most at ${attention.peak.toFixed(2)} s` : ""}`;
 }
 
-async function attend() {
-  $("attention").disabled = true;
-  $("attention-said").textContent = "Loading.";
-  const found = await attempt(() => ask("attend", answered));
-  $("attention-said").textContent = "";
-  $("attention").disabled = Boolean(found);
-  if (!found) return;
-  const peak = found.times[found.values.indexOf(found.values.reduce((a, b) => Math.max(a, b)))];
-  attention = { ...found, peak, seconds: clip.samples.length / SAMPLE_RATE };
-  $("attention-said").textContent = `The line is where the temporal-aware block looks, most at ${peak.toFixed(2)} s.`;
+/** Show the attention, or hide it again. */
+async function toggleAttention() {
+  const shown = attention;
+  attention = null;
+  if (!shown) {
+    $("attention-said").textContent = "Loading.";
+    const of = answered, found = await attempt(() => ask("attend", of));
+    if (answered !== of) return;
+    const seconds = clip.samples.length / SAMPLE_RATE;
+    attention = found && { ...found, seconds, peak: found.times[found.values.indexOf(found.values.reduce((a, b) => Math.max(a, b)))] };
+  }
+  $("attention").ariaPressed = Boolean(attention);
+  $("attention-said").textContent = attention
+    ? `The line is where the temporal-aware block looks, most at ${attention.peak.toFixed(2)} s.`
+    : "";
   redraw();
 }
 
@@ -200,7 +215,7 @@ $("text-need").textContent = site.supported_modalities.some((each) => !each.incl
 
 $("file").onchange = ({ target }) => target.files.length && take(target.files[0]);
 $("record").onclick = toggleRecording;
-$("attention").onclick = attend;
+$("attention").onclick = toggleAttention;
 $("form").onsubmit = (event) => {
   event.preventDefault();
   predict();
@@ -221,13 +236,19 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
 
 $("webgpu").onchange = async ({ target }) => {
   target.disabled = true;
-  const used = await attempt(() => use(target.checked ? "webgpu" : "wasm"));
-  if (!used) target.checked = !target.checked;
+  $("webgpu-said").textContent = "";
+  try {
+    await use(target.checked ? "webgpu" : "wasm");
+  } catch (error) {
+    target.checked = !target.checked;
+    $("webgpu-said").textContent = error.message;
+  }
   target.disabled = $("predict").disabled = false;
 };
 
-if (await attempt(() => use("wasm"))) {
+await attempt(async () => {
+  await use("wasm");
   $("webgpu").disabled = !("gpu" in navigator);
-  if (clip && !reads) await predict();
-}
+  if (clip?.samples && !reads) await predict();
+});
 keepForOffline();

@@ -1,17 +1,28 @@
 // A recording, from a file or the microphone, to mono samples at 16 kHz.
 
-import { InputError, mono, SAMPLE_RATE } from "./preprocess.mjs";
+import { sampleRateOf } from "./headers.mjs";
+import { InputError, mono } from "./preprocess.mjs";
+import { resample } from "./resample.mjs";
+
+// That of films and of what browsers record: where a file's own is not known, its browser makes this of it.
+const USUAL_RATE = 48000;
+
+// A browser that is told to save data may never tell how long a file plays.
+const PATIENCE = 3000;
 
 /** The samples of a file, which `player` gets to play. Throws an InputError if it is longer than `most` seconds. */
 export async function decode(file, player, most) {
+  if (!file.size) throw new InputError("holds no byte, expected an audio file");
   // Its length first: hours of silence are a small file.
   const seconds = await playable(player, file);
   if (Number.isFinite(seconds) && seconds > most)
     throw new InputError(`${seconds.toFixed(2)} s long, expected at most ${most} s`);
   const content = await file.arrayBuffer();
+  const rate = sampleRateOf(new Uint8Array(content)) ?? USUAL_RATE;
   try {
-    const buffer = await new OfflineAudioContext(1, 1, SAMPLE_RATE).decodeAudioData(content);
-    return mono(Array.from({ length: buffer.numberOfChannels }, (_, i) => buffer.getChannelData(i)));
+    const buffer = await new OfflineAudioContext(1, 1, rate).decodeAudioData(content);
+    const samples = mono(Array.from({ length: buffer.numberOfChannels }, (_, i) => buffer.getChannelData(i)));
+    return resample(samples, rate);
   } catch {
     throw new InputError("the browser cannot decode it, expected an audio file");
   }
@@ -23,11 +34,13 @@ function playable(player, file) {
   return new Promise((resolve) => {
     player.onloadedmetadata = () => resolve(player.duration);
     player.onerror = () => resolve(NaN);
+    setTimeout(() => resolve(NaN), PATIENCE);
   });
 }
 
 /** The microphone, recording. `stop` ends it and gives a wav file: what is recorded is decoded as any other. */
 export async function record() {
+  if (!navigator.mediaDevices) throw new InputError("the microphone cannot be used here, expected https or localhost");
   let stream;
   try {
     const plain = { channelCount: 1, echoCancellation: false, noiseSuppression: false, autoGainControl: false };

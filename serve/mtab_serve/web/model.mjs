@@ -80,7 +80,7 @@ export async function openModel(ort, site, read, backend) {
     async difference() {
       const test = site.self_test, whole = Float32Array.from(new Int16Array((await read(test.samples)).buffer), (v) => v / 32768);
       const largest = (found, expected, unit = () => 1) =>
-        found.reduce((most, value, i) => (Math.abs(value - expected[i]) / unit(i) <= most ? most : Math.abs(value - expected[i]) / unit(i)), 0);
+        found.reduce((most, value, i) => Math.max(most, Math.abs(value - expected[i]) / unit(i)), 0);
       let probabilities = 0, dimensions = 0;
       for (const { count, text, ...expected } of test.utterances) {
         const found = await compute(count ? whole.slice(0, count) : null, text);
