@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from mtab.errors import MtabError
-from mtab.graphs import BUDGETS, PROBABILITIES
+from mtab.graphs import Budget
 from mtab.model import Model
 from mtab.synthetic_inputs import speech, transcript
 
 SAMPLES = "self-test.pcm"
-"""One clip of 16 bits at 16 kHz; the stored utterances are its beginnings."""
+"""The clips of the stored utterances one after another, 16 bits at 16 kHz."""
 
 _SECONDS = (0.5, 2.0)
 _WORDS = 6
@@ -34,34 +34,40 @@ _TEXTS = (
 )
 
 
-def self_test(model: Model, folder: Path) -> dict[str, Any]:
-    """Inputs with the answers of ``model`` to them, as plain JSON values; their samples go to ``folder``.
+def self_test(model: Model, folder: Path, count: int, budget: Budget) -> dict[str, Any]:
+    """``count`` utterances for each combination of modalities, with what ``model`` answers, as JSON values.
 
-    An utterance has the ``count`` of its samples (0: no audio), its text (None: none) and what was answered;
-    a text has its token ids. What may differ at most stands beside them.
+    Their samples go to ``folder``: an utterance has the ``first`` of its own and how many they are (0: no
+    audio), its text (None: none) and the answers; a text has its token ids. What the page has to keep to of
+    ``budget`` stands beside them.
     """
     random = np.random.default_rng(0)
-    samples = np.round(32767 * speech(random, max(_SECONDS))).astype("<i2")
-    (folder / SAMPLES).write_bytes(samples.tobytes())
     utterances: list[dict[str, Any]] = []
+    samples = np.zeros(0, "<i2")
     for modalities in model.bundle.config.supported_modalities:
-        for seconds in _SECONDS:
-            count = round(seconds * 16_000) if "audio" in modalities else 0
+        for seconds in np.linspace(*_SECONDS, count):
+            clip = np.round(32767 * speech(random, seconds)).astype("<i2") if "audio" in modalities else None
             text = transcript(random, _WORDS) if "text" in modalities else None
-            result = model.predict(samples[:count] if count else None, text=text)
-            answers = {
-                "probabilities": list(result.probabilities.values()),
-                "dimensions": list((result.dimensions or {}).values()),
-            }
-            utterances.append({"count": count, "text": text, **answers})
+            result = model.predict(clip, text=text)
+            utterances.append(
+                {
+                    "first": len(samples),
+                    "count": 0 if clip is None else len(clip),
+                    "text": text,
+                    "probabilities": list(result.probabilities.values()),
+                    "dimensions": list((result.dimensions or {}).values()),
+                }
+            )
+            samples = samples if clip is None else np.concatenate([samples, clip])
+    (folder / SAMPLES).write_bytes(samples.tobytes())
     tokenize = model.preprocess.tokenizer
     texts = () if tokenize is None else (*_TEXTS, "so " * tokenize.max_tokens)
     return {
         "samples": SAMPLES,
         "utterances": utterances,
         "texts": [{"text": each, "ids": tokenize(each)[0].tolist()} for each in texts if tokenize],
-        "tolerance": PROBABILITIES.atol,
-        "dimensions_tolerance": BUDGETS["fp32"].max_dimension_difference,
+        "tolerance": budget.max_difference,
+        "dimensions_tolerance": budget.max_dimension_difference,
     }
 
 

@@ -11,9 +11,10 @@ from mtab.bundle import Bundle, FileEntry, GraphEntry, file_entries
 from mtab.config import to_dict
 from mtab.errors import BundleError
 from mtab.files import atomic_folder, refuse_existing, sha256, write_json
-from mtab.graphs import FUSED, graph_file
+from mtab.graphs import BUDGETS, FUSED, graph_file
 from mtab.limits import MAX_CHARACTERS, MAX_SECONDS
 from mtab.memory import assumed_need
+from mtab.model import Model
 from mtab.preprocess import TOKENIZER_FILE
 from mtab.text import Tokenizer
 from mtab.types import Precision
@@ -50,6 +51,9 @@ _VENDOR, _BUNDLE, _LICENSES, _WORKER = "vendor", "bundle", "licenses.txt", "serv
 _APART = (DESCRIPTION, _WORKER, "_headers")
 # WebAssembly addresses 4 GiB. The rest is for ONNX Runtime's own.
 _MEMORY = 3 * 2**30
+# Utterances that a graph is tried with, and those that the page tries it with again. The rounding of int8
+# turns a difference of 1e-7 into one of 1e-4, but not for each of them.
+_TRIED, _KEPT = 24, 2
 
 
 def write_site(
@@ -57,19 +61,24 @@ def write_site(
 ) -> Iterator[str]:
     """Write a folder for any static server, whole or not at all, and say of it what there is to say.
 
-    The page has the smallest graph of the whole model, or that in ``precision``, that answers in WebAssembly
-    what the runtime answers, within `mtab.graphs.PROBABILITIES`: each is tried under Node.js.
+    The page has the smallest graph of the whole model that answers in WebAssembly what the runtime answers of
+    the same graph, within the budget of fp32: each is tried under Node.js. A ``precision`` that is asked for
+    by name may differ by that of fp16.
 
     Raises `BundleError` if the bundle has no graph of the whole model, or none that does; `MtabError` if
     ``out`` exists, unless ``overwrite``, if npm's packages or Node.js cannot be had, and as `mtab.load`.
     """
     graphs = _candidates(bundle, precision)
+    budget = BUDGETS["fp32" if precision == "auto" else "fp16"]
     refuse_existing(out, overwrite)
     with atomic_folder(out, overwrite) as folder:
         _write_page(folder)
         _vendor(folder)
         for graph in graphs:
-            description = _write_model(folder, bundle, graph)
+            model = load(bundle.folder, "cpu", engine="onnxruntime", precision=graph.precision)
+            description = _write_model(folder, model)
+            trial = description | {"self_test": self_test(model, folder, _TRIED, budget)}
+            write_json(folder / DESCRIPTION, trial)
             reason = refusal_under_node(folder)
             if reason is None:
                 break
@@ -79,13 +88,12 @@ def write_site(
             found = ", ".join(graph.file for graph in graphs)
             expected = "one that answers in WebAssembly as in the runtime"
             raise BundleError(f"{bundle.folder}: fused graphs are {found}, expected {expected}")
+        description["self_test"] = self_test(model, folder, _KEPT, budget)
         description["reasons"] = _copy_reasons(folder, bundle)
         first, later = _parts(folder, description)
-        hashes = {
-            kind: {name: to_dict(entry) for name, entry in entries.items()}
-            for kind, entries in (("files", first), ("later", later))
-        }
-        write_json(folder / DESCRIPTION, description | hashes)
+        for kind, entries in (("files", first), ("later", later)):
+            description[kind] = {name: to_dict(entry) for name, entry in entries.items()}
+        write_json(folder / DESCRIPTION, description)
         _fill(folder / _WORKER, BUILD=sha256(folder / DESCRIPTION))
     loads = f"{_megabytes(first)} MB to load, {_megabytes(later)} MB more if asked for"
     yield f"{out}: {graph.file} ({graph.precision}); {loads}"
@@ -121,13 +129,11 @@ def _vendor(folder: Path) -> None:
     _fill(folder / _LICENSES, ORT=ORT.version, TOKENIZERS=TOKENIZERS.version, APACHE=apache)
 
 
-def _write_model(folder: Path, bundle: Bundle, graph: GraphEntry) -> dict[str, Any]:
-    """Copy a graph and what it needs, and describe it, with the runtime's own answers, for the page."""
-    model = load(bundle.folder, "cpu", engine="onnxruntime", precision=graph.precision)
+def _write_model(folder: Path, model: Model) -> dict[str, Any]:
+    """Copy a model's graph and what it needs, and describe it for the page."""
     (folder / _BUNDLE).mkdir()
-    preprocessing = model.preprocess.config
-    tokenizer = model.preprocess.tokenizer
-    description = {
+    bundle, tokenizer = model.bundle, model.preprocess.tokenizer
+    return {
         "mtab": __version__,
         "onnxruntime_web": ORT.version,
         "title": bundle.manifest.training.title,
@@ -136,19 +142,15 @@ def _write_model(folder: Path, bundle: Bundle, graph: GraphEntry) -> dict[str, A
         "dimensions": to_dict(bundle.config)["dimensions"],
         "modalities": bundle.config.modalities,
         "supported_modalities": bundle.config.supported_modalities,
-        "preprocessing": to_dict(preprocessing),
-        "limits": {"seconds": _most_seconds(bundle, graph), "characters": MAX_CHARACTERS},
-        "graph": _copy_graph(folder, bundle, graph.file),
+        "preprocessing": to_dict(model.preprocess.config),
+        "limits": {"seconds": _most_seconds(bundle, model.graph), "characters": MAX_CHARACTERS},
+        "graph": _copy_graph(folder, bundle, model.graph.file),
         "tokens": None if tokenizer is None else _copy_tokenizer(folder, bundle, tokenizer),
-        "reasons": None,
         "runtimes": {
             backend: {"module": f"{_VENDOR}/{module}", "binary": f"{_VENDOR}/{binary}"}
             for backend, (module, _, binary) in (("wasm", _WASM), ("webgpu", _WEBGPU))
         },
-        "self_test": self_test(model, folder),
     }
-    write_json(folder / DESCRIPTION, description)
-    return description
 
 
 def _copy_graph(folder: Path, bundle: Bundle, file: str, weights: str | None = None) -> dict[str, Any]:

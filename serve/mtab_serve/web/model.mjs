@@ -82,8 +82,8 @@ export async function openModel(ort, site, read, backend) {
       const largest = (found, expected, unit = () => 1) =>
         found.reduce((most, value, i) => Math.max(most, Math.abs(value - expected[i]) / unit(i)), 0);
       let probabilities = 0, dimensions = 0;
-      for (const { count, text, ...expected } of test.utterances) {
-        const found = await compute(count ? whole.slice(0, count) : null, text);
+      for (const { first, count, text, ...expected } of test.utterances) {
+        const found = await compute(count ? whole.slice(first, first + count) : null, text);
         probabilities = Math.max(probabilities, largest(found.probabilities, expected.probabilities));
         dimensions = Math.max(dimensions, largest(found.dimensions, expected.dimensions, (i) => site.dimensions[i].std));
       }
@@ -98,7 +98,7 @@ export async function openModel(ort, site, read, backend) {
 /** Why a model may not answer here, in a line; null if it may. */
 export function refusal({ probabilities, dimensions, text }, { tolerance, dimensions_tolerance }) {
   if (text !== null) return `it reads the words of ${JSON.stringify(text)} as other tokens than the runtime`;
-  const by = (found, expected, unit) => `its answers to the stored inputs differ by ${found.toExponential(1)}${unit}, expected at most ${expected}`;
+  const by = (found, expected, unit) => `its answers to the stored inputs differ by ${found.toExponential(1)}${unit}, expected at most ${expected.toExponential(0)}`;
   if (!(probabilities <= tolerance)) return by(probabilities, tolerance, "");
   if (!(dimensions <= dimensions_tolerance)) return by(dimensions, dimensions_tolerance, " standard deviations");
   return null;

@@ -27,6 +27,8 @@ const calls = {
   /** Open the model on a backend; the one before stays where this is refused. */
   async open({ backend, ...rest }) {
     site = rest.site;
+    if (backend === "webgpu" && !(await navigator.gpu?.requestAdapter()))
+      throw new Error("WebGPU is refused: this browser finds no GPU for it");
     const { module, binary } = site.runtimes[backend];
     const ort = await import(`./${module}`);
     const threads = self.crossOriginIsolated ? Math.min(MAX_THREADS, navigator.hardwareConcurrency) : 1;
