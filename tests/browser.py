@@ -55,10 +55,9 @@ class Page:
             self._note(answer)
 
     def evaluate(self, expression: str, seconds: float = 60) -> Any:
-        """The value of a JavaScript expression, awaited where it is a promise."""
-        found = self.call(
-            "Runtime.evaluate", seconds, expression=expression, awaitPromise=True, returnByValue=True
-        )
+        """The value of a JavaScript expression, awaited where it is a promise; ``$`` is querySelector."""
+        options = {"awaitPromise": True, "returnByValue": True, "includeCommandLineAPI": True}
+        found = self.call("Runtime.evaluate", seconds, expression=expression, **options)
         assert "exceptionDetails" not in found, found["exceptionDetails"]
         return found["result"].get("value")
 
