@@ -6,8 +6,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,24 +26,22 @@ class Package:
         return f"{self.name}@{self.version}"
 
 
-@contextmanager
-def opened(package: Package) -> Iterator[Callable[[str], bytes]]:
-    """What gives the content of the package's files by their names: from the user's cache, else from npm.
+def contents(package: Package, names: Sequence[str]) -> dict[str, bytes]:
+    """Some of the package's files, by their names: from the user's cache, else from npm.
 
     Raises `MtabError` if it is not in the cache and cannot be fetched, and if what npm gives is not it.
     """
     path = cache_dir() / "npm" / f"{package.name.replace('/', '+')}-{package.version}.tgz"
     if not path.is_file() or _integrity(path) != package.integrity:
         _fetch(package, path)
-    with tarfile.open(path) as archive:
-        members = {member.name: member for member in archive}
-
-        def content(name: str) -> bytes:
-            file = archive.extractfile(members[f"package/{name}"])
-            assert file is not None
-            return file.read()
-
-        yield content
+    found: dict[str, bytes] = {}
+    # As a stream: to go back in it is to unpack it again.
+    with tarfile.open(path, "r|gz") as archive:
+        for member in archive:
+            name = member.name.removeprefix("package/")
+            if name in names and (file := archive.extractfile(member)):
+                found[name] = file.read()
+    return found
 
 
 def _fetch(package: Package, path: Path) -> None:

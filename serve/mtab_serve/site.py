@@ -18,7 +18,7 @@ from mtab.model import Model
 from mtab.preprocess import TOKENIZER_FILE
 from mtab.text import Tokenizer
 from mtab.types import Precision
-from mtab_serve.npm import Package, opened
+from mtab_serve.npm import Package, contents
 from mtab_serve.self_test import refusal_under_node, self_test
 
 DESCRIPTION = "site.json"
@@ -40,13 +40,16 @@ _WEBGPU = (
     "ort-wasm-simd-threaded.asyncify.mjs",
     "ort-wasm-simd-threaded.asyncify.wasm",
 )
-_VENDORED = {ORT: (*_WASM, *_WEBGPU), TOKENIZERS: ("tokenizers.min.mjs",)}
+_VENDORED = {
+    ORT: [f"dist/{name}" for name in (*_WASM, *_WEBGPU)],
+    TOKENIZERS: ["dist/tokenizers.min.mjs", "LICENSE"],
+}
 
 _POLICY = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; connect-src 'self'; "
     "worker-src 'self'; media-src blob:; img-src 'self' data:; base-uri 'none'; form-action 'none'"
 )
-_VENDOR, _BUNDLE, _LICENSES, _WORKER = "vendor", "bundle", "licenses.txt", "service-worker.js"
+_VENDOR, _BUNDLE, _WORKER = "vendor", "bundle", "service-worker.js"
 # What names the rest by its hash, and what the server reads.
 _APART = (DESCRIPTION, _WORKER, "_headers")
 # WebAssembly addresses 4 GiB. The rest is for ONNX Runtime's own.
@@ -121,12 +124,9 @@ def _vendor(folder: Path) -> None:
     """Put in what the page needs of npm's packages, and their licences."""
     (folder / _VENDOR).mkdir()
     for package, names in _VENDORED.items():
-        with opened(package) as files_of:
-            for name in names:
-                (folder / _VENDOR / name).write_bytes(files_of(f"dist/{name}"))
-    with opened(TOKENIZERS) as files_of:
-        apache = files_of("LICENSE").decode()
-    _fill(folder / _LICENSES, ORT=ORT.version, TOKENIZERS=TOKENIZERS.version, APACHE=apache)
+        for name, content in contents(package, names).items():
+            (folder / _VENDOR / Path(name).name).write_bytes(content)
+    _fill(folder / "licenses.txt", ORT=ORT.version, TOKENIZERS=TOKENIZERS.version)
 
 
 def _write_model(folder: Path, model: Model) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pytest
 from mtab.bundle import open_bundle
 from mtab.errors import MtabError
 from mtab.files import cache_dir
-from mtab_serve.npm import opened
+from mtab_serve.npm import contents
 from mtab_serve.site import ORT, TOKENIZERS, write_site
 
 # Before the tests get a cache of their own: the packages are fetched once, and not for each run.
@@ -27,8 +27,7 @@ def packages() -> Path:
         here.symlink_to(USER_PACKAGES)
     for package in (ORT, TOKENIZERS):
         try:
-            with opened(package):
-                pass
+            contents(package, ())
         except MtabError as error:
             pytest.skip(str(error))
     return here
