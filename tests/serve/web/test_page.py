@@ -25,6 +25,7 @@ from mtab.synthetic_inputs import speech
 from ...browser import Page, browsing, chromium
 
 READY = "!$('#predict').disabled || $('#error').textContent"
+SOFTWARE_GPU = ("--enable-unsafe-webgpu", "--enable-features=Vulkan", "--use-angle=swiftshader")
 FAKE = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
 
 
@@ -252,6 +253,24 @@ def test_a_gpu_that_is_not_there_is_refused(page: Page, tones: Any) -> None:
     # What Chromium itself says of it.
     assert set(page.console) <= {"No available adapters."}
     page.console.clear()
+
+
+@pytest.mark.slow
+def test_a_gpu_answers_as_the_runtime(address: str, model: mtab.Model, tones: Any, tmp_path: Path) -> None:
+    """On SwiftShader, which computes WebGPU on a CPU."""
+    with browsing(tmp_path / "profile", *SOFTWARE_GPU) as page:
+        page.open(address)
+        page.wait(READY)
+        if not page.evaluate("navigator.gpu?.requestAdapter().then(Boolean)"):
+            pytest.skip("this Chromium has no SwiftShader for WebGPU")
+        page.evaluate("$('#webgpu').click()")
+        page.wait("!$('#webgpu').disabled", 60)
+        assert said(page, "webgpu-said") == ""
+        assert said(page, "engine") == "ONNX Runtime Web 1.30.0 in WebGPU."
+        clip = tones.root / "1-1.wav"
+        expected = record(clip.name, model.predict(clip, text="it is low"))
+        assert_near(answered(page, clip, "it is low"), expected, 1e-5)
+        assert page.console == []
 
 
 def spoiled(site: Path, folder: Path, change: Any) -> Path:
