@@ -23,6 +23,7 @@ from mtab_bench.commands.options import (
 )
 from mtab_bench.commands.report import report_command
 from mtab_bench.commands.sdk import sdk_command
+from mtab_bench.commands.serve import serve_command
 from mtab_bench.commands.soak import soak_command
 from mtab_bench.commands.timeline import timeline_command
 from mtab_bench.commands.training import training_command
@@ -84,6 +85,7 @@ for command in (
     gpu_command,
     memory_command,
     sdk_command,
+    serve_command,
     soak_command,
     timeline_command,
     live_command,

@@ -14,7 +14,7 @@ from typing import Any, Self
 from mtab.audio import SAMPLE_RATE
 from mtab.batching import WINDOW, length_of, plan
 from mtab.errors import MtabError, QueueFullError
-from mtab.inputs import Audio
+from mtab.inputs import Audio, Input
 from mtab.limits import BATCH_SECONDS, BATCH_SIZE, BatchLimits
 from mtab.model import Model
 from mtab.preprocess import Features
@@ -24,11 +24,31 @@ _READERS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class _Request:
-    """What was read for a request, and the time from which it waits for others."""
+class Timings:
+    """What a request took, in seconds: until it was read and preprocessed, waiting, and in the engine.
+
+    ``batch`` is the number of requests that were computed with it, itself included.
+    """
+
+    read: float
+    wait: float
+    compute: float
+    batch: int
+
+
+class Request(Future[Result]):
+    """The answer to come of `AsyncModel.submit`; ``timings`` are there once it was computed."""
+
+    timings: Timings | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What was read for a request, how long that took, and the time from which it waits for others."""
 
     features: Features
     options: ResultOptions
+    took: float
     since: float
 
 
@@ -38,9 +58,11 @@ class AsyncModel:
     >>> async with AsyncModel(mtab.load("bundle")) as model:             # doctest: +SKIP
     ...     result = await model.predict("clip.wav", text="I never said that!")
 
-    A request waits for others up to ``max_latency`` seconds, less once ``batch_size`` are there; batches are
-    of like length and ``batch_seconds`` as in `Model.stream`, and the oldest request is always in the next.
-    At most ``max_queue`` requests are unanswered at once. Audio is decoded on threads beside the event loop.
+    While the engine is at work, requests collect. Once it is free, the oldest of them waits up to
+    ``max_latency`` seconds for those that are being read, and not once ``batch_size`` are there; alone it
+    does not wait. Batches are of like length and ``batch_seconds`` as in `Model.stream`, and the oldest
+    request is always in the next. At most ``max_queue`` requests are unanswered at once. Audio is decoded on
+    threads beside the event loop.
     A process that is forked begins without a request, and with threads and an engine of its own.
     """
 
@@ -70,8 +92,8 @@ class AsyncModel:
         """Without a request, and with threads of this process."""
         self._changed = Condition()
         # All that are unanswered, and of these the ones that wait for the engine, oldest first.
-        self._accepted: set[Future[Result]] = set()
-        self._waiting: dict[Future[Result], _Request] = {}
+        self._accepted: set[Request] = set()
+        self._waiting: dict[Request, _Read] = {}
         self._working = False
         self._readers = ThreadPoolExecutor(_READERS, "mtab-reader")
         self._engine = ThreadPoolExecutor(1, "mtab-engine")
@@ -116,13 +138,17 @@ class AsyncModel:
         text: str | None = None,
         *,
         sampling_rate: float = SAMPLE_RATE,
+        name: str | None = None,
         top_k: int | None = None,
         abstain: float | None = None,
         return_embedding: bool = False,
-    ) -> Future[Result]:
-        """`predict` for threads: the result as a future. Raises as `predict`, or the future does."""
+    ) -> Request:
+        """`predict` for threads: the result as a future. Raises as `predict`, or the future does.
+
+        ``name`` is what errors call the utterance (None: as `predict` does).
+        """
         options = ResultOptions(top_k, abstain, return_embedding)
-        answer: Future[Result] = Future()
+        answer = Request()
         with self._changed:
             if self._closed:
                 raise MtabError("the model is closed, expected requests before that")
@@ -132,7 +158,9 @@ class AsyncModel:
                     "try again later"
                 )
             self._accepted.add(answer)
-            self._readers.submit(self._read, answer, audio, text, sampling_rate, options)
+            self._readers.submit(
+                self._read, answer, Input(audio, text, None, None, sampling_rate, name), options
+            )
         answer.add_done_callback(self._forget)
         return answer
 
@@ -153,23 +181,27 @@ class AsyncModel:
     ) -> None:
         await asyncio.to_thread(self.close)
 
+    @property
+    def unanswered(self) -> int:
+        """How many requests are accepted and have no answer yet."""
+        with self._changed:
+            return len(self._accepted)
+
     def _forget(self, answer: Future[Result]) -> None:
+        assert isinstance(answer, Request)
         with self._changed:
             self._accepted.discard(answer)
             self._waiting.pop(answer, None)
+            self._changed.notify()
 
-    def _read(
-        self,
-        answer: Future[Result],
-        audio: Audio | None,
-        text: str | None,
-        sampling_rate: float,
-        options: ResultOptions,
-    ) -> None:
+    def _read(self, answer: Request, given: Input, options: ResultOptions) -> None:
         if answer.cancelled():
             return
+        started = time.monotonic()
         try:
-            features = self.model.read(audio, text, sampling_rate=sampling_rate)
+            features = self.model.read(
+                given.audio, given.text, sampling_rate=given.sampling_rate, name=given.name
+            )
         except Exception as error:  # whatever it is, the request must not wait for ever
             if answer.set_running_or_notify_cancel():
                 answer.set_exception(error)
@@ -177,7 +209,8 @@ class AsyncModel:
         with self._changed:
             if answer.cancelled():
                 return
-            self._waiting[answer] = _Request(features, options, time.monotonic())
+            now = time.monotonic()
+            self._waiting[answer] = _Read(features, options, now - started, now)
             if not self._working:
                 self._working = True
                 self._engine.submit(self._work)
@@ -187,26 +220,30 @@ class AsyncModel:
         """Compute batches until no request waits."""
         while batch := self._next_batch():
             started = {
-                answer: request for answer, request in batch.items() if answer.set_running_or_notify_cancel()
+                answer: read for answer, read in batch.items() if answer.set_running_or_notify_cancel()
             }
+            begun = time.monotonic()
             try:
-                found = self.model.answer_each([request.features for request in started.values()])
+                found = self.model.answer_each([read.features for read in started.values()])
             except Exception as error:  # as above
                 for answer in started:
                     answer.set_exception(error)
                 continue
-            for (answer, request), outcome in zip(started.items(), found, strict=True):
+            took = time.monotonic() - begun
+            for (answer, read), outcome in zip(started.items(), found, strict=True):
+                answer.timings = Timings(read.took, begun - read.since, took, len(started))
                 if isinstance(outcome, Result):
-                    answer.set_result(request.options.apply(outcome))
+                    answer.set_result(read.options.apply(outcome))
                 else:
                     answer.set_exception(outcome)
 
-    def _next_batch(self) -> dict[Future[Result], _Request]:
-        """The oldest request, and others of like length, once it may wait no longer; empty without one."""
+    def _next_batch(self) -> dict[Request, _Read]:
+        """The oldest request, and others of like length, once it waits no longer; empty without one."""
         with self._changed:
             while self._waiting:
                 left = next(iter(self._waiting.values())).since + self.max_latency - time.monotonic()
-                if left <= 0 or self._closed or len(self._waiting) >= self.limits.utterances:
+                enough = len(self._waiting) >= min(self.limits.utterances, len(self._accepted))
+                if left <= 0 or self._closed or enough:
                     # Of a long queue the front, so that planning stays cheap.
                     front = list(self._waiting)[: WINDOW * self.limits.utterances]
                     lengths = [length_of(self._waiting[answer].features) for answer in front]

@@ -8,17 +8,13 @@ from typing import Any
 
 from mtab.errors import MtabError
 
-GROUP = "mtab"
-
 
 def plugin(name: str) -> Any:
     """The object that is registered as ``name``. Raises `MtabError` where none is."""
     for found in _registered():
         if found.name == name:
             return found.load()
-    raise MtabError(
-        f"no part of mtab is registered as {name!r}, expected an installation of the whole package"
-    )
+    raise MtabError(f"nothing is registered as {name!r}, expected an installation of the whole of mtab")
 
 
 def plugin_names(kind: str) -> list[str]:
@@ -28,4 +24,4 @@ def plugin_names(kind: str) -> list[str]:
 
 
 def _registered() -> list[EntryPoint]:
-    return list(entry_points(group=GROUP))
+    return list(entry_points(group="mtab"))

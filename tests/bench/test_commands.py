@@ -1,6 +1,7 @@
 """Every option of every command of ``mtab-bench`` once, on a bundle that is small enough."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -68,6 +69,9 @@ EVERY = {
         "--threads", 1, "--json",
     ),
     "vad": ("vad", "TURNS", "--json"),
+    "serve": (
+        "serve", "BUNDLE", "--seconds", 1, "--clients", 2, "--requests", 20, "--threads", 1, "--json",
+    ),
     "memory": (
         "memory", "BUNDLE", "--engine", "onnxruntime", "--precision", "fp32", "--seconds", 1, "--json",
     ),
@@ -78,6 +82,8 @@ EVERY = {
 def test_every_option(
     name: str, tone_bundle: Path, tone_run: Path, tones: Corpus, timed_tones: Path, tmp_path: Path
 ) -> None:
+    if name == "serve" and shutil.which("wrk") is None:
+        pytest.skip("wrk makes the load")
     out = tmp_path / "out"
     (tmp_path / "turns.csv").write_text(f"audio,start,end\n{tones.root}/0-0.wav,0.0,0.1\n")
     places = {"BUNDLE": tone_bundle, "RUN": tone_run, "TONES": tones.root, "TIMED": timed_tones, "OUT": out}
@@ -88,7 +94,7 @@ def test_every_option(
     if "--json" in arguments:
         begin = 0 if done.stdout.startswith("[") else done.stdout.index("{\n")
         assert json.loads(done.stdout[begin:])
-    if name in ("soak", "memory", "timeline", "live", "vad"):
+    if name in ("soak", "memory", "timeline", "live", "vad", "serve"):
         return
     section = {"main": "evaluation", "latency": "speed"}.get(name.split(",")[0], name.split(",")[0])
     report = json.loads((out / "report.json").read_text())

@@ -1,5 +1,6 @@
-"""An engine behind a gate, and what waits for it."""
+"""An engine and a file behind a gate, and what waits for them."""
 
+import io
 import threading
 import time
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 
 from mtab import Result
 
@@ -29,6 +31,22 @@ class Engine:
         self.reached.set()
         assert self.open.wait(LONG)
         return self._engine.run(inputs)
+
+
+class SlowFile(io.BytesIO):
+    """A clip as a file that is not read before its gate is opened."""
+
+    def __init__(self, samples: np.ndarray) -> None:
+        super().__init__()
+        soundfile.write(self, samples, 16_000, format="WAV", subtype="FLOAT")
+        self.seek(0)
+        self.open = threading.Event()
+        self.reached = threading.Event()
+
+    def read(self, size: int | None = -1) -> bytes:
+        self.reached.set()
+        assert self.open.wait(LONG)
+        return super().read(size)
 
 
 def noise(samples: int, seed: int = 0) -> np.ndarray:

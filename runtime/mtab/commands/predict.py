@@ -21,6 +21,7 @@ from mtab.options import (
     engine_options,
     transcribe_option,
 )
+from mtab.plugins import plugin
 from mtab.types import Precision
 
 if TYPE_CHECKING:
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--manifest",
-    type=click.Path(path_type=Path),
     help="CSV file to read in place of AUDIO, with the columns audio and text, and optionally id, start "
     "and end.",
 )
@@ -83,6 +83,27 @@ if TYPE_CHECKING:
     help="Picture to draw of the one answer and its reasons: png, svg or pdf.",
 )
 @click.option(
+    "--ray",
+    "cluster",
+    metavar="ADDRESS",
+    help="Ray cluster that answers an archive: local, auto or its address. --manifest is then a CSV file, a "
+    "Parquet file or a folder, here or at any address of fsspec, and --out gets Parquet files.",
+)
+@click.option(
+    "--out", metavar="DIR", help="Folder or address for the Parquet files of --ray; a job goes on there."
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    help="Workers of --ray, each with an engine.  [default: all CPUs]",
+)
+@click.option("--dry-run", is_flag=True, help="Answer a sample of --ray, and say how long the whole takes.")
+@click.option(
+    "--price",
+    type=click.FloatRange(min=0),
+    help="What the cluster costs an hour, to say what --dry-run's whole costs.",
+)
+@click.option(
     "--on-error",
     type=click.Choice(["fail", "skip"]),
     default="fail",
@@ -110,7 +131,7 @@ def predict(
     audio: tuple[Path, ...],
     text: str | None,
     text_file: Path | None,
-    manifest: Path | None,
+    manifest: str | None,
     columns: dict[str, str] | None,
     style: str,
     top_k: int | None,
@@ -119,6 +140,11 @@ def predict(
     transcribe: str | None,
     reasons: bool,
     plot: Path | None,
+    cluster: str | None,
+    out: str | None,
+    workers: int | None,
+    dry_run: bool,
+    price: float | None,
     on_error: Literal["fail", "skip"],
     engine: str,
     device: str,
@@ -138,6 +164,9 @@ def predict(
     Answers are printed as they come, so that an interruption or an error keeps those before it. With
     --on-error skip the exit code is 0 if at least one utterance has an answer.
 
+    With --ray an archive is answered on a cluster. Every row of it is a row of the output, with an answer or
+    an error, and a job that was stopped goes on where it was.
+
     \b
     Examples:
       mtab predict bundle clip.wav --text "I never said that!"
@@ -145,7 +174,32 @@ def predict(
       mtab predict bundle clip.wav --text "I never said that!" --plot why.png
       mtab predict bundle recordings --on-error skip
       mtab predict bundle --manifest recordings.csv --on-error skip --format csv > emotions.csv
+      mtab predict bundle --ray auto --manifest s3://calls/2026.parquet --out s3://emotions/2026
     """
+    if cluster is not None:
+        if manifest is None or audio or text is not None or text_file is not None:
+            raise click.UsageError("--ray needs --manifest, and none of AUDIO, --text and --text-file")
+        if (out is None) != dry_run:
+            raise click.UsageError("give --ray one of --out and --dry-run")
+        if reasons or transcribe is not None or plot is not None or embeddings is not None:
+            raise click.UsageError("--ray answers without --reasons, --transcribe, --plot and --embeddings")
+        asking = plugin("archive.asking")(
+            bundle,
+            device,
+            engine,
+            precision,
+            threads or 1,
+            Limits(max_seconds, max_characters),
+            top_k,
+            abstain,
+            batch_size,
+            batch_seconds,
+            tuple((columns or {}).items()),
+        )
+        plugin("archive.run")(asking, manifest, out, cluster, workers, price)
+        return
+    if out is not None or workers is not None or dry_run or price is not None:
+        raise click.UsageError("--out, --workers, --dry-run and --price need --ray")
     if (text is not None) + (text_file is not None) + (manifest is not None) > 1:
         raise click.UsageError("give one of --text, --text-file and --manifest")
     if manifest is not None and audio:
@@ -174,7 +228,7 @@ def predict(
     from mtab.results import Failure, ResultOptions
 
     if manifest is not None:
-        utterances = _read_manifest(manifest, columns)
+        utterances = _read_manifest(Path(manifest), columns)
     elif text_file is not None:
         utterances = _utterances(audio, _read_texts(text_file, len(audio)))
     else:

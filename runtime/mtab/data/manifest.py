@@ -48,7 +48,7 @@ def read_manifest(path: Path, labelled: bool = True, columns: Mapping[str, str] 
     for each in table.rows:
         row = {name: each.cells[theirs] for name, theirs in names.items()}
         try:
-            utterance = _utterance(row, file.parent, each.line, labelled)
+            utterance = as_utterance(row, file.parent, each.line, labelled)
         except ValueError as error:
             problems.append(Problem(file, str(error), each.line))
             continue
@@ -72,8 +72,8 @@ def read_manifest(path: Path, labelled: bool = True, columns: Mapping[str, str] 
     )
 
 
-def _utterance(row: dict[str, str], folder: Path, line: int, labelled: bool) -> Utterance:
-    """One row as an utterance; ``ValueError`` says what is wrong with it."""
+def as_utterance(row: dict[str, str], folder: Path, line: int, labelled: bool) -> Utterance:
+    """A manifest's row, its cells by our names, as an utterance. Raises `ValueError` for what is none."""
     audio, text, label = (row.get(column, "") for column in ("audio", "text", "label"))
     for column, cell in row.items():
         # A line break most of all, where a quote was closed too late.
