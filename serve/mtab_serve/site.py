@@ -1,15 +1,15 @@
 """``mtab-export --target web``: a bundle as a static page that answers in the browser."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from mtab import __version__, load
 from mtab.bundle import Bundle, FileEntry, GraphEntry, file_entries
 from mtab.config import to_dict
-from mtab.errors import BundleError
+from mtab.errors import BundleError, EngineError
 from mtab.files import atomic_folder, refuse_existing, sha256, write_json
 from mtab.graphs import BUDGETS, FUSED, graph_file
 from mtab.limits import MAX_CHARACTERS, MAX_SECONDS
@@ -60,25 +60,29 @@ _TRIED, _KEPT = 24, 2
 
 
 def write_site(
-    bundle: Bundle, out: Path, precision: Precision | Literal["auto"] = "auto", overwrite: bool = False
+    bundle: Bundle, out: Path, precisions: Sequence[Precision] = (), overwrite: bool = False
 ) -> Iterator[str]:
     """Write a folder for any static server, whole or not at all, and say of it what there is to say.
 
     The page has the smallest graph of the whole model that answers in WebAssembly what the runtime answers of
-    the same graph, within the budget of fp32: each is tried under Node.js. A ``precision`` that is asked for
-    by name may differ by that of fp16.
+    the same graph, within the budget of fp32: each is tried under Node.js. Where ``precisions`` are named, it
+    is one of them, and may differ by the budget of fp16.
 
     Raises `BundleError` if the bundle has no graph of the whole model, or none that does; `MtabError` if
     ``out`` exists, unless ``overwrite``, if npm's packages or Node.js cannot be had, and as `mtab.load`.
     """
-    graphs = _candidates(bundle, precision)
-    budget = BUDGETS["fp32" if precision == "auto" else "fp16"]
+    graphs = _candidates(bundle, precisions)
+    budget = BUDGETS["fp16" if precisions else "fp32"]
     refuse_existing(out, overwrite)
     with atomic_folder(out, overwrite) as folder:
         _write_page(folder)
         _vendor(folder)
         for graph in graphs:
-            model = load(bundle.folder, "cpu", engine="onnxruntime", precision=graph.precision)
+            try:
+                model = load(bundle.folder, "cpu", engine="onnxruntime", precision=graph.precision)
+            except EngineError as error:
+                yield f"{graph.file}: left out: {error}"
+                continue
             description = _write_model(folder, model)
             trial = description | {"self_test": self_test(model, folder, _TRIED, budget)}
             write_json(folder / DESCRIPTION, trial)
@@ -102,14 +106,15 @@ def write_site(
     yield f"{out}: {graph.file} ({graph.precision}); {loads}"
 
 
-def _candidates(bundle: Bundle, precision: Precision | Literal["auto"]) -> list[GraphEntry]:
+def _candidates(bundle: Bundle, precisions: Sequence[Precision]) -> list[GraphEntry]:
     """The graphs of the whole model, the smallest first. Raises `BundleError` if there is none."""
     whole = [graph for graph in bundle.manifest.graphs if graph.part == FUSED.name]
-    graphs = [graph for graph in whole if precision in ("auto", graph.precision)]
+    graphs = [graph for graph in whole if not precisions or graph.precision in precisions]
     if not graphs:
         found = ", ".join(graph.precision for graph in whole) or "none"
-        wanted = "one" if precision == "auto" else precision
-        raise BundleError(f"{bundle.folder}: fused graphs are {found}, expected {wanted}")
+        raise BundleError(
+            f"{bundle.folder}: fused graphs are {found}, expected {' or '.join(precisions) or 'one'}"
+        )
     return sorted(graphs, key=lambda graph: bundle.size(graph.file))
 
 

@@ -134,7 +134,7 @@ def test_the_smallest_graph_that_may(lowered: Path, tmp_path: Path, monkeypatch:
     bundle = open_bundle(lowered)
     sizes = {graph.file: bundle.size(graph.file) for graph in bundle.manifest.graphs}
     assert sizes["model_int8.onnx"] < sizes["model.onnx"]
-    (said,) = write_site(bundle, tmp_path / "int8", "int8")
+    (said,) = write_site(bundle, tmp_path / "int8", ["int8"])
     assert "model_int8.onnx (int8)" in said
     assert described(tmp_path / "int8")["self_test"]["tolerance"] == 2e-3
     # Its attention comes from the other graph's weights, which only who asks for it loads.
@@ -151,13 +151,13 @@ def test_the_smallest_graph_that_may(lowered: Path, tmp_path: Path, monkeypatch:
         "model.onnx", "model.onnx.data", "reasons.onnx", "tokenizer.json",
     }  # fmt: skip
     with pytest.raises(BundleError, match="expected one that answers in WebAssembly as in the runtime"):
-        list(write_site(bundle, tmp_path / "none", "int8"))
+        list(write_site(bundle, tmp_path / "none", ["int8"]))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fp32", "int8"]
 
 
 def test_a_precision_that_is_not_there(rated_bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"fused graphs are fp32, expected int8$"):
-        list(write_site(open_bundle(rated_bundle), tmp_path / "site", "int8"))
+        list(write_site(open_bundle(rated_bundle), tmp_path / "site", ["int8"]))
 
 
 def test_what_is_there_is_kept(rated_bundle: Path, tmp_path: Path) -> None:
