@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from cases import Case
 
 PAGE = Path(__file__).parents[2] / "docs" / "errors.md"
-AREAS = ("audio", "text", "timeline", "manifest", "bundle", "training", "export")
+AREAS = ("audio", "text", "timeline", "manifest", "bundle", "training", "export", "serving")
 INTRODUCTION = """\
 # What bad input gives
 

@@ -60,6 +60,12 @@ RUNS = (
         tried=False,
     ),
     run("mtab-bench soak {bundle} --requests 4 --threads 2", "cpu"),
+    run("mtab serve {bundle}", "cpu", "serve", tried=False),
+    run(
+        "mtab predict {bundle} --ray local --manifest {corpus}/manifest.csv --dry-run",
+        *("cpu", "ray"),
+        tried=False,
+    ),
 )
 
 
