@@ -1,55 +1,43 @@
 // The page: a recording and its words in, probabilities out.
 
 import { decode, record } from "./audio.mjs";
+import { startModel } from "./client.mjs";
+import { keepForOffline } from "./offline.mjs";
 import { InputError, SAMPLE_RATE } from "./preprocess.mjs";
 import { draw } from "./waveform.mjs";
 
 // The colours of a timeline's page, by label.
 const PALETTE = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6bb1", "#b8b200"];
-const NAMES = { wasm: "WebAssembly", webgpu: "WebGPU" };
 
 const $ = (id) => document.getElementById(id);
 const site = await (await fetch("site.json")).json();
 const hears = site.modalities.includes("audio"), reads = site.modalities.includes("text");
 // What is to be answered: the recording's name and samples, mono at 16 kHz; and what was answered of it.
 let clip = null, answered = null, attention = null, recording = null;
+// Bytes of the model.
+let toLoad = 0, loaded = 0;
 
-// The model in its worker.
-const worker = new Worker("worker.mjs", { type: "module" });
-const waiting = new Map();
-let calls = 0, toLoad = 0, loaded = 0;
-
-function ask(call, values = {}) {
-  return new Promise((resolve, reject) => {
-    waiting.set(++calls, { resolve, reject });
-    worker.postMessage({ id: calls, call, ...values });
-  });
-}
-
-worker.onmessage = ({ data }) => {
-  if (data.loaded) {
-    loaded += data.loaded;
+const ask = startModel({
+  loaded(bytes) {
+    loaded += bytes;
     $("progress").value = loaded / toLoad;
     $("loaded").textContent = `${(loaded / 1e6).toFixed(1)} of ${(toLoad / 1e6).toFixed(1)} MB`;
-    return;
-  }
-  const { resolve, reject } = waiting.get(data.id);
-  waiting.delete(data.id);
-  if ("error" in data) reject(new (data.input ? InputError : Error)(data.error));
-  else resolve(data.value);
-};
-worker.onerror = (event) => fail(new Error(event.message || "the model's worker cannot be started"));
+  },
+  failed: fail,
+});
 
 /** Open the model on a backend; the one before stays where it is refused. */
 async function use(backend) {
-  const parts = [site.graph.file, site.graph.data, site.tokens?.file, site.self_test.samples, site.runtimes[backend].binary];
-  toLoad = parts.filter(Boolean).reduce((sum, name) => sum + (site.files[name] || site.later[name]).size, 0);
+  const { graph, tokens, self_test, runtimes, files, later } = site;
+  const parts = [graph.file, graph.data, tokens?.file, self_test.samples, runtimes[backend].binary];
+  toLoad = parts.filter(Boolean).reduce((sum, name) => sum + (files[name] || later[name]).size, 0);
   loaded = 0;
   $("loading").hidden = false;
   $("predict").disabled = true;
   try {
     const { threads } = await ask("open", { site, backend });
-    const where = backend === "wasm" ? `${NAMES.wasm}, ${threads} ${threads === 1 ? "thread" : "threads"}` : NAMES.webgpu;
+    const shared = threads === 1 ? "1 thread" : `${threads} threads`;
+    const where = { wasm: `WebAssembly, ${shared}`, webgpu: "WebGPU" }[backend];
     $("engine").textContent = `ONNX Runtime Web ${site.onnxruntime_web} in ${where}.`;
     $("predict").disabled = false;
   } finally {
@@ -115,42 +103,47 @@ function forget() {
 }
 
 function show(found, seconds) {
-  $("said").textContent = `${found.label}, ${found.probabilities[found.label].toFixed(3)} (from ${found.modalities.join(" and ")}, in ${seconds.toFixed(2)} s)`;
-  const falling = Object.entries(found.probabilities).sort(([, a], [, b]) => b - a);
-  $("shares").tBodies[0].replaceChildren(...falling.map(([label, share]) => {
-    const row = document.createElement("tr"), name = document.createElement("th"), bar = document.createElement("div");
-    name.scope = "row";
-    name.textContent = label;
-    row.append(name);
-    const number = row.insertCell(), cell = row.insertCell();
-    number.className = "number";
-    number.textContent = share.toFixed(3);
-    cell.ariaHidden = "true";
-    bar.className = "share";
-    bar.style.width = `${100 * share}%`;
-    const place = site.labels.indexOf(label);
-    bar.style.background = PALETTE[place] ?? `hsl(${(place * 137) % 360} 55% 50%)`;
-    cell.append(bar);
-    return row;
-  }));
-  $("dimensions").replaceChildren(...Object.entries(found.dimensions ?? {}).map(([name, value]) => {
-    const pair = document.createElement("div"), term = document.createElement("dt"), number = document.createElement("dd");
-    term.textContent = name;
-    number.textContent = value.toFixed(2);
-    pair.append(term, number);
-    return pair;
-  }));
+  const { label, probabilities, dimensions, modalities } = found;
+  const basis = `from ${modalities.join(" and ")}, in ${seconds.toFixed(2)} s`;
+  $("said").textContent = `${label}, ${probabilities[label].toFixed(3)} (${basis})`;
+  const falling = Object.entries(probabilities).sort(([, a], [, b]) => b - a);
+  $("shares").tBodies[0].replaceChildren(...falling.map(([name, share]) => shareRow(name, share)));
+  const pairs = Object.entries(dimensions ?? {}).map(([name, value]) =>
+    made("div", {}, made("dt", {}, name), made("dd", {}, value.toFixed(2))),
+  );
+  $("dimensions").replaceChildren(...pairs);
   $("truncated").hidden = !found.text_truncated;
   $("json").textContent = JSON.stringify([found], null, 2);
   $("answer").hidden = false;
-  $("attention-part").hidden = !(site.reasons && found.modalities.includes("audio"));
+  $("attention-part").hidden = !(site.reasons && modalities.includes("audio"));
+}
+
+/** A label with its probability, as a number and as a bar. */
+function shareRow(label, share) {
+  const place = site.labels.indexOf(label), bar = made("div", { className: "share" });
+  bar.style.width = `${100 * share}%`;
+  bar.style.background = PALETTE[place] ?? `hsl(${(place * 137) % 360} 55% 50%)`;
+  return made(
+    "tr",
+    {},
+    made("th", { scope: "row" }, label),
+    made("td", { className: "number" }, share.toFixed(3)),
+    made("td", { ariaHidden: "true" }, bar),
+  );
+}
+
+function made(tag, properties, ...content) {
+  const element = Object.assign(document.createElement(tag), properties);
+  element.append(...content);
+  return element;
 }
 
 function redraw() {
   if ($("clip").hidden) return;
   draw($("view"), clip.samples, attention);
   const seconds = (clip.samples.length / SAMPLE_RATE).toFixed(2);
-  $("view").ariaLabel = `Waveform of ${seconds} s${attention ? `, and the model's attention, most at ${attention.peak.toFixed(2)} s` : ""}`;
+  const looks = attention ? `, and the model's attention, most at ${attention.peak.toFixed(2)} s` : "";
+  $("view").ariaLabel = `Waveform of ${seconds} s${looks}`;
 }
 
 /** Show the attention, or hide it again. */
@@ -161,8 +154,10 @@ async function toggleAttention() {
     $("attention-said").textContent = "Loading.";
     const of = answered, found = await attempt(() => ask("attend", of));
     if (answered !== of) return;
-    const seconds = clip.samples.length / SAMPLE_RATE;
-    attention = found && { ...found, seconds, peak: found.times[found.values.indexOf(found.values.reduce((a, b) => Math.max(a, b)))] };
+    if (found) {
+      const most = found.values.reduce((a, b) => Math.max(a, b)), peak = found.times[found.values.indexOf(most)];
+      attention = { ...found, peak, seconds: clip.samples.length / SAMPLE_RATE };
+    }
   }
   $("attention").ariaPressed = Boolean(attention);
   $("attention-said").textContent = attention
@@ -193,25 +188,13 @@ async function toggleRecording() {
   await take(await done.stop(), true);
 }
 
-async function keepForOffline() {
-  if (!("serviceWorker" in navigator)) return;
-  const registration = await navigator.serviceWorker.register("service-worker.js");
-  const tell = () => ($("newer").hidden = !(registration.waiting && registration.active));
-  registration.onupdatefound = () => (registration.installing.onstatechange = tell);
-  tell();
-  $("reload").onclick = () => {
-    navigator.serviceWorker.oncontrollerchange = () => location.reload();
-    registration.waiting.postMessage("take over");
-  };
-  await navigator.serviceWorker.ready;
-  $("offline").textContent = "Kept on this device: works without a network.";
-}
-
-$("about").textContent = `A model trained on ${site.title}. It answers from ${site.supported_modalities.map((each) => each.join(" and ")).join(" or ")}.`;
+const sources = site.supported_modalities.map((each) => each.join(" and ")).join(" or ");
+$("about").textContent = `A model trained on ${site.title}. It answers from ${sources}.`;
 $("synthetic").hidden = !site.synthetic;
 $("audio-part").hidden = !hears;
 $("text-part").hidden = !reads;
-$("text-need").textContent = site.supported_modalities.some((each) => !each.includes("text")) ? "It may be left out." : "";
+const optional = site.supported_modalities.some((each) => !each.includes("text"));
+$("text-need").textContent = optional ? "It may be left out." : "";
 
 $("file").onchange = ({ target }) => target.files.length && take(target.files[0]);
 $("record").onclick = toggleRecording;
@@ -251,4 +234,10 @@ await attempt(async () => {
   $("webgpu").disabled = !("gpu" in navigator);
   if (clip?.samples && !reads) await predict();
 });
-keepForOffline();
+await keepForOffline({
+  kept: () => ($("offline").textContent = "Kept on this device: works without a network."),
+  newer(replace) {
+    $("newer").hidden = false;
+    $("reload").onclick = replace;
+  },
+}).catch(() => ($("offline").textContent = "This browser keeps nothing: each visit needs the network."));

@@ -8,7 +8,8 @@ import { tokenizerOf } from "./tokenizer.mjs";
  * file of the site.
  */
 export async function openModel(ort, site, read, backend) {
-  const tokenize = site.tokens && tokenizerOf(JSON.parse(new TextDecoder().decode(await read(site.tokens.file))), site.tokens);
+  const json = async (file) => JSON.parse(new TextDecoder().decode(await read(file)));
+  const tokenize = site.tokens && tokenizerOf(await json(site.tokens.file), site.tokens);
   const session = await openGraph(ort, site.graph, read, backend);
   let reasons = null;
 
@@ -41,8 +42,8 @@ export async function openModel(ort, site, read, backend) {
   const compute = async (samples, text) => {
     const given = features(samples, text);
     const wanted = ["probabilities", ...(site.dimensions.length ? ["dimensions"] : [])];
-    const found = await session.run(inputs(given), wanted);
-    return { ...given, probabilities: [...found.probabilities.data], dimensions: [...(found.dimensions?.data ?? [])] };
+    const { probabilities, dimensions } = await session.run(inputs(given), wanted);
+    return { ...given, probabilities: [...probabilities.data], dimensions: [...(dimensions?.data ?? [])] };
   };
 
   return {
@@ -78,14 +79,16 @@ export async function openModel(ort, site, read, backend) {
      * standard deviations; and the first text with other tokens, or null.
      */
     async difference() {
-      const test = site.self_test, whole = Float32Array.from(new Int16Array((await read(test.samples)).buffer), (v) => v / 32768);
+      const test = site.self_test, whole = new Int16Array((await read(test.samples)).buffer);
       const largest = (found, expected, unit = () => 1) =>
         found.reduce((most, value, i) => Math.max(most, Math.abs(value - expected[i]) / unit(i)), 0);
       let probabilities = 0, dimensions = 0;
       for (const { first, count, text, ...expected } of test.utterances) {
-        const found = await compute(count ? whole.slice(first, first + count) : null, text);
+        const clip = Float32Array.from(whole.subarray(first, first + count), (value) => value / 32768);
+        const found = await compute(count ? clip : null, text);
         probabilities = Math.max(probabilities, largest(found.probabilities, expected.probabilities));
-        dimensions = Math.max(dimensions, largest(found.dimensions, expected.dimensions, (i) => site.dimensions[i].std));
+        const change = largest(found.dimensions, expected.dimensions, (i) => site.dimensions[i].std);
+        dimensions = Math.max(dimensions, change);
       }
       const other = test.texts.find(({ text, ids }) => tokenize(text).ids.join() !== ids.join());
       return { probabilities, dimensions, text: other ? other.text : null };
@@ -98,7 +101,9 @@ export async function openModel(ort, site, read, backend) {
 /** Why a model may not answer here, in a line; null if it may. */
 export function refusal({ probabilities, dimensions, text }, { tolerance, dimensions_tolerance }) {
   if (text !== null) return `it reads the words of ${JSON.stringify(text)} as other tokens than the runtime`;
-  const by = (found, expected, unit) => `its answers to the stored inputs differ by ${found.toExponential(1)}${unit}, expected at most ${expected.toExponential(0)}`;
+  const by = (found, expected, unit) =>
+    `its answers to the stored inputs differ by ${found.toExponential(1)}${unit}, ` +
+    `expected at most ${expected.toExponential(0)}`;
   if (!(probabilities <= tolerance)) return by(probabilities, tolerance, "");
   if (!(dimensions <= dimensions_tolerance)) return by(dimensions, dimensions_tolerance, " standard deviations");
   return null;

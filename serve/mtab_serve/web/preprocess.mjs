@@ -49,9 +49,10 @@ export function audioValues(samples, { preprocessing, limits }) {
         `expected at least ${least} (${(least / SAMPLE_RATE).toFixed(4)} s)`,
     );
   const peak = samples.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
-  if (!(peak <= MAX_PEAK)) throw new InputError(`holds a sample of ${peak}, expected finite numbers up to ${MAX_PEAK}`);
+  const found = `holds a sample of ${peak}`;
+  if (!(peak <= MAX_PEAK)) throw new InputError(`${found}, expected finite numbers up to ${MAX_PEAK}`);
   if (preprocessing.do_normalize) return normalize(samples);
-  if (peak > MAX_UNNORMALIZED) throw new InputError(`holds a sample of ${peak}, expected -1 to 1: it is not normalised`);
+  if (peak > MAX_UNNORMALIZED) throw new InputError(`${found}, expected -1 to 1: it is not normalised`);
   return samples;
 }
 

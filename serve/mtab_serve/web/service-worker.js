@@ -4,17 +4,21 @@
 
 // The SHA-256 of site.json, which has that of every other file: another build is another service worker.
 const BUILD = "$BUILD";
-const CACHE = `mtab ${registration.scope} ${BUILD}`;
+const OURS = `mtab ${registration.scope} `;
+const CACHE = OURS + BUILD;
 
-const digest = async (bytes) =>
-  [...new Uint8Array(await crypto.subtle.digest("SHA-256", bytes))].map((b) => b.toString(16).padStart(2, "0")).join("");
+async function digest(bytes) {
+  const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+  return [...hash].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
 
 /** A file from the server as the build made it, or an error. */
 async function fetched(name, sha256) {
   // Not what the browser remembers of the build before.
   const response = await fetch(name, { cache: "no-cache" });
   const bytes = await response.arrayBuffer();
-  if (!response.ok || (await digest(bytes)) !== sha256) throw new Error(`${name}: is not of build ${BUILD.slice(0, 12)}`);
+  if (!response.ok || (await digest(bytes)) !== sha256)
+    throw new Error(`${name}: is not of build ${BUILD.slice(0, 12)}`);
   const headers = new Headers({ "content-type": response.headers.get("content-type") || "application/octet-stream" });
   headers.set("cross-origin-opener-policy", "same-origin");
   headers.set("cross-origin-embedder-policy", "require-corp");
@@ -30,7 +34,7 @@ async function install() {
 }
 
 async function activate() {
-  const others = (await caches.keys()).filter((name) => name.startsWith(`mtab ${registration.scope} `) && name !== CACHE);
+  const others = (await caches.keys()).filter((name) => name.startsWith(OURS) && name !== CACHE);
   await Promise.all(others.map((name) => caches.delete(name)));
   await clients.claim();
 }

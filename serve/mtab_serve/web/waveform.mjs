@@ -2,7 +2,7 @@
 
 const ROOM = 8;
 
-/** Draw mono samples on a canvas; `attention` is {times, values} with `seconds` of the clip, or null. */
+/** Draw mono samples on a canvas; `attention` is {times, values} with the `seconds` of the clip, or null. */
 export function draw(canvas, samples, attention) {
   const { clientWidth: width, clientHeight: height } = canvas, ratio = window.devicePixelRatio || 1;
   const colour = (name) => getComputedStyle(canvas).getPropertyValue(name).trim();
@@ -12,7 +12,8 @@ export function draw(canvas, samples, attention) {
   context.scale(ratio, ratio);
   const peaks = Array.from({ length: Math.floor(width) }, (_, i) => {
     const [first, last] = [i, i + 1].map((x) => Math.floor((x / width) * samples.length));
-    return samples.subarray(first, Math.max(last, first + 1)).reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+    const part = samples.subarray(first, Math.max(last, first + 1));
+    return part.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
   });
   const loudest = Math.max(...peaks, 1e-9);
   context.fillStyle = colour("--wave");
