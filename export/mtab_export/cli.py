@@ -9,6 +9,7 @@ import click
 from mtab import __version__
 from mtab.options import corpus_options
 from mtab.progress import say
+from mtab_export.from_bundle import TARGETS, write_from_bundle
 from mtab_export.inspect_command import inspect
 from mtab_export.sections import SectionedGroup
 from mtab_export.verify_command import verify
@@ -46,7 +47,16 @@ SECTIONS = {
     metavar="RUN",
     help="Run folder to export.  [default: the run below runs/ that ended last]",
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the bundle.  [default: RUN/bundle]")
+@click.option(
+    "--bundle",
+    type=click.Path(path_type=Path),
+    help="Bundle to take, for --target triton and web.  [default: RUN/bundle]",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder of the bundle, of Triton's model repository, or of the page.  [default: RUN/bundle]",
+)
 @click.option(
     "--parts",
     type=click.Choice(["fused", "split", "all"]),
@@ -66,11 +76,12 @@ SECTIONS = {
 @click.option("--int8", is_flag=True, help="Also write int8; a new bundle without --dtype gets fp32 too.")
 @click.option(
     "--target",
-    type=click.Choice(["onnx", "tensorrt", "ort-trt"]),
+    type=click.Choice(["onnx", "tensorrt", "ort-trt", *TARGETS]),
     default="onnx",
     show_default=True,
     help="What to make: ONNX graphs; also TensorRT engines of them; or also options for ONNX Runtime's "
-    "TensorRT providers.",
+    "TensorRT providers; or, from a bundle that there is, a model repository for Triton, or "
+    "a page that answers in the browser.",
 )
 @click.option(
     "--opset", type=click.IntRange(18, 22), help="ONNX opset of the graphs.  [default: 18; 22 for bf16]"
@@ -147,7 +158,8 @@ SECTIONS = {
     type=click.Choice(["rtx", "trt"]),
     default="rtx",
     show_default=True,
-    help="TensorRT to build with: rtx is TensorRT-RTX and needs no GPU; trt builds for this machine's GPU.",
+    help="TensorRT to build with: rtx is TensorRT-RTX and needs no GPU; trt builds for this machine's GPU. "
+    "With --target triton, trt serves the bundle's engines in the graph's place.",
 )
 @click.option(
     "--sm",
@@ -185,6 +197,7 @@ SECTIONS = {
 def main(
     context: click.Context,
     checkpoint: Path | None,
+    bundle: Path | None,
     out: Path | None,
     parts: str,
     dtypes: "tuple[Precision, ...]",
@@ -228,9 +241,21 @@ def main(
       mtab-export --fp16 --int8
       mtab-export --parts all --dtype fp32 --dtype fp16 --out bundle
       mtab-export --fp16 --target tensorrt --sm 86,89,120
+      mtab-export --target triton --bundle bundle --out models
     """
     if context.invoked_subcommand is not None:
         return
+    asked: list[Precision] = [*dtypes]
+    if fp16:
+        asked.append("fp16")
+    if int8:
+        asked.append("int8")
+    asked = list(dict.fromkeys(asked))
+    if target in TARGETS:
+        write_from_bundle(context, target, checkpoint, bundle, out, asked, flavor, overwrite)
+        return
+    if bundle is not None:
+        raise click.UsageError(f"--bundle needs --target {' or '.join(TARGETS)}, got {target}")
 
     from mtab.graphs import BUDGETS, Budget
     from mtab_export.exporter import with_base
@@ -239,14 +264,10 @@ def main(
 
     # TensorRT's int8 has fixed ranges.
     int8_name: Precision = "int8" if target == "onnx" else "int8-static"
-    asked: list[Precision] = [int8_name if dtype == "int8" else dtype for dtype in dtypes]
-    if fp16:
-        asked.append("fp16")
-    if int8:
-        asked.append(int8_name)
+    named: list[Precision] = [int8_name if dtype == "int8" else dtype for dtype in asked]
     options = Options(
         parts=parts,
-        precisions=tuple(dict.fromkeys(asked)) or ("fp32",),
+        precisions=tuple(named) or ("fp32",),
         opset=opset,
         budgets={
             precision: Budget(
@@ -283,10 +304,10 @@ def main(
         engines.check()
     if left := without_existing(run, out, wanted, overwrite):
         export(run, out, left, dataset, data_dir, columns, calibration_data, overwrite)
-    bundle = open_bundle(out)
-    graphs = chosen_graphs(bundle, options.parts, options.precisions)
+    opened = open_bundle(out)
+    graphs = chosen_graphs(opened, options.parts, options.precisions)
     make = build_engines if target == "tensorrt" else write_ort_options
-    for line in make(bundle, graphs, engines):
+    for line in make(opened, graphs, engines):
         say(line)
 
 

@@ -18,7 +18,7 @@ from mtab_serve.problems import CLIENT_GONE, Problem
 from mtab_serve.service import Service
 
 OPEN = ("/healthz", "/readyz")
-"""What is answered without a token: for whoever starts and stops the server."""
+"""What anybody may ask: whether the server is to be sent requests."""
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -55,8 +55,10 @@ class Gate:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        begun, name, status = time.monotonic(), _request_id(Headers(scope=scope)), CLIENT_GONE
+        headers = Headers(scope=scope)
+        begun, name, status = time.monotonic(), _request_id(headers), CLIENT_GONE
         state = scope.setdefault("state", {})
+        state["read"] = "content-length" not in headers and "transfer-encoding" not in headers
 
         async def received() -> Message:
             message = await receive()
@@ -67,12 +69,12 @@ class Gate:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-Id"] = name
-                headers["Cache-Control"] = "no-store"
-                headers["X-Content-Type-Options"] = "nosniff"
+                answered = MutableHeaders(scope=message)
+                answered["X-Request-Id"] = name
+                answered["Cache-Control"] = "no-store"
+                answered["X-Content-Type-Options"] = "nosniff"
                 if self.service.draining:
-                    headers["Connection"] = "close"
+                    answered["Connection"] = "close"
             await send(message)
 
         try:
@@ -105,13 +107,16 @@ class Gate:
             )
 
     def _require_allowed(self, scope: Scope) -> None:
+        if scope["path"] in OPEN:
+            return
         headers, token = Headers(scope=scope), self.service.settings.token
         if token is None:
             # A page in this machine's browser may be made to believe that we are its own server.
             host = urlsplit(f"//{headers.get('host', '')}").hostname
             if host not in _LOOPBACK:
-                raise Problem(421, "host", f"request to {host}, expected one to {', '.join(_LOOPBACK)}")
-        elif scope["path"] not in OPEN:
+                found = f"request to {host or 'no host'}"
+                raise Problem(421, "host", f"{found}, expected one to {', '.join(_LOOPBACK)}")
+        else:
             kind, _, given = headers.get("authorization", "").partition(" ")
             right = hmac.compare_digest(given.strip().encode(), token.encode())
             if kind.lower() != "bearer" or not right:

@@ -1,7 +1,7 @@
 """``mtab-export --target web``: a bundle as a static page that answers in the browser."""
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 from mtab import __version__, load
 from mtab.bundle import Bundle, FileEntry, GraphEntry, file_entries
 from mtab.config import to_dict
-from mtab.errors import BundleError, EngineError
+from mtab.errors import BundleError, EngineError, MtabError
 from mtab.files import atomic_folder, refuse_existing, sha256, write_json
 from mtab.graphs import BUDGETS, FUSED, graph_file
 from mtab.limits import MAX_CHARACTERS, MAX_SECONDS
@@ -60,20 +60,21 @@ _TRIED, _KEPT = 24, 2
 
 
 def write_site(
-    bundle: Bundle, out: Path, precisions: Sequence[Precision] = (), overwrite: bool = False
+    bundle: Bundle, out: Path, precision: Precision | None = None, *, overwrite: bool = False
 ) -> Iterator[str]:
     """Write a folder for any static server, whole or not at all, and say of it what there is to say.
 
     The page has the smallest graph of the whole model that answers in WebAssembly what the runtime answers of
-    the same graph, within the budget of fp32: each is tried under Node.js. Where ``precisions`` are named, it
-    is one of them, and may differ by the budget of fp16.
+    the same graph, within the budget of fp32: each is tried under Node.js. A graph whose ``precision`` is
+    named may differ by the budget of fp16.
 
     Raises `BundleError` if the bundle has no graph of the whole model, or none that does; `MtabError` if
-    ``out`` exists, unless ``overwrite``, if npm's packages or Node.js cannot be had, and as `mtab.load`.
+    ``out`` is in use, with ``overwrite`` only if it is no site of ours, and if npm's packages or Node.js
+    cannot be had.
     """
-    graphs = _candidates(bundle, precisions)
-    budget = BUDGETS["fp16" if precisions else "fp32"]
-    refuse_existing(out, overwrite)
+    graphs = _candidates(bundle, precision)
+    budget = BUDGETS["fp32" if precision is None else "fp16"]
+    _refuse_foreign(out, overwrite)
     with atomic_folder(out, overwrite) as folder:
         _write_page(folder)
         _vendor(folder)
@@ -94,7 +95,7 @@ def write_site(
         else:
             found = ", ".join(graph.file for graph in graphs)
             expected = "one that answers in WebAssembly as in the runtime"
-            raise BundleError(f"{bundle.folder}: fused graphs are {found}, expected {expected}")
+            raise BundleError(f"{bundle.folder}: holds {found}, expected {expected}")
         description["self_test"] = self_test(model, folder, _KEPT, budget)
         description["reasons"] = _copy_reasons(folder, bundle)
         first, later = _parts(folder, description)
@@ -106,16 +107,22 @@ def write_site(
     yield f"{out}: {graph.file} ({graph.precision}); {loads}"
 
 
-def _candidates(bundle: Bundle, precisions: Sequence[Precision]) -> list[GraphEntry]:
+def _candidates(bundle: Bundle, precision: Precision | None) -> list[GraphEntry]:
     """The graphs of the whole model, the smallest first. Raises `BundleError` if there is none."""
     whole = [graph for graph in bundle.manifest.graphs if graph.part == FUSED.name]
-    graphs = [graph for graph in whole if not precisions or graph.precision in precisions]
+    graphs = [graph for graph in whole if precision in (None, graph.precision)]
     if not graphs:
-        found = ", ".join(graph.precision for graph in whole) or "none"
-        raise BundleError(
-            f"{bundle.folder}: fused graphs are {found}, expected {' or '.join(precisions) or 'one'}"
-        )
+        listed = ", ".join(graph.precision for graph in whole) or "no graph of the whole model"
+        wanted = "one" if precision is None else f"the whole model in {precision}"
+        raise BundleError(f"{bundle.folder}: holds {listed}, expected {wanted}")
     return sorted(graphs, key=lambda graph: bundle.size(graph.file))
+
+
+def _refuse_foreign(out: Path, overwrite: bool) -> None:
+    """Refuse what is there, but for a site of ours that is to be replaced."""
+    refuse_existing(out, overwrite)
+    if out.is_dir() and any(out.iterdir()) and not (out / DESCRIPTION).is_file():
+        raise MtabError(f"{out}: holds no {DESCRIPTION}, expected an earlier site to replace")
 
 
 def _write_page(folder: Path) -> None:

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from mtab.bundle import open_bundle
 from mtab.errors import BundleError, MtabError
 from mtab.files import sha256
+from mtab_export.cli import main
 from mtab_serve.npm import Package, contents
 from mtab_serve.self_test import refusal_under_node
 from mtab_serve.site import ORT, write_site
@@ -33,6 +35,18 @@ def spoil(site: Path, tmp_path: Path) -> Callable[[Callable[[dict[str, Any]], No
         return copy
 
     return make
+
+
+def test_by_the_command(packages: Path, rated_bundle: Path, tmp_path: Path) -> None:
+    out = tmp_path / "site"
+    arguments = ["--target", "web", "--bundle", str(rated_bundle), "--out", str(out)]
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 0, done.output
+    loads = r"1\d\.\d MB to load, 2\d\.\d MB more if asked for"
+    assert re.fullmatch(rf"{out}: model\.onnx \(fp32\); {loads}\n", done.output)
+    done = CliRunner().invoke(main, [*arguments, "--overwrite"])
+    assert done.exit_code == 0, done.output
+    assert (out / "index.html").is_file()
 
 
 def test_every_file_is_proven(site: Path) -> None:
@@ -119,10 +133,6 @@ def test_a_graph_that_cannot_be_run_is_refused(spoil: Callable[..., Path]) -> No
 @pytest.fixture(scope="module")
 def lowered(rated_run: Path, packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle in fp32 and int8."""
-    from click.testing import CliRunner
-
-    from mtab_export.cli import main
-
     folder = tmp_path_factory.mktemp("lowered") / "bundle"
     done = CliRunner().invoke(main, ["--checkpoint", str(rated_run), "--out", str(folder), "--int8"])
     assert done.exit_code == 0, done.output
@@ -134,7 +144,7 @@ def test_the_smallest_graph_that_may(lowered: Path, tmp_path: Path, monkeypatch:
     bundle = open_bundle(lowered)
     sizes = {graph.file: bundle.size(graph.file) for graph in bundle.manifest.graphs}
     assert sizes["model_int8.onnx"] < sizes["model.onnx"]
-    (said,) = write_site(bundle, tmp_path / "int8", ["int8"])
+    (said,) = write_site(bundle, tmp_path / "int8", "int8")
     assert "model_int8.onnx (int8)" in said
     assert described(tmp_path / "int8")["self_test"]["tolerance"] == 2e-3
     # Its attention comes from the other graph's weights, which only who asks for it loads.
@@ -151,19 +161,21 @@ def test_the_smallest_graph_that_may(lowered: Path, tmp_path: Path, monkeypatch:
         "model.onnx", "model.onnx.data", "reasons.onnx", "tokenizer.json",
     }  # fmt: skip
     with pytest.raises(BundleError, match="expected one that answers in WebAssembly as in the runtime"):
-        list(write_site(bundle, tmp_path / "none", ["int8"]))
+        list(write_site(bundle, tmp_path / "none", "int8"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fp32", "int8"]
 
 
 def test_a_precision_that_is_not_there(rated_bundle: Path, tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match=r"fused graphs are fp32, expected int8$"):
-        list(write_site(open_bundle(rated_bundle), tmp_path / "site", ["int8"]))
+    with pytest.raises(BundleError, match=r"holds fp32, expected the whole model in int8$"):
+        list(write_site(open_bundle(rated_bundle), tmp_path / "site", "int8"))
 
 
 def test_what_is_there_is_kept(rated_bundle: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(MtabError, match="exists already; choose another folder or give --overwrite"):
         list(write_site(open_bundle(rated_bundle), tmp_path))
+    with pytest.raises(MtabError, match=r"holds no site\.json, expected an earlier site to replace$"):
+        list(write_site(open_bundle(rated_bundle), tmp_path, overwrite=True))
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
