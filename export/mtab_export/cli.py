@@ -50,12 +50,12 @@ SECTIONS = {
 @click.option(
     "--bundle",
     type=click.Path(path_type=Path),
-    help="Bundle to take, for --target triton.  [default: RUN/bundle]",
+    help="Bundle to take, for --target triton and web.  [default: RUN/bundle]",
 )
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="Folder of the bundle, or of Triton's model repository.  [default: RUN/bundle]",
+    help="Folder of the bundle, of Triton's model repository, or of the page.  [default: RUN/bundle]",
 )
 @click.option(
     "--parts",
@@ -80,7 +80,8 @@ SECTIONS = {
     default="onnx",
     show_default=True,
     help="What to make: ONNX graphs; also TensorRT engines of them; or also options for ONNX Runtime's "
-    "TensorRT providers; or, from a bundle that there is, a model repository for Triton.",
+    "TensorRT providers; or, from a bundle that there is, a model repository for Triton, or "
+    "a page that answers in the browser.",
 )
 @click.option(
     "--opset", type=click.IntRange(18, 22), help="ONNX opset of the graphs.  [default: 18; 22 for bf16]"

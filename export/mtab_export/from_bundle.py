@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from mtab.types import Precision
     from mtab_export.tensorrt import Flavor
 
-TARGETS = ("triton",)
+TARGETS = ("triton", "web")
 """Of ``--target`` those that are made from a bundle."""
 
 _OPTIONS = ("checkpoint", "bundle", "out", "dtypes", "fp16", "int8", "target", "overwrite")
@@ -35,7 +35,7 @@ def write_from_bundle(
     for parameter in context.command.params:
         name = str(parameter.name)
         # Triton runs engines of the one flavour.
-        fits = name in _OPTIONS or (name, flavor) == ("flavor", "trt")
+        fits = name in _OPTIONS or (target, name, flavor) == ("triton", "flavor", "trt")
         if not fits and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             raise click.UsageError(
                 f"{parameter.opts[0]} is for exporting a run, and not for --target {target}"
@@ -49,9 +49,15 @@ def write_from_bundle(
         raise click.UsageError(f"{' and '.join(precisions)} for --target {target}, expected one precision")
 
     from mtab.bundle import open_bundle
+    from mtab_serve.site import write_site
     from mtab_serve.triton.repository import write_repository
     from mtab_train.run import newest_run
 
     opened = open_bundle(bundle or (checkpoint or newest_run()) / "bundle")
-    for line in write_repository(opened, out, *precisions, tensorrt=flavor == "trt", overwrite=overwrite):
+    if target == "web":
+        lines = write_site(opened, out, *precisions, overwrite=overwrite)
+    else:
+        tensorrt = flavor == "trt"
+        lines = write_repository(opened, out, *precisions, tensorrt=tensorrt, overwrite=overwrite)
+    for line in lines:
         click.echo(line)

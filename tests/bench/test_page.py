@@ -3,7 +3,6 @@
 import html as markup
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -19,6 +18,8 @@ from mtab_bench.render.page import TEMPLATES, to_html
 from mtab_bench.render.provenance import section_line
 from mtab_bench.report import Report
 from mtab_bench.sections.section import Conditions
+
+from ..browser import chromium
 
 VOID = {"br", "meta", "hr", "img", "link", "input"}
 NUMBER = re.compile(r"[-+]?\d[\d.,e-]*( %| ms| s| MB| J| ×| points)?")
@@ -295,9 +296,6 @@ def test_colours_have_contrast() -> None:
 @pytest.mark.parametrize("scheme", ["0", "1"], ids=["dark", "light"])
 def test_in_a_browser(html: str, tmp_path: Path, scheme: str) -> None:
     """No word on the console, and nothing wider than a telephone but what scrolls in its own box."""
-    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if browser is None:
-        pytest.skip("needs Chromium")
     # A window cannot be as narrow as a telephone; a frame can.
     frame = tmp_path / "frame.html"
     frame.write_text(
@@ -315,7 +313,7 @@ def test_in_a_browser(html: str, tmp_path: Path, scheme: str) -> None:
         "--v=0",
         "--dump-dom",
     )
-    command = [browser, *arguments, f"--blink-settings=preferredColorScheme={scheme}"]
+    command = [chromium(), *arguments, f"--blink-settings=preferredColorScheme={scheme}"]
     command += [f"--user-data-dir={tmp_path / 'profile'}", frame.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     title = re.search("<title>(.*?)</title>", done.stdout)

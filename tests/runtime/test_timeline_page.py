@@ -6,7 +6,6 @@ import html
 import io
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,8 @@ from mtab.audio.streaming import open_audio
 from mtab.timeline.attention import attend
 from mtab.timeline.page import PEAK_SECONDS, write_page
 from mtab.timeline.timeline import Timeline
+
+from ..browser import chromium
 
 NASTY = '</script><b onclick="x">$data & 言う'
 CUES = [
@@ -145,9 +146,6 @@ setTimeout(() => {
 @pytest.mark.parametrize("width", [390, 1200])
 def test_in_a_browser(page: str, tmp_path: Path, scheme: str, width: int) -> None:
     """No word on the console, nothing too wide, the recording plays, keys go from segment to segment."""
-    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if browser is None:
-        pytest.skip("needs Chromium")
     frame = tmp_path / "frame.html"
     frame.write_text(
         f'<iframe id="f" style="width:{width}px;height:800px;border:0" onload="{html.escape(SCRIPT)}" '
@@ -155,7 +153,7 @@ def test_in_a_browser(page: str, tmp_path: Path, scheme: str, width: int) -> Non
         encoding="utf-8",
     )
     arguments = ("--headless=new", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--v=0")
-    command = [browser, *arguments, "--virtual-time-budget=4000", "--dump-dom"]
+    command = [chromium(), *arguments, "--virtual-time-budget=4000", "--dump-dom"]
     command += [f"--blink-settings=preferredColorScheme={scheme}", f"--user-data-dir={tmp_path / 'profile'}"]
     done = subprocess.run([*command, frame.as_uri()], capture_output=True, text=True, timeout=60)
     title = re.search("<title>(.*?)</title>", done.stdout)

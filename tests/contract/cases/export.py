@@ -1,5 +1,7 @@
 """What goes wrong with an export, its check and the bench."""
 
+from pathlib import Path
+
 from cases import Case, Place
 from mtab.errors import BundleError, ConfigError, MtabError
 
@@ -22,6 +24,10 @@ def occupied(place: Place) -> list[object]:
         place.folder,
         "--overwrite",
     ]
+
+
+def page(place: Place, out: Path, *rest: str) -> list[object]:
+    return ["mtab-export", "--target", "web", "--bundle", place.bundle, "--out", out, *rest]
 
 
 CASES = (
@@ -72,6 +78,25 @@ CASES = (
         ],
         BundleError,
         "<FOLDER>: holds fp32, expected the whole model in fp16",
+    ),
+    Case(
+        "A web page in a precision that the bundle lacks",
+        lambda place: page(place, place.folder / "site", "--int8"),
+        BundleError,
+        "<FOLDER>: holds fp32, expected the whole model in int8",
+    ),
+    Case(
+        "A web page in the place of other things",
+        lambda place: page(place, place.run, "--overwrite"),
+        MtabError,
+        "<FOLDER>: holds no site.json, expected an earlier site to replace",
+    ),
+    Case(
+        "A web page with an option of exporting",
+        lambda place: page(place, place.folder / "site", "--parts", "split"),
+        None,
+        "--parts is for exporting a run, and not for --target web",
+        2,
     ),
     Case(
         "Two reports to compare of which one is not there",
