@@ -25,8 +25,8 @@ from mtab_serve.gate import log_to_streams
 from mtab_serve.service import Service
 from mtab_serve.settings import Settings
 
-_START_SECONDS = 300
-"""What a worker may take to open its bundles."""
+_START_SECONDS, _HUNG_SECONDS = 300, 60
+"""What a worker may take to open its bundles; and to show a sign of life, before it is replaced."""
 
 _LAST_CALL = 0.3
 """Seconds before the workers take no more connections, in which nobody new can connect."""
@@ -57,13 +57,14 @@ def run(settings: Settings, host: str, port: int, workers: int) -> None:
             factory=True,
             workers=workers,
             http=Protocol,
+            loop="asyncio",
             ws="none",
             lifespan="on",
             log_config=_LOGGING,
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            timeout_worker_healthcheck=_START_SECONDS,
+            timeout_worker_healthcheck=_HUNG_SECONDS,
         )
         address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
         names = ", ".join(name for name, _ in settings.bundles)
@@ -91,10 +92,19 @@ class Supervisor(Multiprocess):
 
     def keep_subprocess_alive(self) -> None:
         """Start a worker in the place of each that died, without its figures of now."""
+        for process in self.processes:
+            # While we hold the worker's own end too, its death does not end the waiting for a sign of life.
+            process.child_conn.close()
         before = {process.pid for process in self.processes}
         super().keep_subprocess_alive()
         for pid in before - {process.pid for process in self.processes}:
             multiprocess.mark_process_dead(pid)
+
+    def restart_all(self) -> None:
+        """Put a new worker in the place of each, with time for it to open its bundles."""
+        self.config.timeout_worker_healthcheck = _START_SECONDS
+        super().restart_all()
+        self.config.timeout_worker_healthcheck = _HUNG_SECONDS
 
     def terminate_all(self) -> None:
         """Let the workers end, and nobody connect whom none of them would hear."""

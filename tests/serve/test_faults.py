@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import socket
+import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,6 +17,7 @@ from tests.runtime.conftest import seal
 from tests.runtime.gate import eventually
 
 from mtab import Model
+from mtab_serve.running import _HUNG_SECONDS
 
 from .load import Load, load
 from .servers import serving
@@ -69,9 +71,16 @@ def test_a_worker_that_is_killed_comes_back(
         all_right(found, expected)
 
 
-def content(url: str) -> set[str]:
-    """The bundle that each of a few requests meets."""
-    return {httpx.get(f"{url}/v1/models").json()["models"][0]["content"] for _ in range(5)}
+def test_a_worker_that_dies_while_it_is_asked_for_a_sign_of_life(tone_bundle: Path, tmp_path: Path) -> None:
+    with serving(tmp_path / "log", tone_bundle, "--threads", 1) as server:
+        (worker,) = server.workers()
+        os.kill(worker, signal.SIGSTOP)
+        time.sleep(1.5)  # the supervisor asks every half second
+        begun = time.monotonic()
+        os.kill(worker, signal.SIGKILL)
+        eventually(lambda: len(server.workers()) == 1 and worker not in server.workers())
+        assert time.monotonic() - begun < _HUNG_SECONDS / 2
+        assert httpx.get(f"{server.url}/healthz", timeout=60).status_code == 200
 
 
 @pytest.fixture

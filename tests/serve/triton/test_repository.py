@@ -165,7 +165,7 @@ def test_the_command_needs_no_torch(tone_bundle: Path, tmp_path: Path) -> None:
             ["--target", "triton", "--bundle", "b", "--checkpoint", "r", "--out", "o"],
             "give one of --bundle and --checkpoint",
         ),
-        (["--bundle", "b"], "--bundle needs --target triton, got onnx"),
+        (["--bundle", "b"], "--bundle needs --target triton or web, got onnx"),
     ],
 )
 def test_what_the_command_refuses(options: list[str], message: str) -> None:
