@@ -108,3 +108,33 @@ def test_the_summary_by_hand() -> None:
     assert found.chance.war == 0.6
     assert found.best_fold == "c"
     assert found.problems == 4
+
+
+@pytest.mark.slow
+def test_folds_on_ray_come_to_the_same(tmp_path: Path, tones: Corpus) -> None:
+    given = ("--folds", "speaker-pair", "--epochs", 1, "--threads", 1)
+    alone, cluster = tmp_path / "alone", tmp_path / "cluster"
+    for out, more in ((alone, ()), (cluster, ("--ray", "local"))):
+        done = run("cv", *corpus_of(tones), *given, "--out", out, *more)
+        assert done.exit_code == 0, done.output
+    summaries = [json.loads((out / "summary.json").read_text()) for out in (alone, cluster)]
+    assert summaries[0] == summaries[1]
+    # A fold that is lost is trained again, and no other.
+    kept, lost = sorted(path for path in cluster.iterdir() if path.is_dir())[:2]
+    before = (kept / "results.json").stat().st_mtime_ns
+    (lost / "results.json").unlink()
+    (cluster / "summary.json").unlink()
+    done = run("cv", "--resume", cluster, "--threads", 1, "--ray", "local")
+    assert done.exit_code == 0, done.output
+    assert (kept / "results.json").stat().st_mtime_ns == before
+    assert json.loads((cluster / "summary.json").read_text()) == summaries[0]
+
+
+def test_a_cluster_that_is_not_there(tmp_path: Path, tones: Corpus) -> None:
+    out = tmp_path / "cv"
+    done = run(
+        "cv", *corpus_of(tones), "--folds", "speaker-pair", "--epochs", 1, "--out", out, "--ray", "auto"
+    )
+    assert done.exit_code == 1
+    assert "--ray auto: " in done.stderr
+    assert done.stderr.splitlines()[-1].endswith("expected local, auto or a cluster's address")

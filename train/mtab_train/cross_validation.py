@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mtab.config import to_dict
-from mtab.data import Corpus, make_folds
+from mtab.data import Corpus, find_fold, make_folds
 from mtab.errors import DataError
 from mtab.files import atomic_folder, write_json
 from mtab_train.metrics import chance_of
@@ -72,30 +72,42 @@ def begin_cross_validation(
     return open_run(folder)
 
 
-def cross_validate(run: Run, corpus: Corpus, **machine: Any) -> Summary:
+def cross_validate(run: Run, corpus: Corpus, cluster: str | None = None, **machine: Any) -> Summary:
     """Train on every fold that is not done yet; the summary, as in ``summary.json``.
 
-    ``machine`` are `Trainer`'s options of that kind.
+    ``machine`` are `Trainer`'s options of that kind. With a Ray ``cluster`` each fold is a task of it: its
+    nodes need the run's folder, the corpus and a first checkpoint at the same paths.
     """
     config = run.config
     assert config.folds is not None
-    start = Start(
-        run.model, run.train, config.preset, None if config.init_from is None else Path(config.init_from)
-    )
-    results = {}
-    for fold in make_folds(corpus, config.folds, run.train.seed):
-        folder = run.folder / fold.folder
-        if not (folder / RESULTS).is_file():
-            if (folder / RUN).is_file():
-                opened = open_run(folder)
-            else:
-                opened = begin_run(folder, start, corpus, config.folds, fold.name, overwrite=True)
-            print(f"\n{config.title}, fold {fold.name}, protocol {run.train.protocol}", flush=True)
-            Trainer(opened, corpus, **machine).fit()
-        results[fold.name] = read_results(folder)
-    summary = summarize(results)
+    folds = make_folds(corpus, config.folds, run.train.seed)
+    left = [fold.name for fold in folds if not (run.folder / fold.folder / RESULTS).is_file()]
+    if cluster is not None:
+        from mtab_train.on_ray import train_folds
+
+        train_folds(cluster, run, left, machine)
+    else:
+        for fold in left:
+            print(f"\n{config.title}, fold {fold}, protocol {run.train.protocol}", flush=True)
+            train_fold(run, corpus, fold, **machine)
+    summary = summarize({fold.name: read_results(run.folder / fold.folder) for fold in folds})
     write_json(run.folder / SUMMARY, to_dict(summary))
     return summary
+
+
+def train_fold(run: Run, corpus: Corpus, name: str, **machine: Any) -> None:
+    """Train on one fold of a cross-validation, from the newest state in its folder."""
+    config = run.config
+    assert config.folds is not None
+    fold = find_fold(corpus, config.folds, name, run.train.seed)
+    folder = run.folder / fold.folder
+    if (folder / RUN).is_file():
+        opened = open_run(folder)
+    else:
+        first = None if config.init_from is None else Path(config.init_from)
+        start = Start(run.model, run.train, config.preset, first)
+        opened = begin_run(folder, start, corpus, config.folds, fold.name, overwrite=True)
+    Trainer(opened, corpus, **machine).fit()
 
 
 def summarize(results: Mapping[str, Results]) -> Summary:

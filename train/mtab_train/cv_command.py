@@ -43,6 +43,12 @@ MOST_ROWS = 8
 @train_options
 @machine_options
 @cache_option
+@click.option(
+    "--ray",
+    "cluster",
+    metavar="ADDRESS",
+    help="Ray cluster whose tasks are the folds: local, auto or its address. All nodes need the same paths.",
+)
 def cv(**values: Any) -> None:
     """Cross-validate: train on every fold in turn; mean and standard deviation over folds.
 
@@ -54,6 +60,7 @@ def cv(**values: Any) -> None:
       mtab-train cv --dataset iemocap --preset base
       mtab-train cv --dataset emodb --data-dir EmoDB --folds speaker-pair --preset tiny
       mtab-train cv --dataset manifest --data-dir my.csv --folds speaker:6
+      mtab-train cv --dataset emodb --data-dir EmoDB --preset tiny --threads 2 --ray auto
     """
     from mtab.data import make_folds
     from mtab_train.cross_validation import begin_cross_validation, cross_validate
@@ -73,7 +80,7 @@ def cv(**values: Any) -> None:
         folder = values["out"] or default_folder(corpus, start.preset, scheme.replace(":", "-"), "cv")
         run = begin_cross_validation(folder, start, corpus, scheme, values["overwrite"])
     with resumable(f"mtab-train cv --resume {folder}"):
-        summary = cross_validate(run, corpus, **machine(values))
+        summary = cross_validate(run, corpus, values["cluster"], **machine(values))
     click.echo(f"\n{run.config.title}, folds {run.config.folds}, protocol {run.train.protocol}: {folder}")
     click.echo(format_summary(summary))
     if len(summary.folds) > MOST_ROWS:

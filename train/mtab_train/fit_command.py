@@ -151,7 +151,7 @@ def refuse_repeated(values: dict[str, Any], besides: tuple[str, ...] = ()) -> No
     """Refuse what a run that is resumed decides itself, and a run that has finished."""
     from mtab_train.run import RESULTS
 
-    for name in values.keys() - {"resume", "threads", *_MACHINE, *besides}:
+    for name in values.keys() - {"resume", "threads", "cluster", *_MACHINE, *besides}:
         if _given(name):
             raise click.UsageError(f"--{name.replace('_', '-')} and --resume: the run has it already")
     if not besides and (values["resume"] / RESULTS).is_file():

@@ -2,20 +2,19 @@
 
 import dataclasses
 import logging
-import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from operator import itemgetter
 from typing import Any
 
 import ray
 import ray.data
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import RayError
 
 from mtab.bundle import open_bundle
 from mtab.errors import MtabError
 from mtab.progress import progress, say
+from mtab.ray import cause_of, connected
 from mtab_serve.archive.answering import Asking, Worker
 from mtab_serve.archive.parts import Job, Parts
 from mtab_serve.archive.source import Chunk, Source, open_source
@@ -60,7 +59,7 @@ def run(
     if not left:
         say(f"{source}: all {opened.rows} rows are answered in {out}")
         return
-    with _connected(address):
+    with connected(address):
         workers = min(workers or _workers(asking.threads), len(left))
         if out is None:
             _estimate(asking, left, workers, price)
@@ -93,6 +92,9 @@ def _answers(
     asking: Asking, chunks: Sequence[Chunk], out: str | None, workers: int
 ) -> Iterator[dict[str, Any]]:
     """What `Worker` says of each chunk, in any order. One that dies is replaced, and its chunk done again."""
+    settings = ray.data.DataContext.get_current()
+    settings.enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     data = ray.data.from_items([{"chunk": chunk} for chunk in chunks], override_num_blocks=len(chunks))
     found = data.map(
         Worker,  # pyright: ignore[reportArgumentType]
@@ -104,8 +106,7 @@ def _answers(
     try:
         yield from found.iter_rows()
     except RayError as error:
-        cause = error.cause if isinstance(error, RayTaskError) and error.cause is not None else error
-        raise MtabError(f"the cluster: {' '.join(str(cause).split())[:500]}") from None
+        raise cause_of(error) from None
 
 
 def _estimate(asking: Asking, left: Sequence[Chunk], workers: int, price: float | None) -> None:
@@ -152,28 +153,3 @@ def _part(chunk: Chunk) -> Chunk:
 
 def _workers(threads: int) -> int:
     return max(1, int(ray.cluster_resources().get("CPU", 1)) // threads)
-
-
-@contextmanager
-def _connected(address: str) -> Iterator[None]:
-    """A cluster for as long as the context lasts. Raises `MtabError` if there is none at ``address``."""
-    # Its C++ core writes to stderr what no user can act on.
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-    try:
-        if address == "local":
-            ray.init(address="local", include_dashboard=False, **quiet)
-        else:
-            ray.init(address=address, **quiet)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise MtabError(
-            f"--ray {address}: {reason}, expected local, auto or the address of a cluster"
-        ) from None
-    settings = ray.data.DataContext.get_current()
-    settings.enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        ray.shutdown()
