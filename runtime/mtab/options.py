@@ -8,7 +8,7 @@ import click
 
 from mtab.engines import ENGINES
 from mtab.errors import DataError
-from mtab.limits import BATCH_SECONDS, BATCH_SIZE
+from mtab.limits import BATCH_SECONDS, BATCH_SIZE, MAX_CHARACTERS, MAX_SECONDS
 from mtab.types import Dataset, Precision
 
 Decorator = Callable[[Any], Any]
@@ -97,6 +97,23 @@ batch_options = together(
     ),
 )
 """What `mtab.Model.stream` takes for its batches."""
+limit_options = together(
+    click.option(
+        "--max-seconds",
+        type=click.FloatRange(0, min_open=True),
+        default=MAX_SECONDS,
+        show_default=True,
+        help="Longest clip that is accepted, in seconds; a longer one is an error.",
+    ),
+    click.option(
+        "--max-characters",
+        type=click.IntRange(min=1),
+        default=MAX_CHARACTERS,
+        show_default=True,
+        help="Longest transcript that is accepted, in characters; a longer one is an error.",
+    ),
+)
+"""What `mtab.limits.Limits` takes."""
 transcribe_option = click.option(
     "--transcribe",
     metavar="RECOGNISER",

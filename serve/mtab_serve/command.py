@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Literal, cast
 import click
 
 from mtab.console import Command
-from mtab.limits import MAX_CHARACTERS, MAX_SECONDS
-from mtab.options import batch_options, engine_options
+from mtab.options import batch_options, engine_options, limit_options
 from mtab_serve.settings import (
     DRAIN,
     MAX_BODY,
@@ -57,20 +56,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Seconds that an utterance waits for others that are being read, once the engine is free.",
 )
-@click.option(
-    "--max-seconds",
-    type=click.FloatRange(0, min_open=True),
-    default=MAX_SECONDS,
-    show_default=True,
-    help="Longest clip that is accepted, in seconds.",
-)
-@click.option(
-    "--max-characters",
-    type=click.IntRange(min=1),
-    default=MAX_CHARACTERS,
-    show_default=True,
-    help="Longest transcript that is accepted, in characters.",
-)
+@limit_options
 @click.option(
     "--max-body",
     type=click.IntRange(min=1),

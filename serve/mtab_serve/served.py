@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,7 +42,7 @@ class Outcome(NamedTuple):
 class Served:
     """A bundle on an engine, with its queue; ``name`` is what requests call it."""
 
-    def __init__(self, name: str, folder: Path, settings: Settings) -> None:
+    def __init__(self, name: str, folder: str, settings: Settings) -> None:
         """Open the bundle and answer a few made-up utterances. Raises what `mtab.load` does."""
         self.name = name
         model = load(

@@ -31,7 +31,7 @@ class Settings:
     that name this machine by a loopback address are answered).
     """
 
-    bundles: tuple[tuple[str, Path], ...]
+    bundles: tuple[tuple[str, str], ...]
     device: str = "auto"
     engine: str = "auto"
     precision: Precision | Literal["auto"] = "auto"
@@ -54,7 +54,7 @@ class Settings:
         return Limits(self.max_seconds, self.max_characters)
 
 
-def named_bundles(given: Sequence[str]) -> tuple[tuple[str, Path], ...]:
+def named_bundles(given: Sequence[str]) -> tuple[tuple[str, str], ...]:
     """Each of ``[NAME=]BUNDLE`` with its name, which is its folder's where none is given.
 
     Raises `ConfigError` for names that are empty or not apart.
@@ -62,8 +62,7 @@ def named_bundles(given: Sequence[str]) -> tuple[tuple[str, Path], ...]:
     named = []
     for each in given:
         name, equals, folder = each.partition("=")
-        path = Path(folder if equals else each)
-        named.append((name if equals else path.resolve().name, path))
+        named.append((name, folder) if equals else (Path(each).resolve().name, each))
     names = [name for name, _ in named]
     if "" in names or len(set(names)) < len(names):
         found = ", ".join(map(repr, names))

@@ -67,7 +67,7 @@ def serving(log: Path, *arguments: object, **environment: str) -> Iterator[Serve
 @contextmanager
 def within(bundle: Path, **settings: Any) -> Iterator[tuple[str, Service]]:
     """The application on a thread of this process: its address and what it holds."""
-    service = Service(Settings((("tones", bundle),), threads=1, **settings))
+    service = Service(Settings((("tones", str(bundle)),), threads=1, **settings))
     config = uvicorn.Config(create_app(service), port=0, lifespan="on", ws="none", log_config=None)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)

@@ -17,7 +17,6 @@ from tests.runtime.gate import eventually
 import mtab.ray
 from mtab import Model
 from mtab.errors import ConfigError
-from mtab_serve.settings import TOKEN
 
 from .load import load
 from .test_predict import Clips, form
@@ -93,7 +92,8 @@ def replicas() -> list[int]:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({}, "missing"),
+        ({}, "bundle is None, expected a folder"),
+        ({"bundle": 3}, "bundle is 3, expected a folder"),
         ({"bundle": "a", "replicas": 3}, "replicas"),
         ({"bundle": "a", "threads": "many"}, "threads"),
         ({"bundle": "x=a,x=b"}, "bundles named 'x', 'x', expected"),
@@ -102,10 +102,3 @@ def replicas() -> list[int]:
 def test_arguments_that_are_none(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         mtab.ray.app(arguments)
-
-
-def test_the_token_is_the_environments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(TOKEN, "sesame")
-    from mtab_serve.ray_serve import Arguments
-
-    assert Arguments("a").settings().token == "sesame"

@@ -13,12 +13,13 @@ import click
 from mtab.commands.recordings import recordings
 from mtab.console import Command
 from mtab.errors import DataError, MtabError, TextError
-from mtab.limits import MAX_CHARACTERS, MAX_SECONDS, BatchLimits, Limits
+from mtab.limits import BatchLimits, Limits
 from mtab.options import (
     batch_options,
     bundle_argument,
     columns_option,
     engine_options,
+    limit_options,
     transcribe_option,
 )
 from mtab.plugins import plugin
@@ -112,20 +113,7 @@ if TYPE_CHECKING:
 )
 @engine_options
 @batch_options
-@click.option(
-    "--max-seconds",
-    type=click.FloatRange(0, min_open=True),
-    default=MAX_SECONDS,
-    show_default=True,
-    help="Longest clip that is accepted, in seconds; a longer one is an error.",
-)
-@click.option(
-    "--max-characters",
-    type=click.IntRange(min=1),
-    default=MAX_CHARACTERS,
-    show_default=True,
-    help="Longest transcript that is accepted, in characters; a longer one is an error.",
-)
+@limit_options
 def predict(
     bundle: Path,
     audio: tuple[Path, ...],
