@@ -25,12 +25,16 @@ def listen(host: str, port: int) -> socket.socket:
     """A socket that listens. Raises `MtabError` for an address that cannot be had."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=2048)
+        listener = socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
         # Python's own text names the address once more.
         reason = os.strerror(error.errno) if error.errno and error.errno in errno.errorcode else error
         found = f"{host}:{port}: {reason}"
         raise MtabError(f"{found}, expected an address of this machine that is free") from None
+    # asyncio sets it for sockets that name their protocol alone, and every answer would wait 40 ms for the
+    # client's acknowledgement. Connections inherit it.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 def allow_connections() -> None:

@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from mtab.cli import main
+from mtab_serve.connections import listen
 from mtab_serve.settings import TOKEN
 
 from .servers import MTAB
@@ -78,3 +79,12 @@ def test_a_device_that_is_not_there(tone_bundle: Path) -> None:
     assert "cuda" in first
     assert last == "Error: no worker could begin, expected one that opens the bundles; see above"
     assert "Traceback" not in done.stderr
+
+
+def test_small_answers_are_not_held_back() -> None:
+    """By Nagle's algorithm an answer in two parts waits for the client's delayed acknowledgement."""
+    with listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()) as client:
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert client

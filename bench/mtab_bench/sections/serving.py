@@ -78,7 +78,8 @@ class Level:
 class LongRun:
     """What became of so many ``requests``: ``lost`` have no answer, ``wrong`` another than predict's.
 
-    ``growth`` is of the workers' resident memory after the first `SETTLED` requests; None for fewer.
+    ``ram`` is the workers' resident memory after each hundredth of them, ``growth`` the largest of it after
+    the first `SETTLED` requests over that after `SETTLED`; None where they are fewer.
     """
 
     requests: int
@@ -86,6 +87,7 @@ class LongRun:
     seconds: float
     lost: int
     wrong: int
+    ram: tuple[Resident, ...]
     growth: float | None
 
 
@@ -220,7 +222,7 @@ def _long_run(
             thread.join()
     settled = [each.megabytes for each in ram if each.requests >= SETTLED]
     growth = max(settled) / settled[0] - 1 if len(settled) > 1 else None
-    return LongRun(requests, clients, time.perf_counter() - begun, lost, wrong, growth)
+    return LongRun(requests, clients, time.perf_counter() - begun, lost, wrong, tuple(ram), growth)
 
 
 def _same(found: dict[str, float], expected: dict[str, float]) -> bool:
