@@ -78,8 +78,8 @@ class Level:
 class LongRun:
     """What became of so many ``requests``: ``lost`` have no answer, ``wrong`` another than predict's.
 
-    ``ram`` is the workers' resident memory after each hundredth of them, ``growth`` the largest of it after
-    the first `SETTLED` requests over that after `SETTLED`; None where they are fewer.
+    ``ram`` is the workers' resident memory after each hundredth of them, ``growth`` the largest of it over
+    that after the first tenth, and `SETTLED` at least: large batches are rare. None where they are fewer.
     """
 
     requests: int
@@ -220,7 +220,7 @@ def _long_run(
             thread.start()
         for thread in threads:
             thread.join()
-    settled = [each.megabytes for each in ram if each.requests >= SETTLED]
+    settled = [each.megabytes for each in ram if each.requests >= max(SETTLED, requests // 10)]
     growth = max(settled) / settled[0] - 1 if len(settled) > 1 else None
     return LongRun(requests, clients, time.perf_counter() - begun, lost, wrong, tuple(ram), growth)
 
