@@ -29,8 +29,6 @@ def connected(address: str) -> Iterator[None]:
     """
     import ray
 
-    # Its C++ core writes to stderr what no user can act on.
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address == "local":
         options["include_dashboard"] = False
