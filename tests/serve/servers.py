@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import uvicorn
 
+from mtab_bench.serving import ServerProcess
 from mtab_serve.app import create_app
 from mtab_serve.service import Service
 from mtab_serve.settings import Settings
@@ -31,10 +32,8 @@ class Server(NamedTuple):
     log: Path
 
     def workers(self) -> list[int]:
-        """The processes that answer, of which the system also starts one for shared resources."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        commands = {int(pid): Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children}
-        return [pid for pid, command in commands.items() if b"spawn_main" in command]
+        """The processes that answer."""
+        return ServerProcess(self.url, self.process.pid).workers()
 
     def stop(self) -> int:
         """End it as a service manager does: its exit code."""
