@@ -74,10 +74,12 @@ def test_help_has_examples_that_work(drop_bundle: Path, clip: Path, other: Path,
             if line.strip().startswith("mtab "):
                 command = line.strip().replace("mtab", str(MTAB), 1)
                 done = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True)
-                assert (done.returncode, done.stderr) == (0, "")
+                assert done.returncode == 0, done.stderr
+                assert not done.stderr or "--ray" in line  # where Ray says things of its own
                 examples += 1
-    assert examples == 8
+    assert examples == 9
     assert (tmp_path / "why.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "emotions" / "part-000000.parquet").is_file()
     assert (tmp_path / "emotions.csv").read_text().startswith("utterance,label,high,low,")
 
 

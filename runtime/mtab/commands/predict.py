@@ -162,7 +162,7 @@ def predict(
       mtab predict bundle clip.wav --text "I never said that!" --plot why.png
       mtab predict bundle recordings --on-error skip
       mtab predict bundle --manifest recordings.csv --on-error skip --format csv > emotions.csv
-      mtab predict bundle --ray auto --manifest s3://calls/2026.parquet --out s3://emotions/2026
+      mtab predict bundle --ray local --manifest recordings.csv --out emotions
     """
     if cluster is not None:
         if manifest is None or audio or text is not None or text_file is not None:
