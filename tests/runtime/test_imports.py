@@ -43,7 +43,7 @@ FOREIGN = (
     *("transformers", "uvicorn"),
 )
 # The extras of the runtime itself.
-OURS = ("cpu", "video", "vad", "plot", "microphone", "openvino", "rtx")
+OURS = ("cpu", "video", "vad", "plot", "microphone", "ray", "openvino", "rtx")
 # Engines that are used where a user has them and that no extra of ours brings.
 NVIDIAS = {"onnxruntime_ep_nv_tensorrt_rtx", "tensorrt"}
 BLOCKED = f"""
@@ -113,7 +113,7 @@ def test_the_runtime_needs_what_its_distribution_names(path: str) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     brought = [each for extra in OURS for each in extras[extra]]
-    own = {re.split(r"[<>=]", each)[0].replace("-", "_") for each in [*project["dependencies"], *brought]}
+    own = {re.split(r"[\[<>=]", each)[0].replace("-", "_") for each in [*project["dependencies"], *brought]}
     own |= NVIDIAS
     needed = {name for name, _ in imports(path)} - set(sys.stdlib_module_names) - {"mtab"}
     assert needed <= own
