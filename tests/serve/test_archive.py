@@ -14,7 +14,6 @@ import pytest
 from tests.runtime.gate import eventually
 
 from mtab import Model
-from mtab_serve.archive.parts import Parts
 
 from .servers import LONG, MTAB
 from .test_predict import Clips
@@ -40,7 +39,7 @@ def command(bundle: Path, archive: Path, *options: object) -> list[str]:
 
 
 def rows(out: Path) -> list[dict[str, Any]]:
-    return Parts(str(out)).read().to_pylist()
+    return pq.read_table(out).sort_by("row").to_pylist()
 
 
 def processes(name: bytes, group: int) -> list[int]:
@@ -121,7 +120,6 @@ def test_a_dry_run_says_what_it_takes(tone_bundle: Path, clips: Clips, tmp_path:
 FULL = """
 import resource, signal, sys
 import pyarrow as pa
-from mtab_serve.archive.answering import Worker
 from mtab_serve.archive.parts import Parts
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -169,15 +169,15 @@ def test_a_job_goes_on(tmp_path: Path) -> None:
     (tmp_path / "out" / ".part-000000.parquet.x.partial").write_bytes(b"half")
     assert Parts(str(tmp_path / "out")).begin(JOB) == {1}
     parts.write(0, pa.table({"row": [0, 1]}))
-    assert parts.read()["row"].to_pylist() == [0, 1, 2]
+    assert pq.read_table(tmp_path / "out")["row"].to_pylist() == [0, 1, 2]
 
 
 def test_another_job_is_refused(tmp_path: Path) -> None:
     Parts(str(tmp_path)).begin(JOB)
-    values = json.loads((tmp_path / "job.json").read_text())
-    (tmp_path / "job.json").write_text(json.dumps({**values, "fingerprint": "0"}))
+    values = json.loads((tmp_path / "_job.json").read_text())
+    (tmp_path / "_job.json").write_text(json.dumps({**values, "fingerprint": "0"}))
     with pytest.raises(
-        MtabError, match=r"job.json: fingerprint is 0, expected f+ to continue; choose another"
+        MtabError, match=r"_job.json: fingerprint is 0, expected f+ to continue; choose another"
     ):
         Parts(str(tmp_path)).begin(JOB)
 

@@ -17,7 +17,7 @@ from mtab.progress import progress, say
 from mtab.ray import cause_of, connected
 from mtab_serve.archive.answering import Asking, Worker
 from mtab_serve.archive.parts import Job, Parts
-from mtab_serve.archive.source import Chunk, Source, open_source
+from mtab_serve.archive.source import Chunk, Source, absolute, open_source
 
 CHUNK = 256
 """Rows of a part: enough for batches of like length, and little to do again after a kill."""
@@ -41,6 +41,9 @@ def run(
 
     Raises `MtabError` for a bundle, an input, a cluster or an output that cannot be used.
     """
+    # Workers need not be where the command is.
+    asking = dataclasses.replace(asking, bundle=asking.bundle.absolute())
+    source, out = absolute(source), None if out is None else absolute(out)
     opened = open_source(source, dict(asking.columns), CHUNK)
     job = Job(
         open_bundle(asking.bundle).content,

@@ -4,7 +4,6 @@ import json
 import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,7 +11,8 @@ import pyarrow.parquet as pq
 from mtab.errors import MtabError
 from mtab_serve.archive.source import file_system
 
-JOB_FILE = "job.json"
+JOB_FILE = "_job.json"
+"""What reads a folder of Parquet files passes over such names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +94,3 @@ class Parts:
             if self._system.exists(partial):
                 self._system.rm(partial)
             raise
-
-    def read(self) -> pa.Table:
-        """All rows that are there, in the order of the input."""
-        names = [
-            name for name in sorted(self._system.ls(self._path, detail=False)) if name.endswith(".parquet")
-        ]
-        tables: list[Any] = []
-        for name in names:
-            with self._system.open(name, "rb") as file:
-                tables.append(pq.read_table(file))
-        return pa.concat_tables(tables)

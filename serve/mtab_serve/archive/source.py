@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from fsspec.core import url_to_fs
 
 from mtab.audio import AUDIO_SUFFIXES
-from mtab.data.columns import choose_columns, require_columns
+from mtab.data.columns import choose_columns
 from mtab.data.manifest import as_utterance
 from mtab.data.tables import Row, Table, read_table
 from mtab.errors import DataError, MtabError
@@ -84,6 +84,11 @@ def open_source(address: str, columns: Mapping[str, str] | None, size: int) -> S
     if not source.rows:
         raise DataError(f"{address}: no utterance, expected a row for each")
     return source
+
+
+def absolute(address: str) -> str:
+    """A local path from the root on; any other address as it is."""
+    return address if "://" in address else str(Path(address).absolute())
 
 
 def file_system(address: str) -> tuple[Any, str]:
@@ -190,7 +195,6 @@ def _unreadable(file: str, group: int, error: Exception) -> str:
 
 
 def _names(file: str, there: Sequence[str], columns: Mapping[str, str]) -> dict[str, str]:
-    require_columns(columns)
     names, _ = choose_columns(Table(Path(file), tuple(there), (), (), (), None), columns, labelled=False)
     return names
 

@@ -78,7 +78,7 @@ CASES = (
         "An output that holds another job",
         another_job,
         MtabError,
-        "<OUT>/job.json: bundle is <HASH>, expected <HASH> to continue; choose another folder",
+        "<OUT>/_job.json: bundle is <HASH>, expected <HASH> to continue; choose another folder",
     ),
     Case(
         "An output that holds other files",
