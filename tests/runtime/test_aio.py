@@ -49,11 +49,14 @@ def test_no_company_changes_an_answer(
 
 
 def test_a_full_batch_waits_no_longer(model: Model, engine: Engine) -> None:
-    with closing(AsyncModel(model, batch_size=3, max_latency=LONG)) as server:
-        answers = [server.submit(noise(4_000), "a") for _ in range(3)]
-        for answer in answers:
-            answer.result(LONG / 2)
-    assert engine.batches == [[4_000] * 3]
+    slow = SlowFile(noise(800))
+    with closing(AsyncModel(model, batch_size=3, max_latency=2 * LONG)) as server:
+        late = server.submit(slow, "a")
+        for answer in [server.submit(noise(4_000), "a") for _ in range(3)]:
+            answer.result(LONG)
+        assert engine.batches == [[4_000] * 3]
+        slow.open.set()
+        late.result(LONG)
 
 
 def test_a_lone_request_does_not_wait(model: Model, engine: Engine) -> None:
@@ -132,13 +135,19 @@ def test_what_waits_is_batched_by_length_the_oldest_first(model: Model, engine: 
 
 
 def test_what_is_wanted_differs_within_a_batch(model: Model, engine: Engine) -> None:
+    slow = SlowFile(noise(800))
+
     async def ask() -> list[Result]:
-        async with AsyncModel(model, batch_size=4, max_latency=LONG) as server:
+        async with AsyncModel(model, batch_size=4, max_latency=2 * LONG) as server:
+            server.submit(slow, "a")
             wanted: list[dict[str, Any]] = [{}, {"top_k": 1}, {"abstain": 1.0}, {"return_embedding": True}]
-            return await asyncio.gather(*(server.predict(noise(4_000), "a", **each) for each in wanted))
+            answers = asyncio.gather(*(server.predict(noise(4_000), "a", **each) for each in wanted))
+            found = await asyncio.wait_for(answers, LONG)
+            slow.open.set()
+            return found
 
     whole, first, unsure, embedded = asyncio.run(ask())
-    assert engine.batches == [[4_000] * 4]
+    assert engine.batches[0] == [4_000] * 4
     assert list(first.probabilities) == [whole.label]
     assert (unsure.label, whole.embedding) == ("unknown", None)
     assert embedded.embedding is not None
