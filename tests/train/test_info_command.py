@@ -77,4 +77,4 @@ def test_help_needs_no_torch() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    assert "--preset [base|tiny]" in result.stdout
+    assert "--preset [base|compact|tiny]" in result.stdout
