@@ -17,6 +17,7 @@ from mtab_train.acoustic import FRAMES_VERSION, AcousticEncoder
 from mtab_train.config import ModelConfig
 from mtab_train.examples import Example
 from mtab_train.model import MulTAB
+from mtab_train.tim_net import TimNetEncoder
 
 FROZEN_AUDIO = {"frozen": "audio_states", "conv-frozen": "audio_features"}
 """What can be kept of the audio encoder: its output, or that of its convolutions."""
@@ -25,7 +26,7 @@ FROZEN_AUDIO = {"frozen": "audio_states", "conv-frozen": "audio_features"}
 def frozen_outputs(config: ModelConfig) -> dict[str, str]:
     """By modality, the batch key of what no training step changes."""
     outputs = {}
-    if config.acoustic is not None:
+    if config.measures:
         # Whatever is trained of it, its frames are not.
         outputs["audio"] = "audio_features"
     elif config.audio_config is not None and config.audio_training in FROZEN_AUDIO:
@@ -145,7 +146,7 @@ def _key(model: MulTAB, modality: str) -> str:
     encoder = model.audio_encoder if modality == "audio" else model.text_encoder
     assert encoder is not None
     digest = hashlib.sha256()
-    if isinstance(encoder, AcousticEncoder):
+    if isinstance(encoder, AcousticEncoder | TimNetEncoder):
         digest.update(f"{FRAMES_VERSION} {augmentation.VERSION} {torch.__version__}".encode())
         return digest.hexdigest()[:32]
     # The last digits of a result are those of one kind of device and one version.

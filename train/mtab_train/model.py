@@ -24,7 +24,8 @@ from mtab.types import Dimension
 from mtab_train.acoustic import AcousticEncoder, StatisticsEmbedding
 from mtab_train.config import ModelConfig
 from mtab_train.encoders import AudioEncoder, TextEncoder
-from mtab_train.masking import Interpolation, MaskedBatchNorm1d, MaskedMean, valid_mask
+from mtab_train.masking import Interpolation, MaskedBatchNorm1d, MaskedMax, MaskedMean, valid_mask
+from mtab_train.tim_net import TimNetEncoder
 
 
 class SelfAttention(nn.Module):
@@ -181,8 +182,8 @@ class Head(nn.Module):
 
     def __init__(self, config: ModelConfig, statistics: int = 0) -> None:
         super().__init__()
-        self.masked_mean = MaskedMean()
-        self.activation = nn.GELU()
+        self.pool = MaskedMean() if config.pooling == "mean" else MaskedMax()
+        self.activation = nn.GELU() if config.head_activation == "gelu" else nn.Identity()
         self.statistics = None
         if config.acoustic is not None:
             self.statistics = StatisticsEmbedding(statistics, config.acoustic)
@@ -192,7 +193,7 @@ class Head(nn.Module):
     def forward(
         self, x: Tensor, mask: Tensor, statistics: Tensor | None = None, mix: Mix | None = None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        pooled = self.masked_mean(x, mask)
+        pooled = self.pool(x, mask)
         if mix is not None:
             pooled, statistics = mix(pooled), None if statistics is None else mix(statistics)
         activated = self.activation(pooled)
@@ -228,7 +229,7 @@ class MulTAB(nn.Module):
     def __init__(
         self,
         config: ModelConfig,
-        audio_encoder: AudioEncoder | AcousticEncoder | None,
+        audio_encoder: AudioEncoder | AcousticEncoder | TimNetEncoder | None,
         text_encoder: TextEncoder | None,
     ) -> None:
         super().__init__()
@@ -279,6 +280,8 @@ class MulTAB(nn.Module):
         audio, text = config.audio_config, config.text_config
         if config.acoustic is not None:
             audio_encoder = AcousticEncoder(config.acoustic)
+        elif config.tim_net is not None:
+            audio_encoder = TimNetEncoder(config.tim_net)
         else:
             audio_encoder = AudioEncoder.from_config(audio, audio_weights) if audio is not None else None
         return cls(
@@ -288,7 +291,7 @@ class MulTAB(nn.Module):
         )
 
     def _freeze(self) -> None:
-        if isinstance(self.audio_encoder, AcousticEncoder):
+        if isinstance(self.audio_encoder, AcousticEncoder | TimNetEncoder):
             # Its frames have nothing that is trained.
             self.audio_encoder.requires_grad_(self.config.audio_training != "frozen")
         elif self.audio_encoder is not None and self.config.audio_training != "full":

@@ -39,8 +39,8 @@ model_options = together(
         type=click.Choice(list(PRESETS)),
         default="tiny",
         show_default=True,
-        help="Size of the model: base is the paper's, compact learns from scratch on a small corpus, tiny is "
-        "base in small.",
+        help="Model and its training: base is the paper's, compact learns from scratch on a small corpus, "
+        "tiny is base in small; mmer and tim-net are rivals of the paper's.",
     ),
     click.option(
         "--audio-model",

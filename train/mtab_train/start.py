@@ -201,8 +201,8 @@ def _prepare(run: Run, start: Start, texts: Iterable[str]) -> tuple[Run, MulTAB]
     audio, text = model.audio_encoder, model.text_encoder
     defaults = PreprocessorConfig()
     config = PreprocessorConfig(
-        # The light encoder hears how loud a clip is.
-        do_normalize=run.model.acoustic is None and _do_normalize(run.model.audio_model),
+        # What is measured of a clip is also how loud it is.
+        do_normalize=not run.model.measures and _do_normalize(run.model.audio_model),
         modalities=run.model.modalities,
         min_samples=defaults.min_samples if audio is None else audio.min_samples,
         max_tokens=defaults.max_tokens if text is None else text.max_tokens,
