@@ -7,8 +7,8 @@ from typing import Any, Literal
 from mtab.errors import ConfigError
 from mtab.types import Dimension, Modality
 
-AUDIO_ENCODERS = ("wav2vec2", "hubert", "wavlm")
-TEXT_ENCODERS = ("roberta",)
+AUDIO_ENCODERS = ("wav2vec2", "hubert", "wavlm", "data2vec-audio")
+TEXT_ENCODERS = ("bert", "distilbert", "roberta", "xlm-roberta")
 LARGEST_SEED = 2**32 - 1
 """NumPy's own generator takes no larger one."""
 
@@ -20,6 +20,8 @@ class ModelConfig:
     ``audio_config`` and ``text_config`` are transformers configurations as dictionaries with their
     ``model_type``; an encoder that is ``None`` makes a single-modality ablation. ``audio_model`` and
     ``text_model`` say where an encoder's weights came from (hub id or folder; ``None``: random).
+    ``freeze_layers`` are taken out of the training of every encoder that is trained, from the first on, and
+    ``use_weighted_layer_sum`` puts a learned sum of its layers in place of its last one's.
     ``dimensions`` are what a second head answers beside the classes; the paper has none.
     """
 
@@ -30,6 +32,8 @@ class ModelConfig:
     text_model: str | None = None
     audio_training: Literal["frozen", "conv-frozen", "full"] = "conv-frozen"
     text_training: Literal["frozen", "full"] = "frozen"
+    freeze_layers: int = 0
+    use_weighted_layer_sum: bool = False
     hidden_size: int = 768
     num_attention_heads: int = 8
     intermediate_size: int = 3072
@@ -68,9 +72,14 @@ class ModelConfig:
             raise ConfigError(
                 f"hidden_size is {self.hidden_size}, expected a multiple of {heads} attention heads"
             )
-        for name in ("num_self_attention_layers", "num_tab_layers"):
+        for name in ("num_self_attention_layers", "num_tab_layers", "freeze_layers"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected at least 0")
+        if self.freeze_layers and not self.trained_encoders:
+            raise ConfigError(
+                f"freeze_layers is {self.freeze_layers}, expected an encoder that is trained; see "
+                "--text-training and --audio-training"
+            )
 
     @property
     def modalities(self) -> tuple[Modality, ...]:
@@ -81,6 +90,12 @@ class ModelConfig:
         if self.text_config is not None:
             present.append("text")
         return tuple(present)
+
+    @property
+    def trained_encoders(self) -> tuple[Modality, ...]:
+        """The modalities whose encoder is trained, at least in part."""
+        training = {"audio": self.audio_training, "text": self.text_training}
+        return tuple(modality for modality in self.modalities if training[modality] != "frozen")
 
     @property
     def supported_modalities(self) -> tuple[tuple[Modality, ...], ...]:
@@ -102,6 +117,10 @@ class TrainConfig:
     ``ctc_weight`` and ``supcon_weight`` weigh MMER's auxiliary losses (0.1 each there), which the paper
     leaves out. A training clip longer than ``max_seconds`` is cut, counted and said; ``None`` never cuts.
     Training ends early where no epoch was better than the best one for ``patience`` epochs; ``None`` never.
+
+    The learning rate of an encoder's layer is ``layerwise_lr_decay`` times that of the one above it
+    (`mtab_train.optimizer`). With a ``lora_rank`` the encoders are trained through low-rank adapters alone,
+    which count ``lora_alpha / lora_rank`` (`mtab_train.lora`).
     """
 
     epochs: int = 100
@@ -121,16 +140,23 @@ class TrainConfig:
     mixed_precision: Literal["no", "fp16", "bf16"] = "no"
     seed: int = 0
     patience: int | None = None
+    layerwise_lr_decay: float = 1.0
+    lora_rank: int = 0
+    lora_alpha: float = 16.0
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "gradient_accumulation_steps"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected at least 1")
-        for name in ("learning_rate", "max_grad_norm", "max_seconds"):
+        for name in ("learning_rate", "max_grad_norm", "max_seconds", "lora_alpha"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise ConfigError(f"{name} is {value}, expected more than 0")
-        for name in ("weight_decay", "ctc_weight", "supcon_weight"):
+        if not 0 < self.layerwise_lr_decay <= 1:
+            raise ConfigError(
+                f"layerwise_lr_decay is {self.layerwise_lr_decay}, expected more than 0 and at most 1"
+            )
+        for name in ("weight_decay", "ctc_weight", "supcon_weight", "lora_rank"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected at least 0")
         if self.patience is not None and self.patience < 1:
