@@ -99,7 +99,7 @@ def _load(source: str, config: PretrainedConfig, options: dict[str, Any]) -> Pre
     except pickle.UnpicklingError as error:
         found = re.search(r"GLOBAL ([\w.]+)", str(error))
         raise ConfigError(
-            f"{source}: its pytorch_model.bin holds {'other things' if found is None else found[1]}, expected "
+            f"{source}: pytorch_model.bin holds {'other things' if found is None else found[1]}, expected "
             "tensors alone, best as safetensors"
         ) from None
     except Exception as error:  # the library raises whatever a file happens to break
