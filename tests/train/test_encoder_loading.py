@@ -2,6 +2,7 @@
 
 import dataclasses
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,24 @@ def test_the_tensor_names_of_older_checkpoints_load(tmp_path: Path) -> None:
     ).backbone.encoder.pos_conv_embed.conv.parametrizations
     torch.testing.assert_close(weight.weight.original0.data, tensors[name + "weight_g"])
     torch.testing.assert_close(weight.weight.original1.data, tensors[name + "weight_v"])
+
+
+@torch.no_grad()
+def test_the_tensor_names_of_the_first_berts_load(tmp_path: Path) -> None:
+    """As bert-base-uncased was published: LayerNorm's gamma and beta, and positions that are no weight."""
+    saved = save(tmp_path, BertForPreTraining, TEXT["bert"])
+    (tmp_path / "model.safetensors").unlink()
+    old = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}
+    tensors = {
+        re.sub("|".join(old), lambda found: old[found[0]], name): tensor
+        for name, tensor in saved.state_dict().items()
+    }
+    assert "bert.embeddings.LayerNorm.gamma" in tensors
+    tensors["bert.embeddings.position_ids"] = torch.arange(40)[None]
+    torch.save(tensors, tmp_path / "pytorch_model.bin")
+    ids, lengths = tokens([9], 9)
+    encoder = TextEncoder.from_config(TEXT["bert"], str(tmp_path)).eval()
+    close(encoder(ids, lengths), saved.bert(ids).last_hidden_state)
 
 
 def test_options_of_the_configuration_win_over_those_of_the_checkpoint(tmp_path: Path) -> None:
