@@ -39,10 +39,13 @@ def test_every_field_survives_json() -> None:
         tab_kernel_size=3,
         dropout=0.25,
         modality_dropout=0.5,
+        use_weighted_layer_sum=True,
     )
     assert through_json(model) == model
     assert through_json(dataclasses.replace(TINY, text_config=None)).text_config is None
+    assert through_json(dataclasses.replace(TINY, freeze_layers=1)).freeze_layers == 1
     train = TrainConfig(max_seconds=12.5, max_grad_norm=1.0, class_weights="balanced", mixed_precision="bf16")
+    train = dataclasses.replace(train, layerwise_lr_decay=0.9, lora_rank=4, lora_alpha=8.0)
     assert through_json(train) == train
 
 

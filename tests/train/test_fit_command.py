@@ -39,6 +39,30 @@ def test_fit_prints_its_result_and_takes_options(tmp_path: Path, tones: Corpus) 
     assert "6 test utterances" in done.output
 
 
+def test_how_the_encoders_are_trained(tmp_path: Path, tones: Corpus) -> None:
+    out = tmp_path / "run"
+    done = run(
+        *("fit", *corpus_of(tones), "--out", out, "--epochs", 1, "--use-weighted-layer-sum"),
+        *("--layerwise-lr-decay", 0.9, "--lora-rank", 2, "--lora-alpha", 4),
+    )
+    assert done.exit_code == 0, done.output
+    opened = open_run(out)
+    assert opened.model.use_weighted_layer_sum
+    train = opened.train
+    assert (train.layerwise_lr_decay, train.lora_rank, train.lora_alpha) == (0.9, 2, 4)
+
+    again = tmp_path / "again"
+    arguments = ("fit", *corpus_of(tones), "--init-from", out, "--out", again, "--epochs", 1)
+    refused = run(*arguments, "--use-weighted-layer-sum")
+    assert refused.exit_code == 2
+    assert "--use-weighted-layer-sum and --init-from" in refused.output
+    done = run(*arguments, "--lora-rank", 0, "--freeze-layers", 1)
+    assert done.exit_code == 0, done.output
+    opened = open_run(again)
+    assert (opened.model.use_weighted_layer_sum, opened.model.freeze_layers) == (True, 1)
+    assert (opened.train.layerwise_lr_decay, opened.train.lora_rank) == (0.9, 0)
+
+
 @pytest.mark.parametrize(("modality", "config"), [("audio", "text_config"), ("text", "audio_config")])
 def test_one_modality_alone(tmp_path: Path, tones: Corpus, modality: str, config: str) -> None:
     out = tmp_path / "run"
@@ -64,6 +88,9 @@ def test_a_finished_run_starts_another(tmp_path: Path, tones: Corpus, tone_run: 
     assert first["train"]["war"] > 0.9
 
 
+FROZEN = ("--modalities", "text", "--text-training", "frozen")
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -74,6 +101,9 @@ def test_a_finished_run_starts_another(tmp_path: Path, tones: Corpus, tone_run: 
         (("fit", "--resume", "nowhere", "--epochs", "3"), 2, "--epochs and --resume"),
         (("fit", "--dataset", "iemocap", "--modalities", "audio", "--modality-dropout", "0.2"), 2, "both"),
         (("fit", "--dataset", "meld", "--modalities", "text", "--ctc-weight", "1"), 2, "does not listen"),
+        (("fit", "--dataset", "meld", *FROZEN, "--lora-rank", "2"), 2, "--lora-rank: no encoder is trained"),
+        (("fit", "--dataset", "meld", *FROZEN, "--layerwise-lr-decay", "0.9"), 2, "no encoder is trained"),
+        (("fit", "--dataset", "meld", *FROZEN, "--freeze-layers", "1"), 2, "freeze_layers is 1, expected an"),
         (("cv",), 2, "--dataset"),
         (("fit", "--dataset", "iemocap", "--learning-rate", "nan"), 2, "learning_rate is nan"),
         (("fit", "--dataset", "iemocap", "--max-seconds", "inf"), 2, "max_seconds is inf"),

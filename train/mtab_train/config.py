@@ -10,8 +10,8 @@ from mtab.errors import ConfigError
 from mtab.provenance import Protocol
 from mtab.types import Dimension, Modality
 
-AUDIO_ENCODERS = ("wav2vec2", "hubert", "wavlm")
-TEXT_ENCODERS = ("roberta",)
+AUDIO_ENCODERS = ("wav2vec2", "hubert", "wavlm", "data2vec-audio")
+TEXT_ENCODERS = ("bert", "distilbert", "roberta", "xlm-roberta")
 ACOUSTIC, TIM_NET = "acoustic", "tim-net"
 """Audio encoders of our own, without pretrained weights: `mtab_train.acoustic`, `mtab_train.tim_net`."""
 
@@ -84,6 +84,8 @@ class ModelConfig:
     ``audio_config`` and ``text_config`` are transformers configurations as dictionaries with their
     ``model_type``; an encoder that is ``None`` makes a single-modality ablation. ``audio_model`` and
     ``text_model`` say where an encoder's weights came from (hub id or folder; ``None``: random).
+    ``freeze_layers`` are taken out of the training of every encoder that is trained, from the first on, and
+    ``use_weighted_layer_sum`` puts a learned sum of its layers in place of its last one's.
     ``pooling`` is over time, and before ``head_activation``; the paper's rivals have others.
     ``dimensions`` are what a second head answers beside the classes; the paper has none.
     """
@@ -95,6 +97,8 @@ class ModelConfig:
     text_model: str | None = None
     audio_training: Literal["frozen", "conv-frozen", "full"] = "conv-frozen"
     text_training: Literal["frozen", "full"] = "frozen"
+    freeze_layers: int = 0
+    use_weighted_layer_sum: bool = False
     hidden_size: int = 768
     num_attention_heads: int = 8
     intermediate_size: int = 3072
@@ -135,9 +139,14 @@ class ModelConfig:
             raise ConfigError(
                 f"hidden_size is {self.hidden_size}, expected a multiple of {heads} attention heads"
             )
-        for name in ("num_self_attention_layers", "num_tab_layers"):
+        for name in ("num_self_attention_layers", "num_tab_layers", "freeze_layers"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected at least 0")
+        if self.freeze_layers and not self.trained_encoders:
+            raise ConfigError(
+                f"freeze_layers is {self.freeze_layers}, expected an encoder that is trained; see "
+                "--text-training and --audio-training"
+            )
 
     @property
     def modalities(self) -> tuple[Modality, ...]:
@@ -148,6 +157,14 @@ class ModelConfig:
         if self.text_config is not None:
             present.append("text")
         return tuple(present)
+
+    @property
+    def trained_encoders(self) -> tuple[Modality, ...]:
+        """The modalities with a transformer whose layers are trained, at least in part."""
+        training = {"audio": self.audio_training, "text": self.text_training}
+        if self.measures:
+            del training["audio"]
+        return tuple(modality for modality in self.modalities if training.get(modality, "frozen") != "frozen")
 
     @property
     def supported_modalities(self) -> tuple[tuple[Modality, ...], ...]:
@@ -208,6 +225,10 @@ class TrainConfig:
     of two utterances is mixed; 0 never mixes. With ``ema_decay`` the model is the moving average of the
     weights over the steps.
     Training ends early where no epoch was better than the best one for ``patience`` epochs; ``None`` never.
+
+    The learning rate of an encoder's layer is ``layerwise_lr_decay`` times that of the one above it
+    (`mtab_train.optimizer`). With a ``lora_rank`` the encoders are trained through low-rank adapters alone,
+    which count ``lora_alpha / lora_rank`` (`mtab_train.lora`).
     """
 
     epochs: int = 100
@@ -231,12 +252,15 @@ class TrainConfig:
     mixed_precision: Literal["no", "fp16", "bf16"] = "no"
     seed: int = 0
     patience: int | None = None
+    layerwise_lr_decay: float = 1.0
+    lora_rank: int = 0
+    lora_alpha: float = 16.0
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "gradient_accumulation_steps"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected at least 1")
-        for name in ("learning_rate", "max_grad_norm", "max_seconds"):
+        for name in ("learning_rate", "max_grad_norm", "max_seconds", "lora_alpha"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise ConfigError(f"{name} is {value}, expected more than 0")
@@ -246,7 +270,11 @@ class TrainConfig:
             raise ConfigError(f"label_smoothing_factor is {self.label_smoothing_factor}, expected 0 to 1")
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise ConfigError(f"ema_decay is {self.ema_decay}, expected between 0 and 1")
-        for name in ("weight_decay", "ctc_weight", "supcon_weight", "mixup_alpha"):
+        if not 0 < self.layerwise_lr_decay <= 1:
+            raise ConfigError(
+                f"layerwise_lr_decay is {self.layerwise_lr_decay}, expected more than 0 and at most 1"
+            )
+        for name in ("weight_decay", "ctc_weight", "supcon_weight", "lora_rank", "mixup_alpha"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected at least 0")
         if self.patience is not None and self.patience < 1:

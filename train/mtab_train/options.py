@@ -63,6 +63,18 @@ model_options = together(
         help="Part of the text encoder that is trained.",
     ),
     click.option(
+        "--freeze-layers",
+        type=click.IntRange(min=0),
+        metavar="N",
+        help="First layers of each trained encoder that are not, with all below them.  [default: 0]",
+    ),
+    click.option(
+        "--use-weighted-layer-sum",
+        is_flag=True,
+        default=None,
+        help="Take a learned weighted sum of an encoder's layers, not the last one's output.",
+    ),
+    click.option(
         "--modalities",
         type=click.Choice(["audio+text", "audio", "text"]),
         default="audio+text",
@@ -102,6 +114,21 @@ train_options = together(
     click.option("--batch-size", type=click.IntRange(min=1), help="Utterances in a batch."),
     click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="Peak learning rate."),
     click.option("--weight-decay", type=click.FloatRange(0), help="Weight decay of AdamW."),
+    click.option(
+        "--layerwise-lr-decay",
+        type=click.FloatRange(0, 1, min_open=True),
+        help="Factor by which each layer of an encoder learns more slowly than the one above.  [default: 1]",
+    ),
+    click.option(
+        "--lora-rank",
+        type=click.IntRange(min=0),
+        help="Rank of the adapters (LoRA) through which alone the encoders are trained.  [default: 0, none]",
+    ),
+    click.option(
+        "--lora-alpha",
+        type=click.FloatRange(0, min_open=True),
+        help="Weight of the adapters, divided by their rank.  [default: 16]",
+    ),
     click.option(
         "--lr-scheduler-type",
         type=click.Choice(["constant_with_warmup", "linear", "cosine"]),
@@ -248,12 +275,14 @@ def start_from(values: dict[str, Any]) -> "Start":
     if values["init_from"] is None:
         model = model_from(values)
         _require_audio(model, training)
-        return Start(model, _replace(PRESETS[values["preset"]].train, training), values["preset"])
+        train = _replace(PRESETS[values["preset"]].train, training)
+        _require_trained_encoder(model, train)
+        return Start(model, train, values["preset"])
     # The architecture is the other run's, and so is the training unless an option says otherwise.
     context = click.get_current_context()
     for name in (
         *("preset", "audio_model", "text_model"),
-        *("modalities", "without_tab", "without_mha", "fusion_align"),
+        *("modalities", "without_tab", "without_mha", "fusion_align", "use_weighted_layer_sum"),
     ):
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             raise click.UsageError(
@@ -264,12 +293,20 @@ def start_from(values: dict[str, Any]) -> "Start":
     if changes.get("modality_dropout") and not run.model.modality_dropout:
         raise click.UsageError(f"--modality-dropout: {run.folder} has no stand-in for a missing modality")
     _require_audio(run.model, training)
-    return Start(_replace(run.model, changes), _replace(run.train, training), run.config.preset, run.folder)
+    model, train = _replace(run.model, changes), _replace(run.train, training)
+    _require_trained_encoder(model, train)
+    return Start(model, train, run.config.preset, run.folder)
 
 
 def _require_audio(model: ModelConfig, training: dict[str, Any]) -> None:
     if training.get("ctc_weight") and model.audio_config is None:
         raise click.UsageError("--ctc-weight: the model does not listen")
+
+
+def _require_trained_encoder(model: ModelConfig, train: TrainConfig) -> None:
+    if not model.trained_encoders and (train.lora_rank or train.layerwise_lr_decay < 1):
+        option = "--lora-rank" if train.lora_rank else "--layerwise-lr-decay"
+        raise click.UsageError(f"{option}: no encoder is trained; see --text-training and --audio-training")
 
 
 def _given(values: dict[str, Any], cls: type) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import get_args
 import numpy as np
 import torch
 from accelerate.utils import set_seed
-from transformers import AutoFeatureExtractor, AutoTokenizer, Wav2Vec2FeatureExtractor
+from transformers import AutoFeatureExtractor, Wav2Vec2FeatureExtractor
 
 import mtab
 from mtab.audio import SAMPLE_RATE
@@ -31,11 +31,12 @@ from mtab_train.checkpoint import (
     save_weights,
 )
 from mtab_train.config import ModelConfig, TrainConfig
+from mtab_train.encoders import encoder_config
 from mtab_train.examples import ratings
 from mtab_train.model import DimensionHead, MulTAB
 from mtab_train.results import read_results
 from mtab_train.run import AT_ITS_END, Parts, Run, RunConfig, open_run, read_history, run_parts, write_run
-from mtab_train.tokenizer import train_tokenizer
+from mtab_train.tokenizer import save_tokenizer, train_tokenizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,21 +242,7 @@ def _write_tokenizer(run: Run, texts: Iterable[str]) -> int:
     assert config.text_config is not None
     if config.text_model is None:
         return train_tokenizer(texts, config.text_config["vocab_size"], path)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(config.text_model, trust_remote_code=False)
-    except Exception as error:  # the library raises whatever a value happens to break
-        raise ConfigError(f"{config.text_model}: has no tokenizer that can be read ({error})") from None
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:
-        raise ConfigError(f"{config.text_model}: its tokenizer has no tokenizer.json, expected a fast one")
-    # Where a checkpoint holds none, transformers makes an empty one.
-    most = config.text_config["vocab_size"]
-    if not 256 < len(tokenizer) <= most:
-        raise ConfigError(
-            f"{config.text_model}: a tokenizer of {len(tokenizer)} tokens, expected 257 to {most}"
-        )
-    backend.save(str(path))
-    return len(tokenizer)
+    return save_tokenizer(config.text_model, encoder_config(config.text_config).to_dict(), path)
 
 
 def _do_normalize(source: str | None) -> bool:
