@@ -121,6 +121,6 @@ def test_failures_are_one_line(folder: Path) -> None:
         assert code == 1
         assert output.startswith("Error: ")
         assert output.count("\n") == 1
-    assert run("--dataset", "ravdess")[0] == 2
+    assert run("--dataset", "savee")[0] == 2
     code, output = run("--dataset", "manifest", "--data-dir", folder / "nowhere", "--folds", "random:x")
     assert (code, "'random:x', expected session, speaker, speaker-pair" in output) == (2, True)

@@ -14,6 +14,7 @@ COLUMNS = (
     "label",
     "id",
     "speaker",
+    "gender",
     "session",
     "dialogue",
     "split",

@@ -27,11 +27,11 @@ def read_manifest(path: Path, labelled: bool = True, columns: Mapping[str, str] 
     Recordings that are only to be predicted have no label: unless ``labelled`` it may be empty or absent.
     A corpus of audio alone needs no column text, one of text alone none for audio.
 
-    Optional columns: id, speaker, session, dialogue, split (train, dev or test), start and end (seconds:
-    the part of the audio file that holds the utterance), valence, arousal, dominance (numbers on any scale,
-    read if ``labelled``; a cell may be empty); any other column is ignored. ``columns`` gives the file's own
-    names for some of them, by ours: ``{"audio": "path"}``; an empty one says that there is no such column.
-    Audio is relative to the CSV. Audio or text may be empty, not both. Labels are sorted.
+    Optional columns: id, speaker, gender, session, dialogue, split (train, dev or test), start and end
+    (seconds: the part of the audio file that holds the utterance), valence, arousal, dominance (numbers on
+    any scale, read if ``labelled``; a cell may be empty); any other column is ignored. ``columns`` gives the
+    file's own names for some of them, by ours: ``{"audio": "path"}``; an empty one says that there is no
+    such column. Audio is relative to the CSV. Audio or text may be empty, not both. Labels are sorted.
 
     Rows that cannot be used are ``problems``; what is ignored or looks like a slip is in ``notices``.
     Raises `DataError` if the file is not there or not UTF-8, or its header cannot be used.
@@ -101,6 +101,7 @@ def as_utterance(row: dict[str, str], folder: Path, line: int, labelled: bool) -
         text=text or None,
         label=label,
         speaker=row.get("speaker") or None,
+        gender=row.get("gender") or None,
         session=row.get("session") or None,
         dialogue=row.get("dialogue") or None,
         split=split,

@@ -23,7 +23,7 @@ class Utterance:
     file holds the utterance alone. ``session`` is a recording session (IEMOCAP) or whatever a user's
     manifest calls one; ``dialogue`` groups utterances that belong together; ``split`` is the corpus's own
     ``train``, ``dev`` or ``test``. ``valence``, ``arousal`` and ``dominance`` are what people rated it, each
-    in the corpus's own units (IEMOCAP's go from 1 to 5).
+    in the corpus's own units (IEMOCAP's go from 1 to 5). ``gender`` is the speaker's.
     """
 
     id: str
@@ -40,6 +40,7 @@ class Utterance:
     valence: float | None = None
     arousal: float | None = None
     dominance: float | None = None
+    gender: str | None = None
 
     @property
     def dimensions(self) -> dict[Dimension, float]:
