@@ -15,6 +15,8 @@ from mtab.data.acted import ACTED, read_acted
 from mtab.data.check import validate
 from mtab.data.folds import default_scheme, find_fold, fold_warnings, make_folds
 from mtab.data.iemocap import read_iemocap
+from mtab.data.joining import join_corpora, keep_corpus
+from mtab.data.labels import LabelMap, map_labels, read_label_map
 from mtab.data.layout import find_data_dir
 from mtab.data.manifest import read_manifest
 from mtab.data.meld import read_meld
@@ -27,6 +29,7 @@ __all__ = [
     "SYNTHETIC_MARKER",
     "Corpus",
     "Fold",
+    "LabelMap",
     "Problem",
     "Utterance",
     "corpus_hash",
@@ -34,8 +37,12 @@ __all__ = [
     "find_data_dir",
     "find_fold",
     "fold_warnings",
+    "join_corpora",
+    "keep_corpus",
     "make_folds",
+    "map_labels",
     "read_corpus",
+    "read_label_map",
     "read_manifest",
     "validate",
 ]

@@ -13,6 +13,7 @@ COLUMNS = (
     "text",
     "label",
     "id",
+    "corpus",
     "speaker",
     "gender",
     "session",

@@ -179,15 +179,19 @@ def _speaker_groups(corpus: Corpus, scheme: str, k: int) -> dict[str, set[str]]:
 
     ``speaker:K``: the one with most utterances goes to the group with fewest, and so on. ``speaker-group:K``:
     neighbours in the order of their names, the groups as even as can be; a corpus that numbers men and women
-    in turn has both in every group.
+    in turn has both in every group. Of several corpora each is divided, and a group has some of each.
     """
     speakers = _groups(_require(corpus, "speaker", scheme), "speaker")
     if not 2 <= k <= len(speakers):
         raise DataError(f"{corpus.place}: {scheme} of {len(speakers)} speakers, expected 2 to that many")
     groups: list[set[str]] = [set() for _ in range(k)]
     if scheme.startswith("speaker-group"):
-        for place, name in enumerate(sorted(speakers)):
-            groups[place * k // len(speakers)].update(_ids(speakers[name]))
+        for utterances in _groups(corpus.utterances, "corpus").values():
+            names = sorted({utterance.speaker or "" for utterance in utterances})
+            for place, name in enumerate(names):
+                groups[place * k // len(names)].update(_ids(speakers[name]))
+        if not all(groups):
+            raise DataError(f"{corpus.place}: {scheme} of corpora that all have fewer speakers")
     else:
         for name in sorted(speakers, key=lambda name: (-len(speakers[name]), name)):
             min(groups, key=len).update(_ids(speakers[name]))
