@@ -66,7 +66,7 @@ def _cells(utterance: Utterance) -> list[object]:
             if (value := getattr(utterance, name)) is not None:
                 cells[name] = value.removeprefix(f"{utterance.corpus}-")
     if utterance.audio is not None:
-        cells["audio"] = utterance.audio.resolve()
+        cells["audio"] = utterance.audio.absolute()
     # Times of what is not to be cut would cut it.
     cells["start"], cells["end"] = utterance.span
     return list(cells.values())
