@@ -1,10 +1,10 @@
 """A run folder: one model's training, complete in itself.
 
 ``run.json`` (which data), ``config.json`` (`ModelConfig`), ``train_config.json`` (`TrainConfig`),
-``preprocessor_config.json`` and ``tokenizer.json`` (as in a bundle), ``model.safetensors`` (the selected
-epoch), ``calibration.json`` (its temperature), ``metrics.jsonl`` (one line an epoch), ``results.json``,
-``predictions.csv`` and pictures; ``checkpoints/`` holds what `--resume` needs, ``corpus/`` the manifest of
-several corpora, or of one whose labels were mapped.
+``preprocessor_config.json``, ``tokenizer.json`` and ``training_clips.json`` (as in a bundle),
+``model.safetensors`` (the selected epoch), ``calibration.json`` (its temperature), ``metrics.jsonl`` (one
+line an epoch), ``results.json``, ``predictions.csv`` and pictures; ``checkpoints/`` holds what `--resume`
+needs, ``corpus/`` the manifest of several corpora, or of one whose labels were mapped.
 """
 
 import json

@@ -17,6 +17,7 @@ import mtab
 from mtab.audio import SAMPLE_RATE
 from mtab.config import to_dict
 from mtab.data import Corpus, corpus_hash, keep_corpus
+from mtab.data.clips import CLIPS
 from mtab.errors import ConfigError, DataError
 from mtab.files import atomic_folder, write_json
 from mtab.preprocess import CONFIG_FILE, TOKENIZER_FILE, Preprocessor, PreprocessorConfig
@@ -227,7 +228,7 @@ def _prepare(run: Run, start: Start, texts: Iterable[str]) -> tuple[Run, MulTAB]
 def _from_run(run: Run, source: Path) -> MulTAB:
     """Another run's model; a class or dimension that both know keeps its row of the head."""
     other = open_run(source)
-    for name in (CONFIG_FILE, TOKENIZER_FILE):
+    for name in (CONFIG_FILE, TOKENIZER_FILE, CLIPS):
         if (source / name).is_file():
             shutil.copy(source / name, run.folder / name)
     model = MulTAB.from_config(run.model)
