@@ -7,7 +7,8 @@ import click
 from mtab import __version__
 from mtab.console import Group
 from mtab.data import DATASETS
-from mtab.options import corpus_options, threads_option
+from mtab.data.manifest import SPLITS
+from mtab.options import corpus_options, label_map_option, threads_option
 from mtab_bench.commands.batching import batching_command
 from mtab_bench.commands.compare import compare_command
 from mtab_bench.commands.gpu import gpu_command
@@ -31,7 +32,15 @@ from mtab_bench.commands.vad import vad_command
 
 
 @click.group(cls=Group, extra="bench", invoke_without_command=True)
-@corpus_options("Layout of the corpus whose test set to run.")
+@corpus_options("Layout of the corpus to run.")
+@click.option(
+    "--split",
+    type=click.Choice(["all", *SPLITS]),
+    help="Utterances to run: all, or the corpus's own split.  [default: the training's test part; all of a "
+    "corpus that the model was not trained on]",
+)
+@click.option("--fold", metavar="NAME", help="Fold whose test part to run, of the corpus's usual folds.")
+@label_map_option
 @bundle_option
 @checkpoint_option
 @threads_option
@@ -46,6 +55,9 @@ def main(
     bundle: Path | None,
     data_dir: Path | None,
     columns: dict[str, str] | None,
+    split: str | None,
+    fold: str | None,
+    label_map: Path | None,
     checkpoint: Path | None,
     threads: int | None,
     out: Path | None,
@@ -55,7 +67,8 @@ def main(
     """Did deployment cost accuracy, and how fast is it here?
 
     Runs the test set of a corpus through PyTorch and through every engine and precision of the bundle that
-    was exported from it: accuracy, labels and probabilities that differ, latency. Writes report.json,
+    was exported from it: accuracy, labels and probabilities that differ, latency. A corpus that the model was
+    not trained on is run whole; labels that are none of the model's are left out. Writes report.json,
     report.html, which opens from disk, and report.md; the commands below add their sections to the same
     report. What cannot be had here is skipped, and the report says why.
 
@@ -63,6 +76,7 @@ def main(
     Examples:
       mtab-bench --dataset iemocap
       mtab-bench --dataset emodb --data-dir EmoDB --bundle runs/mine/bundle --out report
+      mtab-bench --dataset ravdess --label-map labels.csv --bundle runs/emodb/bundle --out elsewhere
     """
     if context.invoked_subcommand is not None:
         return
@@ -72,8 +86,11 @@ def main(
     from mtab_bench.commands.target import Target
     from mtab_bench.sections.evaluation import evaluate
 
+    if split is not None and fold is not None:
+        raise click.UsageError("--split and --fold: each names a part, expected one of them")
     target = Target.open(bundle, out, overwrite, "evaluation")
-    target.add(evaluate(target.bundle, dataset, data_dir, checkpoint, threads, columns), as_json)
+    section = evaluate(target.bundle, dataset, data_dir, checkpoint, threads, columns, split, fold, label_map)
+    target.add(section, as_json)
 
 
 for command in (

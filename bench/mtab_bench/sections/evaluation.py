@@ -1,4 +1,4 @@
-"""The section ``evaluation``: a bundle on every backend beside PyTorch, on its corpus's test set."""
+"""The section ``evaluation``: a bundle on every backend beside PyTorch, on labelled utterances."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ from mtab_bench.backends import REFERENCE, Inputs, Run, bundle_backends, open_ba
 from mtab_bench.interleaving import HOW, Phase, time_phases
 from mtab_bench.reference import reference_model, require_one
 from mtab_bench.sections.accuracy import Accuracy, BackendParity, Concordance
+from mtab_bench.sections.breakdown import Breakdown, break_down
 from mtab_bench.sections.samples import Latency, Timed
 from mtab_bench.sections.section import (
     BackendEntry,
@@ -28,6 +29,7 @@ from mtab_bench.sections.section import (
     Section,
     now,
 )
+from mtab_bench.snr import estimate_snr
 from mtab_bench.test_set import LoadedTestSet, read_test_set
 from mtab_train.examples import ratings
 
@@ -59,7 +61,7 @@ class EvaluatedBackend(BackendEntry):
 class EvaluatedUtterance:
     """An utterance: its clip's path, class, seconds of speech, tokens, and probabilities by backend.
 
-    Probabilities are in the order of the protocol's classes.
+    Probabilities are in the order of the protocol's classes; ``snr`` is `mtab_bench.snr.estimate_snr`.
     """
 
     id: str
@@ -68,11 +70,17 @@ class EvaluatedUtterance:
     seconds: float | None
     tokens: int | None
     probabilities: dict[str, tuple[float, ...]]
+    speaker: str | None = None
+    gender: str | None = None
+    snr: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation(Section):
-    """``preprocessing`` is what reading and preprocessing an utterance takes; it is in no backend's times."""
+    """``preprocessing`` is what reading and preprocessing an utterance takes; it is in no backend's times.
+
+    ``breakdowns`` are of the answers of one backend, ``broken_down``.
+    """
 
     name: ClassVar[str] = "evaluation"
     title: ClassVar[str] = "Accuracy"
@@ -84,6 +92,8 @@ class Evaluation(Section):
     reference: str
     backends: dict[str, EvaluatedBackend]
     utterances: tuple[EvaluatedUtterance, ...]
+    broken_down: str | None = None
+    breakdowns: tuple[Breakdown, ...] = ()
 
     @property
     def measured(self) -> dict[str, EvaluatedBackend]:
@@ -98,19 +108,24 @@ def evaluate(
     checkpoint: Path | None = None,
     threads: int | None = None,
     columns: Mapping[str, str] | None = None,
+    split: str | None = None,
+    fold: str | None = None,
+    label_map: Path | None = None,
 ) -> Evaluation:
-    """Measure accuracy, parity and latency of ``bundle`` on the test part of the fold it was trained for.
+    """Measure accuracy, parity and latency of ``bundle`` on a corpus.
 
-    Every engine and precision that it has. What cannot be had here is skipped, with the reason; so is
-    PyTorch where it or the checkpoint is missing. ``threads`` (None: one a usable core) holds for all.
-    Ctrl-C while the clock runs ends the timing alone.
+    By default that is the test part of the fold that it was trained for, or all of another corpus; see
+    `mtab_bench.test_set.read_test_set` for ``split``, ``fold`` and ``label_map``. Every engine and precision
+    that it has. What cannot be had here is skipped, with the reason; so is PyTorch where it or the checkpoint
+    is missing. ``threads`` (None: one a usable core) holds for all. Ctrl-C while the clock runs ends the
+    timing alone.
 
     Raises `MtabError` if the bundle or the corpus cannot be used, or no engine can be had.
     """
     threads = threads or usable_cores()
     reference, model, skipped = reference_model(bundle, checkpoint, threads)
     preprocess = Preprocessor.from_folder(bundle.folder)
-    test = read_test_set(bundle, preprocess, dataset, data_dir, columns)
+    test = read_test_set(bundle, preprocess, dataset, data_dir, columns, split, fold, label_map)
     inputs = [preprocess.collate([features]) for features in test.features]
 
     backends = [*([] if model is None else [reference]), *bundle_backends(bundle, threads)]
@@ -160,6 +175,11 @@ def evaluate(
             timed=times.of(key),
             medians=times.medians(key, len(inputs)),
         )
+    main = REFERENCE if REFERENCE in runs else next(iter(runs))
+    snrs = [
+        None if features.input_values is None else estimate_snr(features.input_values)
+        for features in test.features
+    ]
     return Evaluation(
         created=now(),
         machine=Machine.here(),
@@ -177,8 +197,20 @@ def evaluate(
                 seconds=features.seconds,
                 tokens=None if features.input_ids is None else len(features.input_ids),
                 probabilities={key: tuple(unbatched[key]["probabilities"][i].tolist()) for key in runs},
+                speaker=utterance.speaker,
+                gender=utterance.gender,
+                snr=snrs[i],
             )
             for i, (utterance, features) in enumerate(zip(test.utterances, test.features, strict=True))
+        ),
+        broken_down=main,
+        breakdowns=break_down(
+            true,
+            unbatched[main]["probabilities"].argmax(axis=1),
+            [utterance.speaker for utterance in test.utterances],
+            [utterance.gender for utterance in test.utterances],
+            [features.seconds for features in test.features],
+            snrs,
         ),
     )
 
