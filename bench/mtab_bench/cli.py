@@ -7,7 +7,6 @@ import click
 from mtab import __version__
 from mtab.console import Group
 from mtab.data import DATASETS
-from mtab.data.manifest import SPLITS
 from mtab.options import corpus_options, label_map_option, threads_option
 from mtab_bench.commands.batching import batching_command
 from mtab_bench.commands.compare import compare_command
@@ -19,10 +18,13 @@ from mtab_bench.commands.memory import memory_command
 from mtab_bench.commands.options import (
     bundle_option,
     checkpoint_option,
+    fold_option,
     out_option,
     overwrite_option,
+    split_option,
 )
 from mtab_bench.commands.report import report_command
+from mtab_bench.commands.robustness import robustness_command
 from mtab_bench.commands.sdk import sdk_command
 from mtab_bench.commands.serve import serve_command
 from mtab_bench.commands.soak import soak_command
@@ -33,13 +35,8 @@ from mtab_bench.commands.vad import vad_command
 
 @click.group(cls=Group, extra="bench", invoke_without_command=True)
 @corpus_options("Layout of the corpus to run.")
-@click.option(
-    "--split",
-    type=click.Choice(["all", *SPLITS]),
-    help="Utterances to run: all, or the corpus's own split.  [default: the training's test part; all of a "
-    "corpus that the model was not trained on]",
-)
-@click.option("--fold", metavar="NAME", help="Fold whose test part to run, of the corpus's usual folds.")
+@split_option
+@fold_option
 @label_map_option
 @bundle_option
 @checkpoint_option
@@ -86,8 +83,6 @@ def main(
     from mtab_bench.commands.target import Target
     from mtab_bench.sections.evaluation import evaluate
 
-    if split is not None and fold is not None:
-        raise click.UsageError("--split and --fold: each names a part, expected one of them")
     target = Target.open(bundle, out, overwrite, "evaluation")
     section = evaluate(target.bundle, dataset, data_dir, checkpoint, threads, columns, split, fold, label_map)
     target.add(section, as_json)
@@ -101,6 +96,7 @@ for command in (
     compare_command,
     gpu_command,
     memory_command,
+    robustness_command,
     sdk_command,
     serve_command,
     soak_command,

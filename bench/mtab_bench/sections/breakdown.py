@@ -12,7 +12,7 @@ By = Literal["all", "speaker", "gender", "duration", "snr"]
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A share in 0..1, and its 95 % interval: a bootstrap's that draws utterances."""
+    """A share in 0..1 or a difference of two, and its 95 % interval: a bootstrap's that draws utterances."""
 
     value: float
     low: float
