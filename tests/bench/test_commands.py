@@ -71,6 +71,11 @@ EVERY = {
         "--threads", 1, "--json",
     ),
     "vad": ("vad", "TURNS", "--json"),
+    "robustness": (
+        "robustness", "BUNDLE", *CORPUS, "--fold", "speaker-1", "--label-map", "MAP", "--seed", 1,
+        "--device", "cpu", "--columns", "label=label", "--json",
+    ),
+    "robustness, all": ("robustness", "BUNDLE", *CORPUS, "--split", "all"),
     "serve": (
         "serve", "BUNDLE", "--seconds", 1, "--clients", 2, "--requests", 20, "--threads", 1, "--json",
     ),
@@ -98,7 +103,7 @@ def test_every_option(
     if "--json" in arguments:
         begin = 0 if done.stdout.startswith("[") else done.stdout.index("{\n")
         assert json.loads(done.stdout[begin:])
-    if name in ("soak", "memory", "timeline", "live", "vad", "serve"):
+    if name.split(",")[0] in ("soak", "memory", "timeline", "live", "vad", "serve", "robustness"):
         return
     section = {"main": "evaluation", "latency": "speed"}.get(name.split(",")[0], name.split(",")[0])
     report = json.loads((out / "report.json").read_text())
