@@ -1,6 +1,6 @@
 """The section ``evaluation``: a bundle on every backend beside PyTorch, on labelled utterances."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -13,6 +13,7 @@ from mtab.limits import BATCH_SIZE
 from mtab.machine import usable_cores
 from mtab.parity import Answers, answer_both_ways, budget_of, forward
 from mtab.preprocess import Preprocessor
+from mtab.sample import spread
 from mtab.timing import Timing
 from mtab.traffic import NewLengths
 from mtab_bench.backends import REFERENCE, Inputs, Run, bundle_backends, open_backend
@@ -34,7 +35,10 @@ from mtab_bench.test_set import LoadedTestSet, read_test_set
 from mtab_train.examples import ratings
 
 MIN_SAMPLES = 200
-"""Few utterances are passed over again until each backend has so many samples."""
+"""Few utterances are passed over again until each backend has so many samples.
+
+Of utterances that are not the training's test part no more are timed, evenly spread over all.
+"""
 REPEATED = 50
 """Utterances that are timed again, uncut."""
 DESCRIPTION = (
@@ -126,7 +130,6 @@ def evaluate(
     reference, model, skipped = reference_model(bundle, checkpoint, threads)
     preprocess = Preprocessor.from_folder(bundle.folder)
     test = read_test_set(bundle, preprocess, dataset, data_dir, columns, split, fold, label_map)
-    inputs = [preprocess.collate([features]) for features in test.features]
 
     backends = [*([] if model is None else [reference]), *bundle_backends(bundle, threads)]
     reasons = {} if skipped is None else {REFERENCE: skipped}
@@ -145,7 +148,7 @@ def evaluate(
             runs.pop(key, None)
             reasons[key] = str(error)
     require_one(bundle, [backend.key for backend in backends if backend.key != REFERENCE], reasons)
-    times = _time(runs, preprocess, test, inputs)
+    times = _time(runs, preprocess, test)
 
     labels = bundle.config.labels
     true = np.array([labels.index(utterance.label) for utterance in test.utterances])
@@ -173,7 +176,7 @@ def evaluate(
             ),
             parity=parity,
             timed=times.of(key),
-            medians=times.medians(key, len(inputs)),
+            medians=times.medians(key),
         )
     main = REFERENCE if REFERENCE in runs else next(iter(runs))
     snrs = [
@@ -224,19 +227,23 @@ def _concordances(bundle: Bundle, test: LoadedTestSet, answers: Answers) -> dict
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Times:
-    """Requests of new lengths and repeated ones; ``spoken`` are the seconds of speech drawn of each item."""
+    """Requests of new lengths, and repeated ones; ``spoken`` are the seconds of speech drawn by utterance.
+
+    ``timed`` are the numbers of the utterances that requests are made of, by item.
+    """
 
     timings: list[Timing]
     interrupted: bool
     spoken: list[list[float]]
+    timed: np.ndarray
 
     def of(self, key: str) -> Timed | None:
         if not self.timings:
             return None
         new, *rest = self.timings
-        # Some requests are drawn for warm-up, or of a block that is measured again: of some items more.
+        # Some requests are drawn for warm-up, or of a block that is measured again: of some utterances more.
         means = np.array([np.mean(each) if each else np.nan for each in self.spoken])
-        speech = float(means[new.items].mean())
+        speech = float(means[self.timed[new.items]].mean())
         return Timed.of(
             new.samples(key),
             speech=speech,
@@ -244,27 +251,31 @@ class _Times:
             repeated=rest[0].samples(key) if rest else None,
         )
 
-    def medians(self, key: str, count: int) -> tuple[float | None, ...]:
-        found: list[list[float]] = [[] for _ in range(count)]
+    def medians(self, key: str) -> tuple[float | None, ...]:
+        found: list[list[float]] = [[] for _ in self.spoken]
         for new in self.timings[:1]:
-            for item, seconds in zip(new.items.tolist(), new.seconds[key].tolist(), strict=True):
+            numbers = self.timed[new.items].tolist()
+            for number, seconds in zip(numbers, new.seconds[key].tolist(), strict=True):
                 if not np.isnan(seconds):
-                    found[item].append(seconds)
+                    found[number].append(seconds)
         return tuple(float(np.median(each)) if each else None for each in found)
 
 
-def _time(
-    runs: dict[str, Run], preprocess: Preprocessor, test: LoadedTestSet, inputs: Sequence[Inputs]
-) -> _Times:
+def _time(runs: dict[str, Run], preprocess: Preprocessor, test: LoadedTestSet) -> _Times:
     new = NewLengths()
-    spoken: list[list[float]] = [[] for _ in inputs]
+    spoken: list[list[float]] = [[] for _ in test.features]
+    everything = range(len(test.features))
+    timed = list(everything) if test.held_out else spread(everything, MIN_SAMPLES)
 
     def draw(item: int) -> Inputs:
-        features = new.features(test.features[item])
-        spoken[item].append(features.seconds or 0.0)
+        features = new.features(test.features[timed[item]])
+        spoken[timed[item]].append(features.seconds or 0.0)
         return preprocess.collate([features])
 
-    repeated = min(len(inputs), REPEATED)
-    phases = (Phase(draw, len(inputs), MIN_SAMPLES), Phase(inputs.__getitem__, repeated, repeated))
+    def repeat(item: int) -> Inputs:
+        return preprocess.collate([test.features[timed[item]]])
+
+    repeated = min(len(timed), REPEATED)
+    phases = (Phase(draw, len(timed), MIN_SAMPLES), Phase(repeat, repeated, repeated))
     timings, interrupted = time_phases(runs, phases)
-    return _Times(timings, interrupted, spoken)
+    return _Times(timings, interrupted, spoken, np.array(timed))
