@@ -137,6 +137,11 @@ class AudioEncoder(nn.Module):
         return cls(make_backbone(values, weights))
 
     @property
+    def feature_size(self) -> int:
+        """Width of `features`."""
+        return self.backbone.config.conv_dim[-1]
+
+    @property
     def min_samples(self) -> int:
         """Samples that make the first frame: the receptive field of the feature extractor."""
         samples = 1
