@@ -1,6 +1,5 @@
 """The command ``mtab-export``."""
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -296,8 +295,7 @@ def main(
     from mtab_export.exporter import without_existing
 
     capabilities = tuple(sm.split(",")) if sm else ()
-    strides = (run.model.audio_config or {}).get("conv_stride", (320,))
-    built = workspace, refit, strip_weights, math.prod(strides)
+    built = workspace, refit, strip_weights, run.model.samples_per_frame
     engines = EngineOptions(flavor, capabilities, min_shapes, opt_shapes, max_shapes, *built)
     if target == "tensorrt":
         # Before the minutes of exporting, not after them.

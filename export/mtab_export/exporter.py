@@ -221,9 +221,11 @@ def _describe(run: Run, model: MulTAB, folder: Path) -> None:
         id2label={str(i): label for i, label in enumerate(run.model.labels)},
         modalities=run.model.modalities,
         supported_modalities=run.model.supported_modalities,
-        embedding_size=run.model.fused_size,
+        embedding_size=run.model.embedding_size,
         hidden_sizes={modality: sizes[f"{modality}_hidden"] for modality in run.model.modalities},
         dimensions=tuple(DimensionEntry(name, std) for name, std in model.deviations.items()),
+        statistics_size=sizes.get("statistics", 0),
+        statistics_embedding_size=run.model.embedding_size - run.model.fused_size,
     )
     write_json(folder / CONFIG, to_dict(config))
 

@@ -125,7 +125,7 @@ def _inputs(
         for spec in split_of(bundle.config.modalities)[:-1]:
             entries = (bundle.manifest.graph(spec.name, precision) for precision in AUTO)
             graph = next((entry for entry in entries if entry is not None), None)
-            needed = spec.of(bundle.config.modalities, {}).inputs
+            needed = spec.of(bundle.config.modalities, bundle.config.sizes).inputs
             if graph is not None and all(tensor.name in values for tensor in needed):
                 values |= OnnxRuntimeEngine(bundle.path(graph.file), device).run(values)
     return values

@@ -20,6 +20,7 @@ from mtab.errors import ConfigError, DataError
 from mtab.progress import track
 from mtab_export.blocks import load_model, save_model
 from mtab_export.magnitudes import largest_magnitudes
+from mtab_export.precision import MEASURED
 
 ZERO_POINT = 128
 """What stands for 0 in an unsigned activation: x86 multiplies unsigned activations by signed weights."""
@@ -156,7 +157,7 @@ def _products(graph: ir.Graph, fp32_nodes: Sequence[str]) -> Iterator[tuple[ir.N
         if not any(fnmatchcase(name, pattern) for name in names):
             raise ConfigError(f"{pattern!r}: matches no node of the graph, expected a pattern of node names")
     for node, name in zip(tuple(graph), names, strict=True):
-        if any(fnmatchcase(name, pattern) for pattern in fp32_nodes) or not _is_product(node):
+        if not _is_product(node) or any(fnmatchcase(name, each) for each in (*fp32_nodes, *MEASURED)):
             continue
         weight = _evaluate(node.inputs[1])
         if weight is None or weight.ndim != 2:

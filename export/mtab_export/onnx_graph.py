@@ -21,13 +21,13 @@ from torch.nn.utils import parametrize
 from mtab.errors import BundleError
 from mtab.graphs import AUDIO_ENCODER, CME, FUSED, TAB_HEAD, TEXT_ENCODER, GraphSpec
 from mtab_export.blocks import save_model
+from mtab_train.acoustic import AcousticEncoder
 from mtab_train.model import MulTAB
 
 
 class _AudioEncoder(MulTAB):
     def forward(self, input_values: Tensor, audio_lengths: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        assert self.audio_encoder is not None
-        return self.audio_encoder(input_values, audio_lengths)
+        return self.listen(input_values, audio_lengths)
 
 
 class _TextEncoder(MulTAB):
@@ -48,8 +48,10 @@ class _CrossModalEncoder(MulTAB):
 
 
 class _TabHead(MulTAB):
-    def forward(self, fused_states: Tensor, fused_lengths: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return self.classify(fused_states, fused_lengths)
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, fused_states: Tensor, fused_lengths: Tensor, audio_statistics: Tensor | None = None
+    ) -> Any:
+        return self.classify(fused_states, fused_lengths, audio_statistics)
 
 
 PARTS: dict[str, type[MulTAB]] = {
@@ -76,12 +78,15 @@ def graph_sizes(model: MulTAB) -> dict[str, int]:
     config = model.config
     sizes = {
         "classes": len(config.labels),
-        "embedding": config.fused_size,
+        "fused": config.fused_size,
+        "embedding": config.embedding_size,
         "dimensions": len(config.dimensions),
     }
     for modality, encoder in (("audio", model.audio_encoder), ("text", model.text_encoder)):
         if encoder is not None:
             sizes[f"{modality}_hidden"] = encoder.hidden_size
+    if isinstance(model.audio_encoder, AcousticEncoder):
+        sizes["statistics"] = model.audio_encoder.statistics.size
     return sizes
 
 

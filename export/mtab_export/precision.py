@@ -30,7 +30,10 @@ FLOAT32_OPERATORS = (
 )
 """Operators that sum over many numbers, by pattern: their sums and squares leave fp16's range first."""
 
-FLOAT32_NODES = ("*masked_group_norm/*", "*masked_mean/*", "*interpolation/*", "head.*")
+MEASURED = ("audio_encoder.frames/*", "audio_encoder.statistics/*")
+"""What the light encoder measures of a waveform: powers over ten orders of magnitude, and their logs."""
+
+FLOAT32_NODES = ("*masked_group_norm/*", "*masked_mean/*", "*interpolation/*", "head.*", *MEASURED)
 """What sums over time or counts positions, and the head, whose few logits would be rounded last of all and at
 their largest; by pattern of node names."""
 

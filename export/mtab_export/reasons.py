@@ -1,7 +1,6 @@
 """The graph of reasons: a model's attention, cut from its float32 graph and held against PyTorch's."""
 
 import dataclasses
-import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -97,7 +96,7 @@ def export_reasons(
         corpus=sample.corpus.title,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    hop = None if model.audio_encoder is None else math.prod(model.audio_encoder.strides)
+    hop = model.config.samples_per_frame or None
     entry = ReasonsEntry(path.name, outputs, hop, _memory_need(model, fused), certificate)
     outcome = ReasonsOutcome(
         entry, path.stat().st_size, seconds, tuple(dict.fromkeys([*failures[0], *failures[1]]))

@@ -48,7 +48,9 @@ class BundleConfig:
 
     ``id2label`` names class i under the key ``"i"``; ``supported_modalities`` are the combinations that the
     model was trained to answer from; ``hidden_sizes`` are the widths of the encoders, by modality;
-    ``dimensions`` are those of the graph's output of this name, in its order.
+    ``dimensions`` are those of the graph's output of this name, in its order. ``statistics_size`` is how many
+    the light audio encoder takes of an utterance, ``statistics_embedding_size`` how wide their part of the
+    embedding is; 0 with other encoders.
     """
 
     id2label: dict[str, str]
@@ -58,6 +60,8 @@ class BundleConfig:
     hidden_sizes: dict[str, int]
     model_type: Literal["mul-tab"] = "mul-tab"
     dimensions: tuple[DimensionEntry, ...] = ()
+    statistics_size: int = 0
+    statistics_embedding_size: int = 0
 
     def __post_init__(self) -> None:
         keys = [str(i) for i in range(len(self.id2label))]
@@ -97,8 +101,14 @@ class BundleConfig:
     def sizes(self) -> dict[str, int]:
         """What `mtab.graphs.GraphSpec.of` fixes: the axes that are the same for every utterance."""
         hidden = {f"{modality}_hidden": size for modality, size in self.hidden_sizes.items()}
-        sizes = {"classes": len(self.id2label), "embedding": self.embedding_size}
-        return sizes | {"dimensions": len(self.dimensions)} | hidden
+        return {
+            "classes": len(self.id2label),
+            "embedding": self.embedding_size,
+            "fused": self.embedding_size - self.statistics_embedding_size,
+            "statistics": self.statistics_size,
+            "dimensions": len(self.dimensions),
+            **hidden,
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,19 +49,19 @@ class GraphSpec:
     def of(self, modalities: Sequence[Modality], sizes: Mapping[str, int]) -> "GraphSpec":
         """The graph of one model: the inputs of its ``modalities`` alone, the axes in ``sizes`` fixed.
 
-        A model whose ``sizes`` tell of no ``dimensions`` has no output of this name.
+        A model whose ``sizes`` tell of no ``dimensions`` or no ``statistics`` has no tensor of them.
         """
-        sizes = {"dimensions": 0, **sizes}
+        sizes = {"dimensions": 0, "statistics": 0, **sizes}
 
         def fixed(tensors: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
             return tuple(
                 dataclasses.replace(tensor, axes=tuple(sizes.get(str(axis), axis) for axis in tensor.axes))
                 for tensor in tensors
+                if not any(sizes.get(str(axis)) == 0 for axis in tensor.axes)
             )
 
         present = [tensor for tensor in self.inputs if tensor.modality in (None, *modalities)]
-        outputs = [tensor for tensor in fixed(self.outputs) if 0 not in tensor.axes]
-        return GraphSpec(self.name, fixed(present), tuple(outputs))
+        return GraphSpec(self.name, fixed(present), fixed(self.outputs))
 
 
 NEAR_TIE = 2e-3
@@ -120,7 +120,8 @@ _AUDIO_FRAMES = TensorSpec("audio_frames", "int64", ("batch",), "audio", toleran
 _TEXT_STATES = TensorSpec(
     "text_hidden_states", "float32", ("batch", "tokens", "text_hidden"), "text", tolerance=HIDDEN
 )
-_FUSED_STATES = TensorSpec("fused_states", "float32", ("batch", "steps", "embedding"), tolerance=HIDDEN)
+_STATISTICS = TensorSpec("audio_statistics", "float32", ("batch", "statistics"), "audio", tolerance=HIDDEN)
+_FUSED_STATES = TensorSpec("fused_states", "float32", ("batch", "steps", "fused"), tolerance=HIDDEN)
 _FUSED_LENGTHS = TensorSpec("fused_lengths", "int64", ("batch",), tolerance=EXACT)
 _ANSWER = (
     TensorSpec("logits", "float32", ("batch", "classes"), tolerance=HIDDEN),
@@ -132,8 +133,13 @@ _ANSWER = (
 FUSED = GraphSpec("fused", (_INPUT_VALUES, _AUDIO_LENGTHS, _INPUT_IDS, _TEXT_LENGTHS), _ANSWER)
 """The whole model, from padded waveforms and token ids with their lengths to the answer; masks are inside."""
 
-AUDIO_ENCODER = GraphSpec("audio_encoder", (_INPUT_VALUES, _AUDIO_LENGTHS), (_AUDIO_STATES, _AUDIO_FRAMES))
-"""Padded waveforms to hidden states; ``audio_frames`` are those of each utterance that are valid."""
+AUDIO_ENCODER = GraphSpec(
+    "audio_encoder", (_INPUT_VALUES, _AUDIO_LENGTHS), (_AUDIO_STATES, _AUDIO_FRAMES, _STATISTICS)
+)
+"""Padded waveforms to hidden states; ``audio_frames`` are those of each utterance that are valid.
+
+The light encoder also answers statistics over each utterance, for `TAB_HEAD`.
+"""
 
 TEXT_ENCODER = GraphSpec("text_encoder", (_INPUT_IDS, _TEXT_LENGTHS), (_TEXT_STATES,))
 """Padded token ids to hidden states."""
@@ -145,7 +151,7 @@ CME = GraphSpec(
 )
 """Self-attention, projection, cross-modal encoder and fusion: both encoders' states to one sequence."""
 
-TAB_HEAD = GraphSpec("tab_head", (_FUSED_STATES, _FUSED_LENGTHS), _ANSWER)
+TAB_HEAD = GraphSpec("tab_head", (_FUSED_STATES, _FUSED_LENGTHS, _STATISTICS), _ANSWER)
 """Temporal-aware block and classifier: the fused sequence to the answer."""
 
 SPLIT = (AUDIO_ENCODER, TEXT_ENCODER, CME, TAB_HEAD)

@@ -5,7 +5,7 @@ from typing import Literal
 
 from mtab.errors import ConfigError
 
-Protocol = Literal["honest", "paper"]
+Protocol = Literal["honest", "paper", "fixed"]
 
 TEMPERATURES = (0.25, 10.0)
 """The least and the most that is fitted: no validation set, however small, makes every probability 0 or 1,

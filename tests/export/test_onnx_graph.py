@@ -23,7 +23,7 @@ from mtab.engines.onnxruntime import OnnxRuntimeEngine
 from mtab.errors import BundleError
 from mtab.graphs import FUSED
 from mtab_export.onnx_graph import check_graph, export_graph
-from mtab_train.config import PRESETS, ModelConfig
+from mtab_train.config import PRESETS, AcousticConfig, ModelConfig
 from mtab_train.model import MulTAB
 
 OUTPUTS = FUSED.of(("audio", "text"), {"dimensions": 0}).outputs
@@ -69,6 +69,10 @@ MODELS = {
         SMALL,
         audio_config=AUDIO | LAYER_NORM | {"model_type": "wavlm", "num_hidden_layers": 2},
         text_config=None,
+    ),
+    # Its statistics go past the fused sequence to the head, and have a stand-in too.
+    "light encoder and text": dataclasses.replace(
+        SMALL, audio_config=to_dict(AcousticConfig(hidden_size=8, statistics_size=6)), modality_dropout=0.2
     ),
     "text alone": dataclasses.replace(SMALL, audio_config=None),
     "data2vec-audio and bert": dataclasses.replace(
@@ -242,7 +246,7 @@ def test_the_answers_are_worth_comparing(exported: Exported) -> None:
 def test_inputs_and_outputs_are_those_of_the_table(exported: Exported) -> None:
     proto = onnx.load(exported.path, load_external_data=False)
     config = exported.model.config
-    sizes = {"classes": len(config.labels), "embedding": config.fused_size}
+    sizes = {"classes": len(config.labels), "embedding": config.embedding_size}
     wanted = {tensor.name: tensor for tensor in FUSED.inputs if tensor.modality in config.modalities}
     wanted |= {tensor.name: tensor for tensor in OUTPUTS}
     found = [*proto.graph.input, *proto.graph.output]
@@ -271,7 +275,7 @@ def test_the_weights_lie_in_the_file_beside(exported: Exported) -> None:
         "model.onnx.data"
     }
     # Every weight once: weight norm's two tensors are one, SpecAugment's filler and the like are gone.
-    total = sum(tensor.numel() for tensor in model.parameters())
+    total = sum(tensor.numel() for tensor in (*model.parameters(), *model.buffers()))
     assert 0.9 * total < sum(np.prod(t.dims) for t in proto.graph.initializer) < 1.1 * total
     assert sorted(path.name for path in exported.path.parent.iterdir()) == ["model.onnx", "model.onnx.data"]
 

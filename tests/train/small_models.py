@@ -91,6 +91,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "two layers of MHA": {"num_self_attention_layers": 2},
     "audio only": {"text_config": None},
     "text only": {"audio_config": None},
+    "largest over time": {"num_tab_layers": 0, "pooling": "max"},
     "pooled": {"fusion_align": "pool"},
     "missing modalities": {"modality_dropout": 0.3},
     "missing modalities, pooled": {"modality_dropout": 0.3, "fusion_align": "pool"},

@@ -88,7 +88,7 @@ def test_frozen_layers_and_encoders_get_none() -> None:
 def test_adapters_without_an_effect_are_refused() -> None:
     with pytest.raises(ConfigError, match="no effect in a wavlm encoder"):
         BatchModel(make(audio_config=WAVLM), TRAIN)
-    with pytest.raises(ConfigError, match="lora_rank is 2, expected an encoder that is trained"):
+    with pytest.raises(ConfigError, match="lora_rank is 2, expected a transformer encoder that is"):
         BatchModel(make(text_training="frozen", audio_config=None), TRAIN)
 
 

@@ -20,6 +20,7 @@ from mtab.data import Corpus, read_corpus, validate
 from mtab.errors import ConfigError, DataError
 from mtab_train import trainer as trainer_module
 from mtab_train.checkpoint import save_state
+from mtab_train.config import AcousticConfig
 from mtab_train.run import METRICS, RESULTS, open_run, run_corpus
 from mtab_train.start import Start
 from mtab_train.trainer import Trainer, drop_modalities
@@ -87,6 +88,32 @@ def test_a_run_that_was_stopped_ends_with_the_same_bits(
         for folder in (tmp_path / "whole", run.folder)
     ]
     assert strip[0] == strip[1]
+
+
+def test_the_light_encoder_with_all_that_helps_it_resumes_to_the_same_bits(
+    tmp_path: Path, start: Start, tones: Corpus
+) -> None:
+    """Variants, mixup, the average of the weights, no choice of an epoch; with cached frames and without."""
+    audio = to_dict(AcousticConfig(hidden_size=8, statistics_size=6))
+    start = dataclasses.replace(start, model=dataclasses.replace(start.model, audio_config=audio))
+    changes = {"augment_copies": 2, "mixup_alpha": 0.3, "ema_decay": 0.9, "label_smoothing_factor": 0.1}
+    changes |= {"protocol": "fixed", "epochs": 4}
+    whole = fit(tmp_path / "whole", start, tones, **changes)
+    assert (whole["selection"], whole["selected_epoch"]) == (None, 4)
+
+    run = begin(tmp_path / "stopped", start, tones, **changes)
+    epochs = Trainer(run, tones, "cpu").epochs()
+    for _ in range(2):
+        next(epochs)
+    del epochs
+    resumed = Trainer(open_run(run.folder), run_corpus(run), "cpu").fit()
+    assert same(tmp_path / "whole" / "model.safetensors", run.folder / "model.safetensors")
+    assert to_dict(resumed.test) == whole["test"]
+    apart = fit(tmp_path / "apart", start, tones, cache=False, **changes)
+    assert apart["test"]["war"] == whole["test"]["war"]
+    plain = fit(tmp_path / "plain", start, tones, **changes | {"ema_decay": None})
+    assert not same(tmp_path / "whole" / "model.safetensors", tmp_path / "plain" / "model.safetensors")
+    assert plain["parameters"] == whole["parameters"]
 
 
 COMMAND = "import sys; from mtab_train.cli import main; sys.exit(main())"

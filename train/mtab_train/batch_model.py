@@ -1,12 +1,24 @@
 """What a training step runs: the model on a batch that may hold cached encodings, and an auxiliary head."""
 
+from typing import NamedTuple
+
+import torch
 from torch import Tensor, nn
 
+from mtab_train.acoustic import AcousticEncoder
 from mtab_train.batches import Batch
 from mtab_train.config import TrainConfig
 from mtab_train.lora import add_adapters
 from mtab_train.losses import CharacterCtc
-from mtab_train.model import MulTAB, Output
+from mtab_train.model import Mix, MulTAB, Output
+
+
+class Step(NamedTuple):
+    """The answers to a batch; in training also the CTC loss and how utterances were mixed, if they were."""
+
+    output: Output
+    spelling: Tensor | None
+    mix: Mix | None
 
 
 class BatchModel(nn.Module):
@@ -21,27 +33,42 @@ class BatchModel(nn.Module):
         self.model = model
         if config.lora_rank:
             add_adapters(model, config.lora_rank, config.lora_alpha)
+        self.mixup_alpha = config.mixup_alpha
         self.ctc = None
         if config.ctc_weight:
             assert model.audio_encoder is not None
             self.ctc = CharacterCtc(model.audio_encoder.hidden_size)
 
-    def forward(self, batch: Batch) -> tuple[Output, Tensor | None]:
-        """The answers and, in training, the CTC loss where there is one."""
+    def forward(self, batch: Batch) -> Step:
+        """The model's answers to a batch, (B, ...)."""
         model = self.model
-        speech = frames = text = tokens = spelling = None
+        speech = frames = text = tokens = statistics = spelling = None
         if model.audio_encoder is not None:
-            if "audio_states" in batch:
-                speech, frames = batch["audio_states"], batch["audio_frames"]
-            elif "audio_features" in batch:
-                frames = batch["audio_frames"]
-                speech = model.audio_encoder.context(batch["audio_features"], frames)
-            else:
-                speech, frames = model.audio_encoder(batch["input_values"], batch["audio_lengths"])
+            speech, frames, *rest = self._listen(batch)
+            statistics = rest[0] if rest else None
             if self.ctc is not None and self.training:
                 spelling = self.ctc(speech, frames, batch["letters"], batch["letter_lengths"])
         if model.text_encoder is not None:
             tokens = batch["text_lengths"]
             cached = "text_states" in batch
             text = batch["text_states"] if cached else model.text_encoder(batch["input_ids"], tokens)
-        return model.classify(*model.fuse(speech, frames, text, tokens)), spelling
+        mix = self._draw_mix(batch["labels"]) if self.training and self.mixup_alpha else None
+        fused, lengths = model.fuse(speech, frames, text, tokens)
+        return Step(model.classify(fused, lengths, statistics, mix), spelling, mix)
+
+    def _listen(self, batch: Batch) -> tuple[Tensor, ...]:
+        """As `MulTAB.listen`, on what the batch holds of the audio."""
+        model = self.model
+        assert model.audio_encoder is not None
+        if "audio_states" in batch:
+            return batch["audio_states"], batch["audio_frames"]
+        if "audio_features" not in batch:
+            return model.listen(batch["input_values"], batch["audio_lengths"])
+        features, frames = batch["audio_features"], batch["audio_frames"]
+        if isinstance(model.audio_encoder, AcousticEncoder):
+            return model.without_speech(*model.audio_encoder.context(features, frames))
+        return model.audio_encoder.context(features, frames), frames
+
+    def _draw_mix(self, labels: Tensor) -> Mix:
+        share = torch.distributions.Beta(self.mixup_alpha, self.mixup_alpha).sample().item()
+        return Mix(share, torch.randperm(len(labels), device=labels.device))

@@ -17,7 +17,7 @@ Batch = dict[str, Tensor]
 float32, NaN for no rating."""
 
 
-class ExampleDataset(Dataset[tuple[Example, Features]]):
+class ExampleDataset(Dataset[tuple[Example, Features, int]]):
     """Examples, decoded when they are asked for; what ``cache`` holds is not."""
 
     def __init__(
@@ -27,11 +27,14 @@ class ExampleDataset(Dataset[tuple[Example, Features]]):
         cache: EncoderCache | None = None,
         spelled: bool = False,
         dimensions: Sequence[str] = (),
+        variants: Sequence[int] | None = None,
     ) -> None:
         """``spelled`` adds the transcripts' letters, (B, L) int64, and their lengths to batches, for CTC.
 
-        ``dimensions`` are those whose ratings are in batches.
+        ``dimensions`` are those whose ratings are in batches; ``variants`` which variant of each example's
+        clip is heard (None: itself).
         """
+        self.variants = [0] * len(examples) if variants is None else variants
         self.spelled = spelled
         self.dimensions = dimensions
         self.examples = examples
@@ -41,21 +44,22 @@ class ExampleDataset(Dataset[tuple[Example, Features]]):
     def __len__(self) -> int:
         return len(self.examples)
 
-    def __getitem__(self, index: int) -> tuple[Example, Features]:
-        example = self.examples[index]
-        return example, example.read(self.preprocess, self.cache.modalities if self.cache else ())
+    def __getitem__(self, index: int) -> tuple[Example, Features, int]:
+        example, variant = self.examples[index], self.variants[index]
+        cached = self.cache.modalities if self.cache else ()
+        return example, example.read(self.preprocess, cached, variant), variant
 
-    def collate(self, items: Sequence[tuple[Example, Features]]) -> Batch:
+    def collate(self, items: Sequence[tuple[Example, Features, int]]) -> Batch:
         """One padded batch."""
-        arrays = self.preprocess.collate([features for _, features in items])
+        arrays = self.preprocess.collate([features for _, features, _ in items])
         if self.cache is not None:
-            arrays = self.cache.replace(arrays, [example for example, _ in items])
+            arrays = self.cache.replace(arrays, [(example, variant) for example, _, variant in items])
         batch = {name: torch.from_numpy(array) for name, array in arrays.items()}
-        batch["labels"] = torch.tensor([example.label for example, _ in items])
-        utterances = [example.utterance for example, _ in items]
+        batch["labels"] = torch.tensor([example.label for example, _, _ in items])
+        utterances = [example.utterance for example, _, _ in items]
         batch["dimensions"] = torch.from_numpy(ratings(utterances, self.dimensions))
         if self.spelled:
-            letters = [torch.tensor(spell(example.utterance.text or "")).long() for example, _ in items]
+            letters = [torch.tensor(spell(example.utterance.text or "")).long() for example, _, _ in items]
             batch["letters"] = nn.utils.rnn.pad_sequence(letters, batch_first=True)
             batch["letter_lengths"] = torch.tensor([len(each) for each in letters])
         return batch

@@ -9,6 +9,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from mtab.config import load_config, to_dict
 from mtab.errors import ConfigError
@@ -16,6 +17,8 @@ from mtab.files import atomic_file, atomic_folder, write_json
 from mtab_train.calibration import read_calibration
 from mtab_train.model import MulTAB
 from mtab_train.run import Run, open_run
+
+AVERAGE = "average.safetensors"
 
 
 def save_weights(module: nn.Module, path: Path) -> None:
@@ -88,11 +91,16 @@ class TrainerState:
 
 
 def save_state(
-    folder: Path, epoch: int, model: nn.Module, optimizer: torch.optim.Optimizer | None, state: TrainerState
+    folder: Path,
+    epoch: int,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer | None,
+    state: TrainerState,
+    average: AveragedModel | None = None,
 ) -> None:
     """Everything that the epochs after ``epoch`` depend on; older states go once this one is whole.
 
-    Before the first step there is no ``optimizer`` yet.
+    Before the first step there is no ``optimizer`` yet; ``average`` are the averaged weights, if they are.
     """
     names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
     moments = {
@@ -103,6 +111,8 @@ def save_state(
     with atomic_folder(_state_folder(folder, epoch), overwrite=True) as partial:
         save_weights(model, partial / "model.safetensors")
         _save(moments, partial / "optimizer.safetensors")
+        if average is not None:
+            save_weights(average, partial / AVERAGE)
         write_json(partial / "trainer_state.json", to_dict(state))
     for older in _states(folder)[:-1]:
         shutil.rmtree(older)
@@ -130,6 +140,20 @@ def load_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer)
             "cpu" if key == "step" else parameters[parameter].device
         )
     return load_config(TrainerState, states[-1] / "trainer_state.json")
+
+
+def load_average(folder: Path, model: nn.Module, decay: float | None) -> AveragedModel | None:
+    """The moving average of ``model``, buffers included, from the newest state if it has one.
+
+    None without a ``decay``. Raises `ConfigError` if what is there is not of such a model.
+    """
+    if decay is None:
+        return None
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+    states = _states(folder)
+    if states and (path := states[-1] / AVERAGE).is_file():
+        load_weights(average, path)
+    return average
 
 
 def _state_folder(folder: Path, epoch: int) -> Path:

@@ -1,16 +1,80 @@
-"""What a model and its training are made of: two frozen dataclasses, and the presets `base` and `tiny`."""
+"""What a model and its training are made of: frozen dataclasses, and the presets base, compact, tiny."""
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from mtab.config import from_dict, to_dict
 from mtab.errors import ConfigError
+from mtab.provenance import Protocol
 from mtab.types import Dimension, Modality
 
 AUDIO_ENCODERS = ("wav2vec2", "hubert", "wavlm", "data2vec-audio")
 TEXT_ENCODERS = ("bert", "distilbert", "roberta", "xlm-roberta")
+ACOUSTIC, TIM_NET = "acoustic", "tim-net"
+"""Audio encoders of our own, without pretrained weights: `mtab_train.acoustic`, `mtab_train.tim_net`."""
+
+ACOUSTIC_HOP = 160
+"""Samples from one of their frames to the next, 10 ms."""
+
 LARGEST_SEED = 2**32 - 1
 """NumPy's own generator takes no larger one."""
+
+
+@dataclass(frozen=True, slots=True)
+class AcousticConfig:
+    """The light audio encoder, ``audio_config`` of a model whose ``model_type`` is ``acoustic``.
+
+    Hidden states are ``hidden_size`` wide, one for the product of ``conv_stride`` frames of 10 ms. What the
+    classifier is told of the statistics is ``statistics_size`` wide. In training each of ``num_masks`` masks
+    hides up to ``mask_time_prob`` of the time, as many again up to ``mask_feature_prob`` of the bands.
+    """
+
+    model_type: Literal["acoustic"] = "acoustic"
+    hidden_size: int = 96
+    conv_kernel: int = 5
+    conv_stride: tuple[int, ...] = (2, 2)
+    num_conv_pos_embeddings: int = 15
+    hidden_dropout: float = 0.2
+    statistics_size: int = 192
+    statistics_dropout: float = 0.4
+    num_masks: int = 2
+    mask_time_prob: float = 0.1
+    mask_feature_prob: float = 0.15
+
+    def __post_init__(self) -> None:
+        for name in ("hidden_size", "conv_kernel", "num_conv_pos_embeddings", "statistics_size"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}, expected at least 1")
+        if not self.conv_stride or min(self.conv_stride) < 1 or self.conv_kernel % 2 == 0:
+            raise ConfigError(
+                f"conv_stride is {list(self.conv_stride)} and conv_kernel {self.conv_kernel}, "
+                "expected strides of 1 or more and an odd kernel"
+            )
+        for name in ("hidden_dropout", "statistics_dropout", "mask_time_prob", "mask_feature_prob"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}, expected 0 <= {name} < 1")
+
+
+@dataclass(frozen=True, slots=True)
+class TimNetConfig:
+    """TIM-Net's stacks, ``audio_config`` of a model whose ``model_type`` is ``tim-net``.
+
+    ``hidden_size`` is also the number of cepstra; dilation doubles over ``num_scales`` blocks each way.
+    """
+
+    model_type: Literal["tim-net"] = "tim-net"
+    hidden_size: int = 39
+    num_scales: int = 8
+    hidden_dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name, most in (("hidden_size", 64), ("num_scales", 16)):
+            if not 1 <= getattr(self, name) <= most:
+                raise ConfigError(f"{name} is {getattr(self, name)}, expected 1 to {most}")
+        if not 0 <= self.hidden_dropout < 1:
+            raise ConfigError(f"hidden_dropout is {self.hidden_dropout}, expected 0 <= hidden_dropout < 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +86,7 @@ class ModelConfig:
     ``text_model`` say where an encoder's weights came from (hub id or folder; ``None``: random).
     ``freeze_layers`` are taken out of the training of every encoder that is trained, from the first on, and
     ``use_weighted_layer_sum`` puts a learned sum of its layers in place of its last one's.
+    ``pooling`` is over time, and before ``head_activation``; the paper's rivals have others.
     ``dimensions`` are what a second head answers beside the classes; the paper has none.
     """
 
@@ -41,6 +106,8 @@ class ModelConfig:
     num_tab_layers: int = 3
     tab_kernel_size: int = 2
     fusion_align: Literal["interpolate", "pool"] = "interpolate"
+    pooling: Literal["mean", "max"] = "mean"
+    head_activation: Literal["gelu", "none"] = "gelu"
     dropout: float = 0.1
     modality_dropout: float = 0.0
     dimensions: tuple[Dimension, ...] = ()
@@ -53,7 +120,7 @@ class ModelConfig:
         if not self.modalities:
             raise ConfigError("audio_config and text_config are both null, expected at least one encoder")
         for name, config, known in (
-            ("audio_config", self.audio_config, AUDIO_ENCODERS),
+            ("audio_config", self.audio_config, (*AUDIO_ENCODERS, ACOUSTIC, TIM_NET)),
             ("text_config", self.text_config, TEXT_ENCODERS),
         ):
             if config is not None and config.get("model_type") not in known:
@@ -77,8 +144,12 @@ class ModelConfig:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected at least 0")
         if self.freeze_layers and not self.trained_encoders:
             raise ConfigError(
-                f"freeze_layers is {self.freeze_layers}, expected an encoder that is trained; see "
+                f"freeze_layers is {self.freeze_layers}, expected a transformer encoder that is trained; see "
                 "--text-training and --audio-training"
+            )
+        if self.use_weighted_layer_sum and self.measures and self.text_config is None:
+            raise ConfigError(
+                "use_weighted_layer_sum is true, expected a transformer encoder, which has layers"
             )
 
     @property
@@ -93,9 +164,11 @@ class ModelConfig:
 
     @property
     def trained_encoders(self) -> tuple[Modality, ...]:
-        """The modalities whose encoder is trained, at least in part."""
-        training = {"audio": self.audio_training, "text": self.text_training}
-        return tuple(modality for modality in self.modalities if training[modality] != "frozen")
+        """The modalities whose encoder is a transformer that is trained, at least in part."""
+        audio = self.audio_config is not None and not self.measures and self.audio_training != "frozen"
+        text = self.text_config is not None and self.text_training != "frozen"
+        present = {"audio": audio, "text": text}
+        return tuple(modality for modality in self.modalities if present[modality])
 
     @property
     def supported_modalities(self) -> tuple[tuple[Modality, ...], ...]:
@@ -105,9 +178,44 @@ class ModelConfig:
         return (self.modalities,)
 
     @property
+    def acoustic(self) -> AcousticConfig | None:
+        """The light audio encoder's configuration, None for a model with another encoder or none."""
+        if self.audio_config is None or self.audio_config["model_type"] != ACOUSTIC:
+            return None
+        return from_dict(AcousticConfig, self.audio_config, "audio_config")
+
+    @property
+    def tim_net(self) -> TimNetConfig | None:
+        """The configuration of TIM-Net's stacks, None for a model with another encoder or none."""
+        if self.audio_config is None or self.audio_config["model_type"] != TIM_NET:
+            return None
+        return from_dict(TimNetConfig, self.audio_config, "audio_config")
+
+    @property
+    def measures(self) -> bool:
+        """Whether the audio encoder starts from frames that are measured, and not learned."""
+        return self.acoustic is not None or self.tim_net is not None
+
+    @property
     def fused_size(self) -> int:
         """Width of the fused sequence: d for each modality (768 x 2 in the paper, §4)."""
         return self.hidden_size * len(self.modalities)
+
+    @property
+    def embedding_size(self) -> int:
+        """Width of what the classifier sees: the fused sequence's, and that of the statistics if any."""
+        return self.fused_size + (self.acoustic.statistics_size if self.acoustic else 0)
+
+    @property
+    def samples_per_frame(self) -> int:
+        """Samples at 16 kHz from one of the audio encoder's hidden states to the next; 0 without one."""
+        if self.acoustic is not None:
+            return ACOUSTIC_HOP * math.prod(self.acoustic.conv_stride)
+        if self.audio_config is None:
+            return 0
+        if self.tim_net is not None:
+            return ACOUSTIC_HOP
+        return math.prod(self.audio_config.get("conv_stride", (5, 2, 2, 2, 2, 2, 2)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +224,10 @@ class TrainConfig:
 
     ``ctc_weight`` and ``supcon_weight`` weigh MMER's auxiliary losses (0.1 each there), which the paper
     leaves out. A training clip longer than ``max_seconds`` is cut, counted and said; ``None`` never cuts.
+    Each training clip is also heard in ``augment_copies`` variants (`mtab_train.augmentation`), in an epoch
+    one of them or itself. ``mixup_alpha`` is that of the Beta distribution by which what the classifier sees
+    of two utterances is mixed; 0 never mixes. With ``ema_decay`` the model is the moving average of the
+    weights over the steps.
     Training ends early where no epoch was better than the best one for ``patience`` epochs; ``None`` never.
 
     The learning rate of an encoder's layer is ``layerwise_lr_decay`` times that of the one above it
@@ -132,11 +244,15 @@ class TrainConfig:
     max_grad_norm: float | None = None
     gradient_accumulation_steps: int = 1
     class_weights: Literal["none", "balanced"] = "none"
+    label_smoothing_factor: float = 0.0
+    mixup_alpha: float = 0.0
+    augment_copies: int = 0
+    ema_decay: float | None = None
     ctc_weight: float = 0.0
     supcon_weight: float = 0.0
     max_seconds: float | None = None
     bucketing: bool = True
-    protocol: Literal["honest", "paper"] = "honest"
+    protocol: Protocol = "honest"
     mixed_precision: Literal["no", "fp16", "bf16"] = "no"
     seed: int = 0
     patience: int | None = None
@@ -156,7 +272,13 @@ class TrainConfig:
             raise ConfigError(
                 f"layerwise_lr_decay is {self.layerwise_lr_decay}, expected more than 0 and at most 1"
             )
-        for name in ("weight_decay", "ctc_weight", "supcon_weight", "lora_rank"):
+        if not 0 <= self.augment_copies <= 100:
+            raise ConfigError(f"augment_copies is {self.augment_copies}, expected 0 to 100")
+        if not 0 <= self.label_smoothing_factor < 1:
+            raise ConfigError(f"label_smoothing_factor is {self.label_smoothing_factor}, expected 0 to 1")
+        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
+            raise ConfigError(f"ema_decay is {self.ema_decay}, expected between 0 and 1")
+        for name in ("weight_decay", "ctc_weight", "supcon_weight", "mixup_alpha", "lora_rank"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected at least 0")
         if self.patience is not None and self.patience < 1:
@@ -196,58 +318,142 @@ ROBERTA_BASE = {
     "layer_norm_eps": 1e-5,
 }
 
+# Both at a size that learns from scratch in minutes on two cores.
+TINY_WAV2VEC2 = {
+    "model_type": "wav2vec2",
+    "conv_dim": [64] * 7,
+    "hidden_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 512,
+    "num_conv_pos_embeddings": 32,
+    "num_conv_pos_embedding_groups": 8,
+    "feat_proj_dropout": 0.1,
+    "layerdrop": 0.0,
+    "apply_spec_augment": False,
+    "mask_time_prob": 0.0,
+}
+TINY_ROBERTA = {
+    "model_type": "roberta",
+    "vocab_size": 1000,
+    "hidden_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 512,
+    "max_position_embeddings": 514,
+    "type_vocab_size": 1,
+    "layer_norm_eps": 1e-5,
+}
+
+BASE = Preset(
+    ModelConfig(
+        labels=IEMOCAP_LABELS,
+        audio_config=WAV2VEC2_BASE_960H,
+        text_config=ROBERTA_BASE,
+        audio_model="facebook/wav2vec2-base-960h",
+        text_model="FacebookAI/roberta-base",
+    ),
+    TrainConfig(),
+)
+
+# A light audio encoder in wav2vec2's place: learns from scratch on one's own small corpus.
+COMPACT = Preset(
+    ModelConfig(
+        labels=IEMOCAP_LABELS,
+        audio_config=to_dict(AcousticConfig()),
+        text_config={
+            "model_type": "roberta",
+            "vocab_size": 1000,
+            "hidden_size": 96,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "intermediate_size": 192,
+            "max_position_embeddings": 514,
+            "type_vocab_size": 1,
+            "layer_norm_eps": 1e-5,
+        },
+        audio_training="full",
+        text_training="full",
+        hidden_size=96,
+        num_attention_heads=4,
+        intermediate_size=192,
+        dropout=0.2,
+    ),
+    TrainConfig(
+        epochs=60,
+        batch_size=32,
+        learning_rate=2e-3,
+        weight_decay=0.05,
+        lr_scheduler_type="cosine",
+        warmup_ratio=0.1,
+        max_grad_norm=1.0,
+        class_weights="balanced",
+        label_smoothing_factor=0.1,
+        mixup_alpha=0.3,
+        augment_copies=6,
+        ema_decay=0.99,
+        protocol="fixed",
+    ),
+)
+
+TINY = Preset(
+    ModelConfig(
+        labels=IEMOCAP_LABELS,
+        audio_config=TINY_WAV2VEC2,
+        text_config=TINY_ROBERTA,
+        audio_training="full",
+        text_training="full",
+        hidden_size=128,
+        intermediate_size=512,
+    ),
+    TrainConfig(
+        epochs=15,
+        batch_size=16,
+        learning_rate=1e-3,
+        lr_scheduler_type="linear",
+        warmup_ratio=0.1,
+        max_grad_norm=1.0,
+    ),
+)
+
+# TIM-Net from MFCC, in PyTorch here; batch and rate are its authors', who train 500 epochs.
+TIM_NET_PRESET = Preset(
+    ModelConfig(
+        labels=IEMOCAP_LABELS,
+        audio_config=to_dict(TimNetConfig()),
+        text_config=None,
+        audio_training="full",
+        hidden_size=39,
+        num_attention_heads=3,
+        num_self_attention_layers=0,
+        num_tab_layers=0,
+        head_activation="none",
+    ),
+    TrainConfig(
+        epochs=100,
+        batch_size=64,
+        learning_rate=1e-3,
+        weight_decay=0.0,
+        lr_scheduler_type="cosine",
+        label_smoothing_factor=0.1,
+        protocol="fixed",
+    ),
+)
+
+
+def mmer(preset: Preset) -> Preset:
+    """MMER (Ghosh et al., 2023) of a preset's encoders: no TAB, largest values over time, two more losses."""
+    return Preset(
+        dataclasses.replace(preset.model, num_tab_layers=0, pooling="max"),
+        dataclasses.replace(preset.train, ctc_weight=0.1, supcon_weight=0.1),
+    )
+
+
 PRESETS = {
-    "base": Preset(
-        ModelConfig(
-            labels=IEMOCAP_LABELS,
-            audio_config=WAV2VEC2_BASE_960H,
-            text_config=ROBERTA_BASE,
-            audio_model="facebook/wav2vec2-base-960h",
-            text_model="FacebookAI/roberta-base",
-        ),
-        TrainConfig(),
-    ),
-    # The same architecture at a size that learns from scratch in minutes on two cores.
-    "tiny": Preset(
-        ModelConfig(
-            labels=IEMOCAP_LABELS,
-            audio_config={
-                "model_type": "wav2vec2",
-                "conv_dim": [64] * 7,
-                "hidden_size": 128,
-                "num_hidden_layers": 2,
-                "num_attention_heads": 4,
-                "intermediate_size": 512,
-                "num_conv_pos_embeddings": 32,
-                "num_conv_pos_embedding_groups": 8,
-                "feat_proj_dropout": 0.1,
-                "layerdrop": 0.0,
-                "apply_spec_augment": False,
-                "mask_time_prob": 0.0,
-            },
-            text_config={
-                "model_type": "roberta",
-                "vocab_size": 1000,
-                "hidden_size": 128,
-                "num_hidden_layers": 2,
-                "num_attention_heads": 4,
-                "intermediate_size": 512,
-                "max_position_embeddings": 514,
-                "type_vocab_size": 1,
-                "layer_norm_eps": 1e-5,
-            },
-            audio_training="full",
-            text_training="full",
-            hidden_size=128,
-            intermediate_size=512,
-        ),
-        TrainConfig(
-            epochs=15,
-            batch_size=16,
-            learning_rate=1e-3,
-            lr_scheduler_type="linear",
-            warmup_ratio=0.1,
-            max_grad_norm=1.0,
-        ),
-    ),
+    "base": BASE,
+    "compact": COMPACT,
+    "tiny": TINY,
+    "mmer": mmer(BASE),
+    "mmer-tiny": mmer(TINY),
+    "tim-net": TIM_NET_PRESET,
 }

@@ -12,9 +12,12 @@ from mtab.errors import ConfigError
 from mtab.files import atomic_file, cache_dir
 from mtab.preprocess import Preprocessor
 from mtab.progress import track
+from mtab_train import augmentation
+from mtab_train.acoustic import FRAMES_VERSION, AcousticEncoder
 from mtab_train.config import ModelConfig
 from mtab_train.examples import Example
 from mtab_train.model import MulTAB
+from mtab_train.tim_net import TimNetEncoder
 
 
 def frozen_outputs(config: ModelConfig) -> dict[str, str]:
@@ -24,7 +27,10 @@ def frozen_outputs(config: ModelConfig) -> dict[str, str]:
     """
     outputs = {}
     kept = not config.use_weighted_layer_sum
-    if config.audio_config is not None:
+    if config.measures:
+        # Whatever is trained of it, its frames are not.
+        outputs["audio"] = "audio_features"
+    elif config.audio_config is not None:
         if config.audio_training == "frozen" and kept:
             outputs["audio"] = "audio_states"
         elif config.audio_training != "full" or config.freeze_layers:
@@ -54,33 +60,43 @@ class EncoderCache:
         """The modalities that need not be preprocessed any more."""
         return tuple(self.outputs)
 
-    def fill(self, model: MulTAB, preprocess: Preprocessor, examples: Sequence[Example]) -> int:
-        """Encode what is not there yet, each utterance alone; how many encodings that were."""
+    def fill(
+        self, model: MulTAB, preprocess: Preprocessor, examples: Sequence[Example], variants: int = 0
+    ) -> int:
+        """Encode what is not there yet, each utterance alone; how many encodings that were.
+
+        Also the clips' variants, up to the number ``variants``.
+        """
         missing = [
-            (example, modality)
+            (example, modality, variant)
             for example in examples
             for modality in example.content
-            if modality in self.outputs and not self._path(example, modality).is_file()
+            if modality in self.outputs
+            for variant in range(1 + (variants if modality == "audio" else 0))
+            if not self._path(example, modality, variant).is_file()
         ]
         device = next(model.parameters()).device
         model.eval()
-        for example, modality in track(missing, "encoding frozen layers once", "utterances"):
+        for example, modality, variant in track(missing, "encoding frozen layers once", "utterances"):
             others = [other for other in example.content if other != modality]
-            arrays = preprocess.collate([example.read(preprocess, leave_out=others)])
+            arrays = preprocess.collate([example.read(preprocess, others, variant)])
             inputs = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
             with torch.inference_mode():
                 encoded = _encode(model, self.outputs[modality], inputs)[0].cpu().numpy()
-            with atomic_file(self._path(example, modality)) as partial:
+            with atomic_file(self._path(example, modality, variant)) as partial:
                 np.save(partial, encoded, allow_pickle=False)
         return len(missing)
 
-    def replace(self, arrays: dict[str, np.ndarray], examples: Sequence[Example]) -> dict[str, np.ndarray]:
-        """A batch with cached encodings, padded with zeros, in place of the inputs that they come from."""
+    def replace(
+        self, arrays: dict[str, np.ndarray], examples: Sequence[tuple[Example, int]]
+    ) -> dict[str, np.ndarray]:
+        """A batch with cached encodings, padded with zeros, in place of the inputs that they come from.
+
+        With each example is the number of the variant of its clip.
+        """
         arrays = dict(arrays)
         for modality, key in self.outputs.items():
-            rows = [
-                self._read(example, modality) if modality in example.content else None for example in examples
-            ]
+            rows = [self._read(example, modality, variant) for example, variant in examples]
             sizes = [0 if row is None else len(row) for row in rows]
             padded = np.zeros((len(rows), max(1, *sizes), self._widths[modality]), dtype=np.float32)
             for padded_row, row in zip(padded, rows, strict=True):
@@ -92,13 +108,16 @@ class EncoderCache:
             arrays["text_lengths" if modality == "text" else "audio_frames"] = np.array(sizes, dtype=np.int64)
         return arrays
 
-    def _path(self, example: Example, modality: str) -> Path:
-        return self._folders[modality] / f"{example.content[modality]}.npy"
+    def _path(self, example: Example, modality: str, variant: int) -> Path:
+        name = example.content[modality]
+        if variant and modality == "audio":
+            name += f"-{variant}"
+        return self._folders[modality] / f"{name}.npy"
 
-    def _read(self, example: Example, modality: str) -> np.ndarray | None:
+    def _read(self, example: Example, modality: str, variant: int) -> np.ndarray | None:
         if modality not in example.content:
             return None
-        path = self._path(example, modality)
+        path = self._path(example, modality, variant)
         try:
             return np.load(path, allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
@@ -125,14 +144,17 @@ def _width(model: MulTAB, key: str) -> int:
         assert model.text_encoder is not None
         return model.text_encoder.hidden_size
     assert model.audio_encoder is not None
-    config = model.audio_encoder.backbone.config
-    return config.conv_dim[-1] if key == "audio_features" else config.hidden_size
+    encoder = model.audio_encoder
+    return encoder.feature_size if key == "audio_features" else encoder.hidden_size
 
 
 def _key(model: MulTAB, modality: str, key: str) -> str:
     encoder = model.audio_encoder if modality == "audio" else model.text_encoder
     assert encoder is not None
     digest = hashlib.sha256()
+    if isinstance(encoder, AcousticEncoder | TimNetEncoder):
+        digest.update(f"{FRAMES_VERSION} {augmentation.VERSION} {torch.__version__}".encode())
+        return digest.hexdigest()[:32]
     # The last digits of a result are those of one kind of device and one version.
     device = next(model.parameters()).device.type
     digest.update(json.dumps([encoder.backbone.config.to_diff_dict(), torch.__version__, device]).encode())

@@ -205,6 +205,11 @@ class AudioEncoder(Encoder):
         return super().depth(name)
 
     @property
+    def feature_size(self) -> int:
+        """Width of `features`."""
+        return self.backbone.config.conv_dim[-1]
+
+    @property
     def min_samples(self) -> int:
         """Samples that make the first frame: the receptive field of the feature extractor."""
         samples = 1

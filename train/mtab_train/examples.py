@@ -11,6 +11,7 @@ from mtab.data.reading import read_utterances
 from mtab.errors import DataError
 from mtab.preprocess import Features, Preprocessor
 from mtab.progress import track
+from mtab_train import augmentation
 from mtab_train.config import ModelConfig
 
 
@@ -28,11 +29,14 @@ class Example:
     tokens: int
     content: dict[str, str]
 
-    def read(self, preprocess: Preprocessor, leave_out: Iterable[str] = ()) -> Features:
-        """Preprocess it again, without the modalities ``leave_out``."""
+    def read(self, preprocess: Preprocessor, leave_out: Iterable[str] = (), variant: int = 0) -> Features:
+        """Preprocess it again, without the modalities ``leave_out``; a ``variant`` of its clip, 0: itself."""
         start, end = self.span
         audio = None if "audio" in leave_out else self.utterance.audio
         text = None if "text" in leave_out else self.utterance.text
+        if variant and audio is not None and preprocess.listens:
+            samples = preprocess.samples(audio, start=start, end=end)
+            return preprocess(augmentation.variant(samples, variant), text)
         return preprocess(audio, text, start=start, end=end)
 
 

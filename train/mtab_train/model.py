@@ -4,9 +4,12 @@
                                                                +-- CME -- fusion -- TAB3 -- head
     transcript -- RoBERTa --- self-attention --- projection --+
 
-Shapes: B utterances, S speech frames, T text tokens, d = ``hidden_size``, C classes. Lengths are int64 of
-shape (B,). An utterance with audio too short for a frame, or without a token, lacks this modality: only a
-model with ``modality_dropout`` can answer then, and from the other modality.
+With the light encoder of `mtab_train.acoustic` in wav2vec2's place, the head also reads statistics that it
+takes of the utterance as a whole.
+
+Shapes: B utterances, S speech frames, T text tokens, d = ``hidden_size``, C classes, F statistics. Lengths
+are int64 of shape (B,). An utterance with audio too short for a frame, or without a token, lacks this
+modality: only a model with ``modality_dropout`` can answer then, and from the other modality.
 """
 
 from collections.abc import Mapping
@@ -18,9 +21,11 @@ from torch import Tensor, nn
 
 from mtab.errors import ConfigError
 from mtab.types import Dimension
+from mtab_train.acoustic import AcousticEncoder, StatisticsEmbedding
 from mtab_train.config import ModelConfig
 from mtab_train.encoders import AudioEncoder, Encoder, TextEncoder
-from mtab_train.masking import Interpolation, MaskedBatchNorm1d, MaskedMean, valid_mask
+from mtab_train.masking import Interpolation, MaskedBatchNorm1d, MaskedMax, MaskedMean, valid_mask
+from mtab_train.tim_net import TimNetEncoder
 
 
 class SelfAttention(nn.Module):
@@ -140,7 +145,7 @@ class TemporalAwareBlock(nn.Module):
 
 
 class DimensionHead(nn.Linear):
-    """Dimensions in the units of the corpus, mean + std * z: (B, 2d) -> (B, D). No part of the paper's model.
+    """Dimensions in the units of the corpus, mean + std * z: (B, E) -> (B, D). No part of the paper's model.
 
     ``mean`` and ``std``, (D,) float32, are those of the ratings in training.
     """
@@ -149,7 +154,7 @@ class DimensionHead(nn.Linear):
     std: Tensor
 
     def __init__(self, config: ModelConfig) -> None:
-        super().__init__(config.fused_size, len(config.dimensions))
+        super().__init__(config.embedding_size, len(config.dimensions))
         self.register_buffer("mean", torch.zeros(self.out_features))
         self.register_buffer("std", torch.ones(self.out_features))
 
@@ -157,28 +162,51 @@ class DimensionHead(nn.Linear):
         return self.mean + self.std * super().forward(x)
 
 
-class Head(nn.Module):
-    """Mean over the valid frames, GELU, fully connected (§4.2): (B, L, 2d) -> (B, 2d), (B, C), (B, D).
+class Mix(NamedTuple):
+    """Mixup (Zhang et al., 2018): ``share`` of each utterance, the rest of its partner; (B,) int64."""
 
-    The dimensions, (B, D), are None for a model without them.
+    share: float
+    partners: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(B, ...) mixed."""
+        return self.share * x + (1 - self.share) * x[self.partners]
+
+
+class Head(nn.Module):
+    """Mean over the valid frames, GELU, fully connected (§4.2): (B, L, 2d) -> (B, E), (B, C), (B, D).
+
+    The embeddings are the means, (B, 2d), and beside them what it makes of statistics (B, F) where the model
+    has some. The dimensions, (B, D), are None for a model without them.
     """
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, statistics: int = 0) -> None:
         super().__init__()
-        self.masked_mean = MaskedMean()
-        self.activation = nn.GELU()
-        self.classifier = nn.Linear(config.fused_size, len(config.labels))
+        self.pool = MaskedMean() if config.pooling == "mean" else MaskedMax()
+        self.activation = nn.GELU() if config.head_activation == "gelu" else nn.Identity()
+        self.statistics = None
+        if config.acoustic is not None:
+            self.statistics = StatisticsEmbedding(statistics, config.acoustic)
+        self.classifier = nn.Linear(config.embedding_size, len(config.labels))
         self.dimensions = DimensionHead(config) if config.dimensions else None
 
-    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        pooled = self.masked_mean(x, mask)
+    def forward(
+        self, x: Tensor, mask: Tensor, statistics: Tensor | None = None, mix: Mix | None = None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        pooled = self.pool(x, mask)
+        if mix is not None:
+            pooled, statistics = mix(pooled), None if statistics is None else mix(statistics)
         activated = self.activation(pooled)
+        if self.statistics is not None:
+            assert statistics is not None
+            embedded = self.statistics(statistics)
+            pooled, activated = (torch.cat([each, embedded], dim=1) for each in (pooled, activated))
         dimensions = None if self.dimensions is None else self.dimensions(activated)
         return pooled, self.classifier(activated), dimensions
 
 
 class Output(NamedTuple):
-    """What the model answers: logits (B, C), calibrated probabilities (B, C), pooled embeddings (B, 2d).
+    """What the model answers: logits (B, C), calibrated probabilities (B, C), embeddings (B, E).
 
     Also dimensions (B, D), if it has any.
     """
@@ -199,7 +227,10 @@ class MulTAB(nn.Module):
     temperature: Tensor
 
     def __init__(
-        self, config: ModelConfig, audio_encoder: AudioEncoder | None, text_encoder: TextEncoder | None
+        self,
+        config: ModelConfig,
+        audio_encoder: AudioEncoder | AcousticEncoder | TimNetEncoder | None,
+        text_encoder: TextEncoder | None,
     ) -> None:
         super().__init__()
         self.config = config
@@ -226,7 +257,8 @@ class MulTAB(nn.Module):
                 {m: nn.Parameter(torch.randn(size) * 0.02) for m, size in sizes.items()}
             )
         self.tab = TemporalAwareBlock(config) if config.num_tab_layers else None
-        self.head = Head(config)
+        acoustic = isinstance(audio_encoder, AcousticEncoder)
+        self.head = Head(config, audio_encoder.statistics.size if acoustic else 0)
         self.register_buffer("temperature", torch.tensor(1.0), persistent=False)
         self._freeze()
 
@@ -246,20 +278,32 @@ class MulTAB(nn.Module):
     @classmethod
     def _build(cls, config: ModelConfig, audio_weights: str | None, text_weights: str | None) -> "MulTAB":
         audio, text, weighted = config.audio_config, config.text_config, config.use_weighted_layer_sum
+        if config.acoustic is not None:
+            audio_encoder = AcousticEncoder(config.acoustic)
+        elif config.tim_net is not None:
+            audio_encoder = TimNetEncoder(config.tim_net)
+        elif audio is not None:
+            audio_encoder = AudioEncoder.from_config(audio, audio_weights, weighted)
+        else:
+            audio_encoder = None
         return cls(
             config,
-            AudioEncoder.from_config(audio, audio_weights, weighted) if audio is not None else None,
+            audio_encoder,
             TextEncoder.from_config(text, text_weights, weighted) if text is not None else None,
         )
 
     @property
     def trained_encoders(self) -> list[Encoder]:
-        """The encoders that are trained, at least in part."""
+        """The transformer encoders that are trained, at least in part."""
         encoders = {"audio": self.audio_encoder, "text": self.text_encoder}
-        return [encoder for name in self.config.trained_encoders if (encoder := encoders[name]) is not None]
+        trained = (encoders[modality] for modality in self.config.trained_encoders)
+        return [encoder for encoder in trained if isinstance(encoder, Encoder)]
 
     def _freeze(self) -> None:
-        if self.audio_encoder is not None and self.config.audio_training != "full":
+        if isinstance(self.audio_encoder, AcousticEncoder | TimNetEncoder):
+            # Its frames have nothing that is trained.
+            self.audio_encoder.requires_grad_(self.config.audio_training != "frozen")
+        elif self.audio_encoder is not None and self.config.audio_training != "full":
             part = self.audio_encoder.backbone
             (part if self.config.audio_training == "frozen" else part.feature_extractor).requires_grad_(False)
         if self.text_encoder is not None and self.config.text_training == "frozen":
@@ -289,12 +333,27 @@ class MulTAB(nn.Module):
         A modality that the model has no encoder for is ``None``.
         """
         speech = text = None
-        frames = None
+        frames = statistics = None
         if self.audio_encoder is not None:
-            speech, frames = self.audio_encoder(input_values, audio_lengths)
+            speech, frames, *rest = self.listen(input_values, audio_lengths)
+            statistics = rest[0] if rest else None
         if self.text_encoder is not None:
             text = self.text_encoder(input_ids, text_lengths)
-        return self.classify(*self.fuse(speech, frames, text, text_lengths))
+        return self.classify(*self.fuse(speech, frames, text, text_lengths), statistics)
+
+    def listen(self, input_values: Tensor | None, audio_lengths: Tensor | None) -> tuple[Tensor, ...]:
+        """What the audio encoder makes of waveforms: hidden states, their lengths, and statistics if any."""
+        assert self.audio_encoder is not None
+        return self.without_speech(*self.audio_encoder(input_values, audio_lengths))
+
+    def without_speech(self, speech: Tensor, frames: Tensor, *statistics: Tensor) -> tuple[Tensor, ...]:
+        """The same, but an utterance without audio has the statistics of the mean utterance in training."""
+        if not statistics or self.stand_in is None:
+            return speech, frames, *statistics
+        assert self.head.statistics is not None
+        mean = self.head.statistics.standardise.running_mean
+        assert mean is not None
+        return speech, frames, torch.where(frames[:, None] == 0, mean, statistics[0])
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """`forward` on numpy arrays at inference, as an engine of the runtime does it."""
@@ -327,12 +386,17 @@ class MulTAB(nn.Module):
         speech, text = self.cross_modal(speech, speech_mask, text, text_mask)
         return self.fusion(speech, frames, text, tokens)
 
-    def classify(self, fused: Tensor, lengths: Tensor) -> Output:
-        """Fused sequence (B, L, 2d) and its lengths (B,) -> TAB3, head, softmax at ``temperature``."""
+    def classify(
+        self, fused: Tensor, lengths: Tensor, statistics: Tensor | None = None, mix: Mix | None = None
+    ) -> Output:
+        """Fused sequence (B, L, 2d) and its lengths (B,) -> TAB3, head, softmax at ``temperature``.
+
+        ``statistics`` (B, F) are those of a model with the light encoder; ``mix`` mixes what the head reads.
+        """
         mask = valid_mask(lengths, fused.shape[1])
         if self.tab is not None:
             fused = self.tab(fused, mask)
-        embeddings, logits, dimensions = self.head(fused, mask)
+        embeddings, logits, dimensions = self.head(fused, mask, statistics, mix)
         return Output(logits, torch.softmax(logits / self.temperature, dim=1), embeddings, dimensions)
 
     def _project(self, modality: str, x: Tensor, mask: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 from click.core import ParameterSource
@@ -10,6 +10,7 @@ from click.core import ParameterSource
 from mtab.data.folds import SCHEMES, is_scheme
 from mtab.errors import ConfigError
 from mtab.options import together
+from mtab.provenance import Protocol
 from mtab_train.config import LARGEST_SEED, PRESETS, ModelConfig, TrainConfig
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ model_options = together(
         type=click.Choice(list(PRESETS)),
         default="tiny",
         show_default=True,
-        help="Size of the model: base is the paper's, tiny trains in minutes.",
+        help="Model and its training: base is the paper's, compact learns from scratch on a small corpus, "
+        "tiny is base in small; mmer and tim-net are rivals of the paper's.",
     ),
     click.option(
         "--audio-model",
@@ -147,6 +149,26 @@ train_options = together(
         "--class-weights", type=click.Choice(["none", "balanced"]), help="Weights of the classes in the loss."
     ),
     click.option(
+        "--label-smoothing-factor",
+        type=click.FloatRange(0, 1, max_open=True),
+        help="Share of each label that is spread over all classes.",
+    ),
+    click.option(
+        "--mixup-alpha",
+        type=click.FloatRange(0),
+        help="Parameter of the Beta distribution by which utterances are mixed before the head; 0: none.",
+    ),
+    click.option(
+        "--augment-copies",
+        type=click.IntRange(0, 100),
+        help="Variants of each training clip, of another speed, level and background.",
+    ),
+    click.option(
+        "--ema-decay",
+        type=click.FloatRange(0, 1, min_open=True, max_open=True),
+        help="Decay of the moving average of the weights, which then is the model.  [default: none]",
+    ),
+    click.option(
         "--ctc-weight",
         type=click.FloatRange(0),
         help="Weight of MMER's CTC loss on the transcript (0.1 in MMER).",
@@ -166,9 +188,10 @@ train_options = together(
     ),
     click.option(
         "--protocol",
-        type=click.Choice(["honest", "paper"]),
-        help="Utterances that choose the epoch: a validation split of the training sessions (honest, the "
-        "default), or the test set, as in the paper.",
+        type=click.Choice(get_args(Protocol)),
+        help="What chooses the epoch: a validation split of the training sessions (honest), the test set, as "
+        "in the paper (paper), or nothing: the last one counts, and all training sessions train (fixed).  "
+        "[default: honest; of compact fixed]",
     ),
     click.option(
         "--mixed-precision", type=click.Choice(["no", "fp16", "bf16"]), help="Precision of the computation."
@@ -283,7 +306,9 @@ def _require_audio(model: ModelConfig, training: dict[str, Any]) -> None:
 def _require_trained_encoder(model: ModelConfig, train: TrainConfig) -> None:
     if not model.trained_encoders and (train.lora_rank or train.layerwise_lr_decay < 1):
         option = "--lora-rank" if train.lora_rank else "--layerwise-lr-decay"
-        raise click.UsageError(f"{option}: no encoder is trained; see --text-training and --audio-training")
+        raise click.UsageError(
+            f"{option}: no transformer encoder is trained; see --text-training and --audio-training"
+        )
 
 
 def _given(values: dict[str, Any], cls: type) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from mtab_train.run import RESULTS
 class Results:
     """``results.json``: the chosen epoch, its scores on validation and test utterances, and what it took.
 
-    ``selection`` are the scores that chose it, of the test set by the paper's protocol. ``chance`` is that of
+    ``selection`` are the scores that chose it, of the test set by the paper's protocol, and None where
+    nothing did. ``chance`` is that of
     the test set, ``parameters`` are counted by part as `mtab_train.model.count_parameters` does. ``problems``
     were skipped. ``continued_after`` are the epochs at which an earlier training of the run had ended.
     """
@@ -23,7 +24,7 @@ class Results:
     protocol: Protocol
     selected_epoch: int
     epochs: int
-    selection: Scores
+    selection: Scores | None
     test: Scores
     chance: Chance
     problems: int

@@ -109,7 +109,8 @@ def run_corpus(run: Run, data_dir: Path | None = None, columns: Mapping[str, str
 class Parts:
     """The utterances to train on, to choose an epoch by, and to score.
 
-    By the paper's protocol ``validation`` are the test utterances themselves.
+    By the paper's protocol ``validation`` are the test utterances themselves, by the fixed one there are
+    none.
     """
 
     training: tuple[Utterance, ...]
@@ -121,15 +122,18 @@ def run_parts(run: Run, corpus: Corpus) -> Parts:
     """A corpus divided by the run's fold and protocol.
 
     ``honest`` chooses on a validation split of the training sessions; ``paper`` on the test utterances
-    themselves, and trains on the validation split too. Raises `DataError` if one of the three is empty.
+    themselves; ``fixed`` does not choose. The last two train on the validation split too. Raises `DataError`
+    if a part that is needed is empty.
     """
     fold = find_fold(corpus, run.config.folds, run.config.fold, run.train.seed)
     if run.train.protocol == "paper":
         parts = Parts(fold.train + fold.validation, fold.test, fold.test)
+    elif run.train.protocol == "fixed":
+        parts = Parts(fold.train + fold.validation, (), fold.test)
     else:
         parts = Parts(fold.train, fold.validation, fold.test)
     for each in fields(Parts):
-        if not getattr(parts, each.name):
+        if not getattr(parts, each.name) and (each.name, run.train.protocol) != ("validation", "fixed"):
             raise DataError(
                 f"{corpus.place}: no {each.name} utterance in fold {fold.name}, expected some; "
                 "see mtab-train data and --folds"

@@ -44,7 +44,7 @@ def answer(
     answers: list[tuple[int, Answers]] = []
     with torch.inference_mode():
         for indices, batch in zip(batches, dataset.batches(batches, workers), strict=True):
-            output, _ = model(to_device(batch, device))
+            output = model(to_device(batch, device)).output
             logits = output.logits.cpu().numpy()
             dimensions = np.empty((len(logits), 0), np.float32)
             if output.dimensions is not None:

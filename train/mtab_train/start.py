@@ -90,7 +90,9 @@ def _require_modalities(model: ModelConfig, corpus: Corpus, parts: Parts) -> Non
         held = [
             {name for name in get_args(Modality) if getattr(each, name) is not None} for each in utterances
         ]
-        if not any(each.issuperset(supported) for each in held for supported in model.supported_modalities):
+        if utterances and not any(
+            each.issuperset(supported) for each in held for supported in model.supported_modalities
+        ):
             expected = " or ".join(" and ".join(each) for each in model.supported_modalities)
             others = " or ".join(name for name in get_args(Modality) if any(name in each for each in held))
             raise DataError(
@@ -200,7 +202,8 @@ def _prepare(run: Run, start: Start, texts: Iterable[str]) -> tuple[Run, MulTAB]
     audio, text = model.audio_encoder, model.text_encoder
     defaults = PreprocessorConfig()
     config = PreprocessorConfig(
-        do_normalize=_do_normalize(run.model.audio_model),
+        # What is measured of a clip is also how loud it is.
+        do_normalize=not run.model.measures and _do_normalize(run.model.audio_model),
         modalities=run.model.modalities,
         min_samples=defaults.min_samples if audio is None else audio.min_samples,
         max_tokens=defaults.max_tokens if text is None else text.max_tokens,

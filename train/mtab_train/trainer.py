@@ -24,17 +24,24 @@ from mtab.preprocess import Preprocessor
 from mtab.progress import Progress, progress, say
 from mtab.provenance import Calibration
 from mtab_train import plots
-from mtab_train.batch_model import BatchModel
+from mtab_train.batch_model import BatchModel, Step
 from mtab_train.batches import Batch, ExampleDataset, class_weights
 from mtab_train.calibration import calibrated, calibration_scores, fit_temperature
-from mtab_train.checkpoint import TrainerState, load_state, load_weights, save_state, save_weights
+from mtab_train.checkpoint import (
+    TrainerState,
+    load_average,
+    load_state,
+    load_weights,
+    save_state,
+    save_weights,
+)
 from mtab_train.config import TrainConfig
 from mtab_train.encoder_cache import EncoderCache, frozen_outputs
 from mtab_train.examples import Example, lengths, prepare
 from mtab_train.lora import merge_adapters, without_adapters
 from mtab_train.losses import concordance_loss, supervised_contrastive
 from mtab_train.metrics import chance_of
-from mtab_train.model import MulTAB, Output, count_parameters
+from mtab_train.model import MulTAB, count_parameters
 from mtab_train.optimizer import parameter_groups
 from mtab_train.results import Results, format_ccc
 from mtab_train.run import (
@@ -124,13 +131,15 @@ class Trainer:
         weights = None
         if self.config.class_weights == "balanced":
             weights = class_weights(self.train, len(run.model.labels)).to(self.accelerator.device)
-        self.loss = nn.CrossEntropyLoss(weights)
+        self.loss = nn.CrossEntropyLoss(weights, label_smoothing=self.config.label_smoothing_factor)
+        self.average = load_average(run.folder, self.batch_model, self.config.ema_decay)
         self.history, self.best, self.seconds = list(state.history), state.best, state.seconds
         self._restore(state)
         self.cache = EncoderCache(self.model) if cache and frozen_outputs(run.model) else None
         if self.cache is not None:
             with self.accelerator.main_process_first():
-                self.cache.fill(self.model, self.preprocess, [*self.train, *self.validation, *self.test])
+                self.cache.fill(self.model, self.preprocess, self.train, self.config.augment_copies)
+                self.cache.fill(self.model, self.preprocess, [*self.validation, *self.test])
 
     def _prepare(self, corpus: Corpus) -> Sequence[tuple[Example, ...]]:
         """The examples to train on, to choose an epoch by, and to score."""
@@ -240,6 +249,7 @@ class Trainer:
             self.cache,
             spelled=self.config.ctc_weight > 0,
             dimensions=self.run.model.dimensions,
+            variants=self._variants(epoch),
         )
         total, right, seen = 0.0, 0, 0
         begun = time.perf_counter()
@@ -250,11 +260,11 @@ class Trainer:
                     drop_modalities(batch, self.run.model.modality_dropout)
                 last = index % self.config.gradient_accumulation_steps == 0 or index == len(batches)
                 with nullcontext() if last else self.accelerator.no_sync(model):
-                    output, spelling = model(batch)
-                    loss = self._loss(output, spelling, batch)
+                    step = model(batch)
+                    loss = self._loss(step, batch)
                     self.accelerator.backward(loss)
                 total += loss.item() * len(batch["labels"])
-                right += int((output.logits.argmax(dim=1) == batch["labels"]).sum())
+                right += int((step.output.logits.argmax(dim=1) == batch["labels"]).sum())
                 seen += len(batch["labels"])
                 if last:
                     if self.config.max_grad_norm is not None:
@@ -262,18 +272,23 @@ class Trainer:
                     optimizer.step()
                     optimizer.zero_grad()
                     self.scheduler.step()
+                    if self.average is not None:
+                        self.average.update_parameters(self.batch_model)
                 shown.describe(f"epoch {epoch}, loss {total / seen:.3f}")
                 shown.update()
         self._require_finite(f"the loss of epoch {epoch}", total)
         seconds = round(time.perf_counter() - begun, 3)
-        selection, _ = self._evaluate(model, self.validation, self._selects_on)
-        self._require_finite(f"the {self._selects_on} loss of epoch {epoch}", selection["loss"])
-        return {
+        row: dict[str, Any] = {
             "epoch": epoch,
             "learning_rate": self.scheduler.get_last_lr()[0],
             "train": {"loss": total / seen, "war": right / seen, "seconds": seconds},
-            self._selects_on: selection,
         }
+        if self._selects_on is not None:
+            answering = model if self.average is None else self.average
+            selection, _ = self._evaluate(answering, self.validation, self._selects_on)
+            self._require_finite(f"the {self._selects_on} loss of epoch {epoch}", selection["loss"])
+            row[self._selects_on] = selection
+        return row
 
     def _require_finite(self, name: str, loss: float) -> None:
         if not np.isfinite(loss):
@@ -281,20 +296,31 @@ class Trainer:
                 f"{self.run.folder}: {name} is {loss}, expected a number; try a lower --learning-rate"
             )
 
-    def _loss(self, output: Output, spelling: Tensor | None, batch: Batch) -> Tensor:
-        labels = batch["labels"]
+    def _variants(self, epoch: int) -> list[int] | None:
+        """Which variant of each training clip is heard in an epoch, 0 for itself."""
+        if not self.config.augment_copies:
+            return None
+        random = np.random.default_rng([self.config.seed, epoch, 1])
+        return random.integers(0, self.config.augment_copies, len(self.train), endpoint=True).tolist()
+
+    def _loss(self, step: Step, batch: Batch) -> Tensor:
+        output, labels = step.output, batch["labels"]
         loss = self.loss(output.logits, labels)
+        if step.mix is not None:
+            others = self.loss(output.logits, labels[step.mix.partners])
+            loss = step.mix.share * loss + (1 - step.mix.share) * others
         if output.dimensions is not None:
-            loss = loss + concordance_loss(output.dimensions, batch["dimensions"])
+            rated = batch["dimensions"] if step.mix is None else step.mix(batch["dimensions"])
+            loss = loss + concordance_loss(output.dimensions, rated)
         if self.config.supcon_weight:
             loss = loss + self.config.supcon_weight * supervised_contrastive(output.embeddings, labels)
-        if spelling is not None:
-            loss = loss + self.config.ctc_weight * spelling
+        if step.spelling is not None:
+            loss = loss + self.config.ctc_weight * step.spelling
         return loss
 
     @property
-    def _selects_on(self) -> str:
-        return "validation" if self.config.protocol == "honest" else "test"
+    def _selects_on(self) -> str | None:
+        return {"honest": "validation", "paper": "test", "fixed": None}[self.config.protocol]
 
     def _evaluate(
         self, model: nn.Module, examples: Sequence[Example], name: str
@@ -314,8 +340,8 @@ class Trainer:
         return SummaryWriter(self.run.folder / "tensorboard", purge_step=done + 1)
 
     def _is_best(self, row: dict[str, Any]) -> bool:
-        """By accuracy, among equals by loss."""
-        if self.best is None:
+        """By accuracy, among equals by loss; where nothing chooses the last."""
+        if self.best is None or self._selects_on is None:
             return True
         new, old = row[self._selects_on], self.best[self._selects_on]
         return (new["war"], -new["loss"]) > (old["war"], -old["loss"])
@@ -323,7 +349,9 @@ class Trainer:
     def _record(self, row: dict[str, Any], improved: bool, board: Any) -> None:
         """Keep what this epoch made: metrics, the weights if they are the best so far, the state last."""
         if improved:
-            save_weights(without_adapters(self.model), self.run.weights)
+            answering = self.batch_model if self.average is None else self.average.module
+            assert isinstance(answering, BatchModel)
+            save_weights(without_adapters(answering.model), self.run.weights)
         write_text(self.run.folder / METRICS, "".join(json.dumps(each) + "\n" for each in self.history))
         scaler = self.accelerator.scaler
         state = TrainerState(
@@ -334,23 +362,28 @@ class Trainer:
             scaler=None if scaler is None else scaler.state_dict(),
             ends=self.ends,
         )
-        epoch, selection = row["epoch"], row[self._selects_on]
-        save_state(self.run.folder, epoch, self.batch_model, self.optimizer, state)
-        for part in ("train", self._selects_on):
+        epoch, selects_on = row["epoch"], self._selects_on
+        save_state(self.run.folder, epoch, self.batch_model, self.optimizer, state, self.average)
+        for part in filter(None, ("train", selects_on)):
             for key in ("loss", "war", "uar"):
                 if key in row[part]:
                     board.add_scalar(f"{key}/{part}", row[part][key], epoch)
-        for name, ccc in selection.get("ccc", {}).items():
-            if ccc is not None:
-                board.add_scalar(f"ccc_{name}/{self._selects_on}", ccc, epoch)
         board.add_scalar("learning_rate", row["learning_rate"], epoch)
-        chance = chance_of(selection["confusion_matrix"])
-        ccc = f" {format_ccc(selection['ccc'])}" if "ccc" in selection else ""
-        self._say(
-            f"epoch {epoch:>3}/{self.config.epochs}  loss {row['train']['loss']:.3f}  {self._selects_on} "
-            f"WAR {selection['war']:.3f} (chance {chance.war:.3f}) UAR {selection['uar']:.3f} "
-            f"(chance {chance.uar:.3f}){ccc}  {row['seconds']:.1f} s"
-        )
+        said = f"epoch {epoch:>3}/{self.config.epochs}  loss {row['train']['loss']:.3f}"
+        if selects_on is None:
+            said += f"  training WAR {row['train']['war']:.3f}"
+        else:
+            selection = row[selects_on]
+            for name, ccc in selection.get("ccc", {}).items():
+                if ccc is not None:
+                    board.add_scalar(f"ccc_{name}/{selects_on}", ccc, epoch)
+            chance = chance_of(selection["confusion_matrix"])
+            said += (
+                f"  {selects_on} WAR {selection['war']:.3f} (chance {chance.war:.3f}) UAR "
+                f"{selection['uar']:.3f} (chance {chance.uar:.3f})"
+            )
+            said += f" {format_ccc(selection['ccc'])}" if "ccc" in selection else ""
+        self._say(f"{said}  {row['seconds']:.1f} s")
 
     def _finish(self) -> Results:
         """Score the test utterances with the chosen epoch's weights, and write what a reader wants."""
@@ -366,7 +399,7 @@ class Trainer:
             "selected_epoch": self.best["epoch"],
             "epochs": len(self.history),
             "continued_after": list(self.ends),
-            "selection": self.best[self._selects_on],
+            "selection": None if self._selects_on is None else self.best[self._selects_on],
             "test": test,
             "chance": to_dict(chance_of(test["confusion_matrix"])),
             "problems": len(self.problems),
@@ -403,6 +436,7 @@ class Trainer:
             temperature = fit_temperature(logits, true)
             validation = calibration_scores(logits, true, temperature)
         else:
-            reason = "protocol paper has no validation split, and nothing is fitted on test data"
+            protocol = self.config.protocol
+            reason = f"protocol {protocol} has no validation split, and nothing is fitted on test data"
         test = calibration_scores(test_logits, classes(self.test), temperature)
         return Calibration(temperature, validation, test, reason)

@@ -164,7 +164,7 @@ def measure_invariance(
         seed=seed,
         backends=found | InvariantBackend.absent(),
         published=None
-        if model is None or model.audio_encoder is None
+        if model is None or model.audio_encoder is None or model.config.measures
         else published(model, preprocess, features, batch_size, seed),
     )
 
@@ -251,8 +251,10 @@ def published(
     """
     import torch
 
+    from mtab_train.encoders import AudioEncoder
+
     encoder = model.audio_encoder
-    assert encoder is not None
+    assert isinstance(encoder, AudioEncoder)
     backbone = encoder.backbone
 
     def states(inputs: dict[str, np.ndarray], masked: bool) -> tuple[torch.Tensor, torch.Tensor]:

@@ -108,6 +108,7 @@ def measure_training(corpus: Corpus, preset: str, batch_size: int, epochs: int) 
             train = replace(
                 base.train,
                 epochs=epochs,
+                protocol="honest",
                 batch_size=recipe.batch_size,
                 bucketing=recipe.bucketing,
                 mixed_precision=recipe.mixed_precision,
