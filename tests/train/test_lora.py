@@ -128,6 +128,13 @@ def test_a_run_keeps_merged_weights_and_is_resumed_with_adapters(
     assert Trainer(more, tones, "cpu").fit().epochs == 4
 
 
+def test_averaged_adapters_are_merged_too(tmp_path: Path, start: Start, tones: Corpus) -> None:
+    fit(tmp_path / "run", start, tones, lora_rank=2, ema_decay=0.5, epochs=1)
+    assert set(load_file(tmp_path / "run" / "model.safetensors")) == set(
+        load_model(tmp_path / "run").state_dict()
+    )
+
+
 def test_what_a_trained_model_answers_is_what_was_scored(tmp_path: Path, start: Start, tones: Corpus) -> None:
     """The answers with adapters, as training evaluated them, against the merged weights."""
     start = dataclasses.replace(start, train=dataclasses.replace(start.train, protocol="paper"))
