@@ -160,3 +160,12 @@ def check_refused(cls: type, values: Any, message: str) -> None:
     assert str(error.value).startswith("some/config.json: ")
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_what_only_a_transformer_has_is_refused_elsewhere() -> None:
+    compact = dataclasses.replace(PRESETS["compact"].model, text_config=None)
+    for changes in ({"freeze_layers": 1}, {"use_weighted_layer_sum": True}):
+        with pytest.raises(ConfigError, match="expected a transformer encoder"):
+            dataclasses.replace(compact, **changes)
+    assert compact.trained_encoders == ()
+    assert TINY.trained_encoders == ("audio", "text")

@@ -88,7 +88,7 @@ def test_frozen_layers_and_encoders_get_none() -> None:
 def test_adapters_without_an_effect_are_refused() -> None:
     with pytest.raises(ConfigError, match="no effect in a wavlm encoder"):
         BatchModel(make(audio_config=WAVLM), TRAIN)
-    with pytest.raises(ConfigError, match="lora_rank is 2, expected an encoder that is trained"):
+    with pytest.raises(ConfigError, match="lora_rank is 2, expected a transformer encoder that is"):
         BatchModel(make(text_training="frozen", audio_config=None), TRAIN)
 
 
@@ -126,6 +126,13 @@ def test_a_run_keeps_merged_weights_and_is_resumed_with_adapters(
 
     more = continue_run(run.folder, 4)
     assert Trainer(more, tones, "cpu").fit().epochs == 4
+
+
+def test_averaged_adapters_are_merged_too(tmp_path: Path, start: Start, tones: Corpus) -> None:
+    fit(tmp_path / "run", start, tones, lora_rank=2, ema_decay=0.5, epochs=1)
+    assert set(load_file(tmp_path / "run" / "model.safetensors")) == set(
+        load_model(tmp_path / "run").state_dict()
+    )
 
 
 def test_what_a_trained_model_answers_is_what_was_scored(tmp_path: Path, start: Start, tones: Corpus) -> None:

@@ -19,7 +19,7 @@ def add_adapters(model: MulTAB, rank: int, alpha: float) -> None:
 
     if not model.trained_encoders:
         raise ConfigError(
-            f"lora_rank is {rank}, expected an encoder that is trained; see --text-training and "
+            f"lora_rank is {rank}, expected a transformer encoder that is trained; see --text-training and "
             "--audio-training"
         )
     config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=TARGETS)  # pyright: ignore[reportArgumentType]

@@ -335,7 +335,9 @@ def _require_audio(model: ModelConfig, training: dict[str, Any]) -> None:
 def _require_trained_encoder(model: ModelConfig, train: TrainConfig) -> None:
     if not model.trained_encoders and (train.lora_rank or train.layerwise_lr_decay < 1):
         option = "--lora-rank" if train.lora_rank else "--layerwise-lr-decay"
-        raise click.UsageError(f"{option}: no encoder is trained; see --text-training and --audio-training")
+        raise click.UsageError(
+            f"{option}: no transformer encoder is trained; see --text-training and --audio-training"
+        )
 
 
 def _given(values: dict[str, Any], cls: type) -> dict[str, Any]:

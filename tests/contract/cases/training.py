@@ -117,7 +117,8 @@ CASES = (
             *("--modalities", "text", "--text-training", "frozen", "--freeze-layers", 2),
         ),
         None,
-        "freeze_layers is 2, expected an encoder that is trained; see --text-training and --audio-training",
+        "freeze_layers is 2, expected a transformer encoder that is trained; see --text-training and "
+        "--audio-training",
         2,
     ),
     Case(
