@@ -31,9 +31,9 @@ class BatchModel(nn.Module):
     def __init__(self, model: MulTAB, config: TrainConfig) -> None:
         super().__init__()
         self.model = model
+        self.mixup_alpha = config.mixup_alpha
         if config.lora_rank:
             add_adapters(model, config.lora_rank, config.lora_alpha)
-        self.mixup_alpha = config.mixup_alpha
         self.ctc = None
         if config.ctc_weight:
             assert model.audio_encoder is not None

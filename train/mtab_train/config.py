@@ -148,9 +148,7 @@ class ModelConfig:
                 "--text-training and --audio-training"
             )
         if self.use_weighted_layer_sum and self.measures and self.text_config is None:
-            raise ConfigError(
-                "use_weighted_layer_sum is true, expected a transformer encoder, which has layers"
-            )
+            raise ConfigError("use_weighted_layer_sum is true, expected a transformer encoder with layers")
 
     @property
     def modalities(self) -> tuple[Modality, ...]:
@@ -164,11 +162,11 @@ class ModelConfig:
 
     @property
     def trained_encoders(self) -> tuple[Modality, ...]:
-        """The modalities whose encoder is a transformer that is trained, at least in part."""
-        audio = self.audio_config is not None and not self.measures and self.audio_training != "frozen"
-        text = self.text_config is not None and self.text_training != "frozen"
-        present = {"audio": audio, "text": text}
-        return tuple(modality for modality in self.modalities if present[modality])
+        """The modalities with a transformer whose layers are trained, at least in part."""
+        training = {"audio": self.audio_training, "text": self.text_training}
+        if self.measures:
+            del training["audio"]
+        return tuple(modality for modality in self.modalities if training.get(modality, "frozen") != "frozen")
 
     @property
     def supported_modalities(self) -> tuple[tuple[Modality, ...], ...]:
@@ -268,17 +266,17 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise ConfigError(f"{name} is {value}, expected more than 0")
-        if not 0 < self.layerwise_lr_decay <= 1:
-            raise ConfigError(
-                f"layerwise_lr_decay is {self.layerwise_lr_decay}, expected more than 0 and at most 1"
-            )
         if not 0 <= self.augment_copies <= 100:
             raise ConfigError(f"augment_copies is {self.augment_copies}, expected 0 to 100")
         if not 0 <= self.label_smoothing_factor < 1:
             raise ConfigError(f"label_smoothing_factor is {self.label_smoothing_factor}, expected 0 to 1")
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise ConfigError(f"ema_decay is {self.ema_decay}, expected between 0 and 1")
-        for name in ("weight_decay", "ctc_weight", "supcon_weight", "mixup_alpha", "lora_rank"):
+        if not 0 < self.layerwise_lr_decay <= 1:
+            raise ConfigError(
+                f"layerwise_lr_decay is {self.layerwise_lr_decay}, expected more than 0 and at most 1"
+            )
+        for name in ("weight_decay", "ctc_weight", "supcon_weight", "lora_rank", "mixup_alpha"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected at least 0")
         if self.patience is not None and self.patience < 1:

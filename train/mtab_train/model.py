@@ -278,14 +278,13 @@ class MulTAB(nn.Module):
     @classmethod
     def _build(cls, config: ModelConfig, audio_weights: str | None, text_weights: str | None) -> "MulTAB":
         audio, text, weighted = config.audio_config, config.text_config, config.use_weighted_layer_sum
+        audio_encoder = None
         if config.acoustic is not None:
             audio_encoder = AcousticEncoder(config.acoustic)
         elif config.tim_net is not None:
             audio_encoder = TimNetEncoder(config.tim_net)
         elif audio is not None:
             audio_encoder = AudioEncoder.from_config(audio, audio_weights, weighted)
-        else:
-            audio_encoder = None
         return cls(
             config,
             audio_encoder,
@@ -294,10 +293,11 @@ class MulTAB(nn.Module):
 
     @property
     def trained_encoders(self) -> list[Encoder]:
-        """The transformer encoders that are trained, at least in part."""
+        """The transformers whose layers are trained, at least in part."""
         encoders = {"audio": self.audio_encoder, "text": self.text_encoder}
-        trained = (encoders[modality] for modality in self.config.trained_encoders)
-        return [encoder for encoder in trained if isinstance(encoder, Encoder)]
+        return [
+            encoder for name in self.config.trained_encoders if isinstance(encoder := encoders[name], Encoder)
+        ]
 
     def _freeze(self) -> None:
         if isinstance(self.audio_encoder, AcousticEncoder | TimNetEncoder):

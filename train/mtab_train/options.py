@@ -14,6 +14,7 @@ from mtab.provenance import Protocol
 from mtab_train.config import LARGEST_SEED, PRESETS, ModelConfig, TrainConfig
 
 if TYPE_CHECKING:
+    from mtab.data import Corpus
     from mtab_train.start import Start
 
 
@@ -243,6 +244,34 @@ machine_options = together(
 cache_option = click.option(
     "--cache/--no-cache", default=True, help="Whether the outputs of frozen encoders are kept on disk."
 )
+
+
+def read_corpora(values: dict[str, Any]) -> "list[Corpus]":
+    """The corpora that the options of `corpora_options` name, as they are annotated."""
+    from mtab.data import read_corpus
+
+    datasets, data_dirs = values["datasets"], values["data_dirs"]
+    if len(data_dirs) not in (0, len(datasets)):
+        raise click.UsageError(
+            f"--data-dir given {len(data_dirs)} times, expected one for each of {len(datasets)} --dataset"
+        )
+    places = data_dirs or [None] * len(datasets)
+    return [
+        read_corpus(
+            dataset, place, values["columns"] if dataset == "manifest" or len(datasets) == 1 else None
+        )
+        for dataset, place in zip(datasets, places, strict=True)
+    ]
+
+
+def one_corpus(corpora: "list[Corpus]", label_map: Path | None) -> "Corpus":
+    """The corpora as one, with the labels of the map."""
+    from mtab.data import join_corpora, map_labels, read_label_map
+
+    if label_map is not None:
+        table = read_label_map(label_map)
+        corpora = [map_labels(corpus, table) for corpus in corpora]
+    return corpora[0] if len(corpora) == 1 else join_corpora(corpora)
 
 
 def model_from(values: dict[str, Any], random_weights: bool = False) -> ModelConfig:

@@ -16,7 +16,8 @@ from transformers import AutoFeatureExtractor, Wav2Vec2FeatureExtractor
 import mtab
 from mtab.audio import SAMPLE_RATE
 from mtab.config import to_dict
-from mtab.data import Corpus, corpus_hash
+from mtab.data import Corpus, corpus_hash, keep_corpus
+from mtab.data.clips import CLIPS
 from mtab.errors import ConfigError, DataError
 from mtab.files import atomic_folder, write_json
 from mtab.preprocess import CONFIG_FILE, TOKENIZER_FILE, Preprocessor, PreprocessorConfig
@@ -35,7 +36,17 @@ from mtab_train.encoders import encoder_config
 from mtab_train.examples import ratings
 from mtab_train.model import DimensionHead, MulTAB
 from mtab_train.results import read_results
-from mtab_train.run import AT_ITS_END, Parts, Run, RunConfig, open_run, read_history, run_parts, write_run
+from mtab_train.run import (
+    AT_ITS_END,
+    CORPUS,
+    Parts,
+    Run,
+    RunConfig,
+    open_run,
+    read_history,
+    run_parts,
+    write_run,
+)
 from mtab_train.tokenizer import save_tokenizer, train_tokenizer
 
 
@@ -137,17 +148,22 @@ def continue_run(folder: Path, epochs: int) -> Run:
 def describe_run(folder: Path, start: Start, corpus: Corpus, folds: str, fold: str | None) -> Run:
     """The configurations of a run that is to be; without a ``fold`` those of a cross-validation.
 
-    Raises `DataError` if the corpus has one class alone.
+    A corpus that lies in no file is written to the run's folder. Raises `DataError` if there is one class
+    alone.
     """
     if len(corpus.labels) < 2:
         found = ", ".join(corpus.labels) or "none"
         raise DataError(f"{corpus.place}: one class ({found}), expected two or more to tell apart")
     model = dataclasses.replace(start.model, labels=corpus.labels)
+    if corpus.kept:
+        place = (corpus.source or corpus.root).resolve()
+    else:
+        place = keep_corpus(corpus, folder / CORPUS).relative_to(folder)
     config = RunConfig(
         dataset=corpus.name,
         title=corpus.title,
         synthetic=corpus.synthetic,
-        data_dir=str((corpus.source or corpus.root).resolve()),
+        data_dir=str(place),
         folds=folds,
         fold=fold,
         preset=start.preset,
@@ -216,7 +232,7 @@ def _prepare(run: Run, start: Start, texts: Iterable[str]) -> tuple[Run, MulTAB]
 def _from_run(run: Run, source: Path) -> MulTAB:
     """Another run's model; a class or dimension that both know keeps its row of the head."""
     other = open_run(source)
-    for name in (CONFIG_FILE, TOKENIZER_FILE):
+    for name in (CONFIG_FILE, TOKENIZER_FILE, CLIPS):
         if (source / name).is_file():
             shutil.copy(source / name, run.folder / name)
     model = MulTAB.from_config(run.model)

@@ -18,6 +18,7 @@ from transformers import get_scheduler
 from mtab.audio import SAMPLE_RATE
 from mtab.config import from_dict, to_dict
 from mtab.data import Corpus
+from mtab.data.clips import add_clips
 from mtab.errors import ConfigError, EngineError, MtabError
 from mtab.files import write_json, write_text
 from mtab.preprocess import Preprocessor
@@ -159,6 +160,8 @@ class Trainer:
             examples.append(prepared.examples)
             problems += prepared.problems
             self.clips_cut += prepared.clips_cut
+        if self.accelerator.is_main_process:
+            add_clips(self.run.folder, (each.clip for each in examples[0] if each.clip is not None))
         # By the paper's protocol one part selects and is scored.
         self.problems = tuple(dict.fromkeys(problems))
         for problem in self.problems[:PROBLEMS_SHOWN]:
