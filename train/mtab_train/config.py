@@ -144,9 +144,11 @@ class ModelConfig:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected at least 0")
         if self.freeze_layers and not self.trained_encoders:
             raise ConfigError(
-                f"freeze_layers is {self.freeze_layers}, expected an encoder that is trained; see "
+                f"freeze_layers is {self.freeze_layers}, expected a transformer encoder that is trained; see "
                 "--text-training and --audio-training"
             )
+        if self.use_weighted_layer_sum and self.measures and self.text_config is None:
+            raise ConfigError("use_weighted_layer_sum is true, expected a transformer encoder with layers")
 
     @property
     def modalities(self) -> tuple[Modality, ...]:
