@@ -15,7 +15,7 @@ from mtab_export.blocks import (
 from mtab_train.config import ACOUSTIC_HOP, ModelConfig
 
 _MEASURED = 2_000
-"""Numbers that the widest of what is measured takes for a frame of 10 ms: both transforms and their powers."""
+"""Numbers that the widest of what is measured takes for a frame of 10 ms: two transforms and their powers."""
 
 
 def memory_need(config: ModelConfig, path: Path) -> MemoryNeed:
