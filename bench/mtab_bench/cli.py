@@ -21,6 +21,7 @@ from mtab_bench.commands.options import (
     out_option,
     overwrite_option,
 )
+from mtab_bench.commands.paper import paper_command
 from mtab_bench.commands.report import report_command
 from mtab_bench.commands.sdk import sdk_command
 from mtab_bench.commands.serve import serve_command
@@ -81,6 +82,7 @@ for command in (
     invariance_command,
     batching_command,
     training_command,
+    paper_command,
     compare_command,
     gpu_command,
     memory_command,
