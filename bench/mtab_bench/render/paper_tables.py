@@ -1,5 +1,7 @@
 """The tables of ``paper.json``: no column holds figures of two protocols."""
 
+import numpy as np
+
 from mtab_bench.paper.cited import CitedCorpus
 from mtab_bench.paper.figures import Figures
 from mtab_bench.paper.results import Entry, Paper
@@ -44,6 +46,7 @@ def paper_tables(paper: Paper) -> list[Table]:
         for group in paper.groups
         for table in (
             _scores(paper, group),
+            *([_over_seeds(group)] if any(each.seed for each in group) else []),
             *([_differences(group)] if any(each.difference for each in group) else []),
             _by_fold(paper, group),
         )
@@ -96,8 +99,8 @@ def _scores(paper: Paper, group: list[Entry]) -> Table:
         titles += ["cited mean WAR", "mean less cited", "cited best WAR", "best less cited"]
     note = (
         f"{origin(paper, group)}. {PROTOCOLS[group[0].protocol].capitalize()}. Means are over the folds, "
-        "each weighing the same, with their standard deviation; F1 is weighted by class. Pooled are all folds' "
-        "answers together, with the 95 % interval of a bootstrap over the utterances."
+        "each weighing the same, with their standard deviation; F1 is weighted by class. Pooled are all "
+        "folds' answers together, with the 95 % interval of a bootstrap over the utterances."
     )
     if group[0].test_speakers:
         note += " Each clip was standardised by all clips of its speaker, the other test clips too."
@@ -121,6 +124,24 @@ def _mean(entry: Entry, name: str) -> Cell:
 def _with_interval(value: float, interval: tuple[float, float]) -> Cell:
     low, high = interval
     return f"{100 * value:.1f} ({100 * low:.1f} to {100 * high:.1f}) %"
+
+
+def _over_seeds(group: list[Entry]) -> Table:
+    rows: list[tuple[Cell, ...]] = []
+    for title in dict.fromkeys(each.title for each in group):
+        found = [each for each in group if each.title == title and each.complete]
+        if len(found) > 1:
+            scores = [[getattr(each.pooled.figures, name) for each in found] for name in ("war", "uar")]
+            shown = (
+                f"{100 * np.mean(of):.1f} ({100 * min(of):.1f} to {100 * max(of):.1f}) %" for of in scores
+            )
+            rows.append((title, ", ".join(str(each.seed) for each in found), *shown))
+    return Table(
+        f"Over seeds, {group_title(group)}",
+        (Column("row", True), Column("seeds", True), Column("pooled WAR"), Column("pooled UAR")),
+        rows_of(rows),
+        "The mean over the seeds whose folds are all done, with the lowest and the highest.",
+    )
 
 
 def _differences(group: list[Entry]) -> Table:
