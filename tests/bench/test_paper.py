@@ -35,7 +35,7 @@ def nano_presets(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def paper(root: Path, out: Path, *arguments: object) -> Result:
-    common = ("--preset", "tiny", "--epochs", "2", "--folds", "speaker:2", "--out", out, *arguments)
+    common = ("--preset", "tiny", "--epochs", "1", "--folds", "speaker:2", "--out", out, *arguments)
     return CliRunner().invoke(
         main, [str(each) for each in ("paper", "--dataset", "manifest", "--data-dir", root, *common)]
     )
@@ -239,7 +239,7 @@ def test_another_recipe_in_the_same_folder(tones: Corpus, tmp_path: Path) -> Non
     done = paper(tones.root, tmp_path / "out", "--rows", "tfidf", "--epochs", "3")
     assert done.exit_code == 1
     path = tmp_path / "out" / "recipe.json"
-    assert done.stderr == f"Error: {path}: was begun with epochs 2, found 3; choose another --out\n"
+    assert done.stderr == f"Error: {path}: was begun with epochs 1, found 3; choose another --out\n"
 
 
 def test_rows_that_need_a_transcript_are_left_out_by_name(make_tones: Any, tmp_path: Path) -> None:

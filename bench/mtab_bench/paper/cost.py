@@ -27,6 +27,7 @@ from mtab_bench.flops import count_flops
 from mtab_bench.paper.floors import extract
 from mtab_bench.paper.rows import FloorRow
 from mtab_bench.paper.running import Job, Recipe, folds_left, row_start
+from mtab_bench.render.formats import three_digits
 from mtab_train.config import PRESETS
 from mtab_train.model import MulTAB
 from mtab_train.start import Start, begin_run
@@ -93,12 +94,12 @@ def to_text(costs: Sequence[Cost]) -> str:
             each.title,
             each.device,
             each.folds,
-            "-" if each.epoch_minutes is None else f"{each.epoch_minutes:.2f}",
-            f"{each.hours:.2f}",
+            "-" if each.epoch_minutes is None else three_digits(each.epoch_minutes),
+            three_digits(each.hours),
         )
         for each in costs
     ]
-    rows.append(("together", "", "", "", f"{sum(each.hours for each in costs):.2f}"))
+    rows.append(("together", "", "", "", three_digits(sum(each.hours for each in costs))))
     return table(rows, ("row", "device", "folds left", "minutes an epoch", "hours"))
 
 

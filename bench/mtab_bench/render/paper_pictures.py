@@ -20,6 +20,7 @@ from mtab_train.plots import BLUE, INK, ORANGE, STYLE, draw_confusion_matrix, ne
 
 FORMATS = ("svg", "png")
 SIZE = 5.6, 4.2
+MARKERS = "os^DvP"
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,10 +149,13 @@ def _confusion(axes: Axes, paper: Paper, entry: Entry) -> str:
 def _folds(axes: Axes, paper: Paper, group: tuple[Entry, ...]) -> str:
     """WAR of every row by fold."""
     names = [fold.fold for fold in paper.folds]
-    for entry, (colour, dashes) in zip(group, LINES * len(group), strict=False):
+    for number, entry in enumerate(group):
+        # More rows than lines differ by their markers.
+        colour, dashes = LINES[number % len(LINES)]
+        marker = MARKERS[number // len(LINES) % len(MARKERS)]
         found = {each.fold: 100 * each.figures.war for each in entry.folds}
         values = [found.get(name, np.nan) for name in names]
-        axes.plot(names, values, dashes, color=colour, marker="o", label=printable(row_name(entry)))
+        axes.plot(names, values, dashes, color=colour, marker=marker, label=printable(row_name(entry)))
     axes.set_ylabel("WAR, %")
     axes.tick_params(axis="x", labelrotation=30 if len(names) > 3 else 0)
     axes.grid(alpha=0.25)
@@ -161,7 +165,10 @@ def _folds(axes: Axes, paper: Paper, group: tuple[Entry, ...]) -> str:
 
 def _ablation(axes: Axes, paper: Paper, group: tuple[Entry, ...]) -> str:
     means = {row_name(each): 100 * each.mean.war for each in group}
-    bars(axes, means, "%.1f %%", "mean WAR, %")
+    axes.barh(range(len(means)), list(means.values()), color=BLUE, alpha=0.6, height=0.65)
+    # Beside the bars stand the dots.
+    rows(axes, [f"{title}: {value:.1f} %" for title, value in means.items()])
+    axes.set_xlabel("WAR, %")
     for number, entry in enumerate(group):
         values = [100 * each.figures.war for each in entry.folds]
         axes.plot(values, [number] * len(values), "o", color=INK, markersize=3, alpha=0.6)
