@@ -133,6 +133,8 @@ def measure_step(
         begun = time.perf_counter()
         row = next(epochs)
         seconds = time.perf_counter() - begun
+        # It ends here, and closes its files.
+        next(epochs, None)
         name = str(trainer.accelerator.device)
     train = row["train"]["seconds"]
     chose = len(trainer.validation)
