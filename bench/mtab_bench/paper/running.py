@@ -154,17 +154,18 @@ def folds_left(job: Job, recipe: Recipe, corpus: Corpus, out: Path) -> list[Fold
 
 
 def row_start(row: ModelRow, recipe: Recipe, protocol: Protocol, seed: int) -> Start:
-    """The configurations that a row's model starts from, with its encoders' own."""
+    """The configurations that a row's model starts from; no checkpoint is looked for."""
     preset = row.recipe(recipe.preset, recipe.epochs)
-    model = with_encoders(preset.model, preset.model.audio_model, preset.model.text_model)
     train = replace(preset.train, protocol=protocol, seed=seed)
-    return Start(model, train, row.named_preset(recipe.preset))
+    return Start(preset.model, train, row.named_preset(recipe.preset))
 
 
 def _begin_model(job: Job, row: ModelRow, recipe: Recipe, corpus: Corpus, out: Path) -> Run:
     folder = job.folder(out)
     if not (folder / RUN).is_file():
         start = row_start(row, recipe, job.protocol, job.seed)
+        model = with_encoders(start.model, start.model.audio_model, start.model.text_model)
+        start = replace(start, model=model)
         with atomic_folder(folder) as partial:
             write_run(describe_run(partial, start, corpus, recipe.folds, None))
     return open_run(folder)
