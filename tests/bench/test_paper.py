@@ -267,6 +267,26 @@ def test_a_dry_run_says_what_it_costs_and_writes_nothing(tones: Corpus, tmp_path
     assert all(float(line.split()[-2]) > 0 for line in lines if line.startswith("Mul-TAB"))
 
 
+def test_a_corpus_with_its_own_division_is_one_fold(make_tones: Any, tmp_path: Path) -> None:
+    (tmp_path / "tones").mkdir()
+    root = make_tones(tmp_path / "tones")
+    header, *rows = (root / "manifest.csv").read_text().splitlines()
+    # Speakers 4 and 5 are for the test.
+    lines = [f"{row},{'test' if row[0] in '45' else 'train'}" for row in rows]
+    (root / "manifest.csv").write_text("\n".join((f"{header},split", *lines)) + "\n")
+    done = paper(
+        root, tmp_path / "out", "--rows", "mul-tab,tfidf", "--folds", "official", "--protocol", "honest"
+    )
+    assert done.exit_code == 0, done.output
+    found = load_config(Paper, tmp_path / "out" / "paper.json")
+    assert [(each.row, each.fold_count, each.std) for each in found.entries] == [
+        ("mul-tab", 1, None),
+        ("tfidf", 1, None),
+    ]
+    assert all(each.pooled.utterances == 12 for each in found.entries)
+    assert all(each.mean == each.pooled.figures for each in found.entries)
+
+
 def test_no_such_row(tones: Corpus, tmp_path: Path) -> None:
     done = paper(tones.root, tmp_path / "out", "--rows", "mul-tab,mmer-2")
     assert done.exit_code == 2

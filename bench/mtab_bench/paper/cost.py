@@ -196,8 +196,8 @@ def gpu_line(recipe: Recipe, corpus: Corpus) -> str:
     flops = forward_flops(seconds, round(np.mean(words)) + 2)
     minutes = 3 * flops * len(fold.train) / (GPU_RATE * UTILISATION) / 60
     return (
-        f"Mul-TAB (base) on an {GPU}: about {three_digits(minutes)} minutes an epoch of {len(fold.train)} utterances, "
-        f"by 3 x {flops / 1e9:.0f} GFLOP for {seconds:.1f} s of speech at {UTILISATION:.0%} of "
+        f"Mul-TAB (base) on an {GPU}: about {three_digits(minutes)} minutes an epoch of {len(fold.train)} "
+        f"utterances, by 3 x {flops / 1e9:.0f} GFLOP for {seconds:.1f} s of speech at {UTILISATION:.0%} of "
         f"{GPU_RATE / 1e12:.1f} TFLOP/s; the paper reports {PAPER_MINUTES}"
     )
 
