@@ -121,7 +121,8 @@ def classifier(row: FloorRow) -> Pipeline:
     """The classifier of a floor, as the field sets it up for these features."""
     if row.features == "TF-IDF":
         return make_pipeline(
-            TfidfVectorizer(), LogisticRegression(max_iter=1000, class_weight=row.class_weight)
+            TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True),
+            LogisticRegression(C=3.0, max_iter=1000, class_weight=row.class_weight),
         )
     if row.features == "eGeMAPSv02":
         return make_pipeline(StandardScaler(), SVC(C=1.0, class_weight=row.class_weight))
