@@ -16,7 +16,7 @@ install: $(VENV)/.installed ## Virtual environment with everything in it
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --editable '.[cpu,video,vad,microphone,plot,serve,ray,openvino,rtx,train,export,bench,docs,dev]'
+	$(BIN)/pip install --quiet --editable '.[cpu,video,vad,microphone,plot,serve,ray,openvino,rtx,train,lora,export,bench,docs,dev]'
 	touch $@
 
 demo: install ## The main job once: train, export, predict, bench (DATA=folder DATASET=name: on your corpus)

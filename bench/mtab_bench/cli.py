@@ -7,7 +7,7 @@ import click
 from mtab import __version__
 from mtab.console import Group
 from mtab.data import DATASETS
-from mtab.options import corpus_options, threads_option
+from mtab.options import corpus_options, label_map_option, threads_option
 from mtab_bench.commands.batching import batching_command
 from mtab_bench.commands.compare import compare_command
 from mtab_bench.commands.gpu import gpu_command
@@ -18,11 +18,14 @@ from mtab_bench.commands.memory import memory_command
 from mtab_bench.commands.options import (
     bundle_option,
     checkpoint_option,
+    fold_option,
     out_option,
     overwrite_option,
+    split_option,
 )
 from mtab_bench.commands.paper import paper_command
 from mtab_bench.commands.report import report_command
+from mtab_bench.commands.robustness import robustness_command
 from mtab_bench.commands.sdk import sdk_command
 from mtab_bench.commands.serve import serve_command
 from mtab_bench.commands.soak import soak_command
@@ -32,7 +35,10 @@ from mtab_bench.commands.vad import vad_command
 
 
 @click.group(cls=Group, extra="bench", invoke_without_command=True)
-@corpus_options("Layout of the corpus whose test set to run.")
+@corpus_options("Layout of the corpus to run.")
+@split_option
+@fold_option
+@label_map_option
 @bundle_option
 @checkpoint_option
 @threads_option
@@ -47,6 +53,9 @@ def main(
     bundle: Path | None,
     data_dir: Path | None,
     columns: dict[str, str] | None,
+    split: str | None,
+    fold: str | None,
+    label_map: Path | None,
     checkpoint: Path | None,
     threads: int | None,
     out: Path | None,
@@ -56,7 +65,8 @@ def main(
     """Did deployment cost accuracy, and how fast is it here?
 
     Runs the test set of a corpus through PyTorch and through every engine and precision of the bundle that
-    was exported from it: accuracy, labels and probabilities that differ, latency. Writes report.json,
+    was exported from it: accuracy, labels and probabilities that differ, latency. A corpus that the model was
+    not trained on is run whole; labels that are none of the model's are left out. Writes report.json,
     report.html, which opens from disk, and report.md; the commands below add their sections to the same
     report. What cannot be had here is skipped, and the report says why.
 
@@ -64,6 +74,7 @@ def main(
     Examples:
       mtab-bench --dataset iemocap
       mtab-bench --dataset emodb --data-dir EmoDB --bundle runs/mine/bundle --out report
+      mtab-bench --dataset ravdess --label-map labels.csv --bundle runs/emodb/bundle --out elsewhere
     """
     if context.invoked_subcommand is not None:
         return
@@ -74,7 +85,8 @@ def main(
     from mtab_bench.sections.evaluation import evaluate
 
     target = Target.open(bundle, out, overwrite, "evaluation")
-    target.add(evaluate(target.bundle, dataset, data_dir, checkpoint, threads, columns), as_json)
+    section = evaluate(target.bundle, dataset, data_dir, checkpoint, threads, columns, split, fold, label_map)
+    target.add(section, as_json)
 
 
 for command in (
@@ -86,6 +98,7 @@ for command in (
     compare_command,
     gpu_command,
     memory_command,
+    robustness_command,
     sdk_command,
     serve_command,
     soak_command,

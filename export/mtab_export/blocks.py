@@ -25,8 +25,8 @@ ATTENTION_SCORES = 2**22
 CONVOLVED_FRAMES = 1024
 """Frames, 20 ms each, of all utterances of a batch that the feature extractor convolves at once."""
 
-WHOLE = ("text_encoder.*", "self_attention.text.*")
-"""Attention over text alone, whose length is bounded, by pattern of node names."""
+WHOLE = ("text_encoder.*", "self_attention.text.*", "audio_encoder.frames/*")
+"""Attention over text alone, whose length is bounded, and what is over pitches; by pattern of node names."""
 
 LOCAL = frozenset(
     {

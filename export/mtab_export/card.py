@@ -33,6 +33,10 @@ class _Speech:
 _PUBLISHED = {
     "iemocap": _Speech("en", "actors in scripted and improvised dialogues, in English"),
     "meld": _Speech("en", "actors of a television series, in English"),
+    "ravdess": _Speech("en", "actors who say two given sentences, in English"),
+    "cremad": _Speech("en", "actors who say twelve given sentences, in English"),
+    "tess": _Speech("en", "two actresses who say “Say the word …”, in English"),
+    "nemo": _Speech("pl", "actors who say 90 given sentences, in Polish"),
     "emodb": _Speech("de", "actors who say ten given sentences, in German"),
 }
 _SYNTHETIC = _Speech("en", "a speech synthesiser (espeak-ng), in English")

@@ -23,6 +23,7 @@ from mtab.bundle import (
 )
 from mtab.config import from_dict, to_dict
 from mtab.data import Corpus, Utterance
+from mtab.data.clips import CLIPS
 from mtab.errors import BundleError, ConfigError
 from mtab.files import atomic_folder, read_json, refuse_existing, sha256, write_json
 from mtab.graphs import FUSED, split_of
@@ -214,7 +215,7 @@ def without_existing(run: Run, folder: Path, options: Options, overwrite: bool) 
 def _describe(run: Run, model: MulTAB, folder: Path) -> None:
     """Write what a bundle holds beside its graphs."""
     sizes = graph_sizes(model)
-    for name in (CONFIG_FILE, TOKENIZER_FILE):
+    for name in (CONFIG_FILE, TOKENIZER_FILE, CLIPS):
         if (run.folder / name).is_file():
             shutil.copy(run.folder / name, folder / name)
     config = BundleConfig(

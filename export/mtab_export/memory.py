@@ -1,5 +1,6 @@
 """What a graph needs of memory, by the sizes of the model and by the blocks that the graph is computed in."""
 
+import math
 from pathlib import Path
 
 import onnx_ir as ir
@@ -11,7 +12,10 @@ from mtab_export.blocks import (
     is_attention,
     is_convolution,
 )
-from mtab_train.config import ModelConfig
+from mtab_train.config import ACOUSTIC_HOP, ModelConfig
+
+_MEASURED = 2_000
+"""Numbers that the widest of what is measured takes for a frame of 10 ms: both transforms and their powers."""
 
 
 def memory_need(config: ModelConfig, path: Path) -> MemoryNeed:
@@ -21,6 +25,16 @@ def memory_need(config: ModelConfig, path: Path) -> MemoryNeed:
     hidden = int(audio.get("hidden_size", config.hidden_size))
     widest = max(int(audio.get("intermediate_size", 0)), config.intermediate_size)
     heads = max(int(audio.get("num_attention_heads", 0)), config.num_attention_heads)
+    scores_at_once = None if any(is_attention(node) for node in nodes) else ATTENTION_SCORES
+    if config.measures:
+        shorter = FRAME_SAMPLES / config.samples_per_frame
+        return MemoryNeed(
+            per_sample=4,
+            per_frame=math.ceil(shorter * (3 * widest + 6 * config.fused_size + 6 * hidden)),
+            per_score=math.ceil(heads * shorter**2),
+            per_convolved=_MEASURED * FRAME_SAMPLES // ACOUSTIC_HOP // 3,
+            scores_at_once=scores_at_once,
+        )
     kernel, stride = (
         int(audio.get(name, [first])[0]) for name, first in (("conv_kernel", 10), ("conv_stride", 5))
     )
@@ -33,6 +47,6 @@ def memory_need(config: ModelConfig, path: Path) -> MemoryNeed:
         per_frame=3 * widest + 6 * config.fused_size + 6 * hidden,
         per_score=heads,
         per_convolved=channels * FRAME_SAMPLES // stride,
-        scores_at_once=None if any(is_attention(node) for node in nodes) else ATTENTION_SCORES,
+        scores_at_once=scores_at_once,
         frames_at_once=None if any(is_convolution(node) for node in nodes) else CONVOLVED_FRAMES,
     )

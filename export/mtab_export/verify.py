@@ -72,8 +72,8 @@ def verify_bundle(
         from mtab_train.run import open_run
 
         run = open_run(folder)
-        if data_dir is None and run.config.data_dir is not None and dataset in (None, run.config.dataset):
-            data_dir = Path(run.config.data_dir)
+        if data_dir is None and run.data_dir is not None and dataset in (None, run.config.dataset):
+            data_dir = run.data_dir
             columns = run.config.columns if columns is None else columns
     if missing is not None and dataset is not None:
         raise EngineError(f"{missing}; expected both to compare on another corpus")

@@ -131,6 +131,16 @@ columns_option = click.option(
 )
 
 
+label_map_option = click.option(
+    "--label-map",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="CSV file that says what labels are called: label,mapped and, where it matters, corpus.  "
+    "[default: by their names]",
+)
+"""What `mtab.data.read_label_map` takes."""
+
+
 def corpus_options(help: str = "Layout of the corpus.", required: bool = False) -> Decorator:
     """What `mtab.data.read_corpus` takes; ``help`` says what the corpus is for."""
     return together(
@@ -143,3 +153,25 @@ def corpus_options(help: str = "Layout of the corpus.", required: bool = False) 
         ),
         columns_option,
     )
+
+
+corpora_options = together(
+    click.option(
+        "--dataset",
+        "datasets",
+        type=click.Choice(get_args(Dataset)),
+        multiple=True,
+        help="Layout of the corpus; may be given again for several corpora at once.",
+    ),
+    click.option(
+        "--data-dir",
+        "data_dirs",
+        type=click.Path(path_type=Path),
+        multiple=True,
+        help="Folder of the corpus, its parent, or the CSV file of a manifest; one for each --dataset.  "
+        "[default: $MTAB_DATA/DATASET, data/DATASET]",
+    ),
+    columns_option,
+    label_map_option,
+)
+"""What is put together to one corpus, see `mtab_train.options.read_corpora`."""

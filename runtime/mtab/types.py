@@ -4,6 +4,6 @@ from typing import Literal
 
 Modality = Literal["audio", "text"]
 Part = Literal["fused", "audio_encoder", "text_encoder", "cme", "tab_head"]
-Dataset = Literal["iemocap", "meld", "emodb", "manifest"]
+Dataset = Literal["iemocap", "meld", "ravdess", "cremad", "tess", "nemo", "emodb", "manifest"]
 Dimension = Literal["valence", "arousal", "dominance"]
 Precision = Literal["fp32", "fp16", "bf16", "int8", "int8-static"]

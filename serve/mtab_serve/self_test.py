@@ -84,4 +84,5 @@ def refusal_under_node(site: Path) -> str | None:
     if done.returncode:
         errors = [line for line in done.stderr.splitlines() if "Error: " in line]
         return f"cannot be run: {errors[0].strip() if errors else f'exit code {done.returncode}'}"
-    return json.loads(done.stdout.splitlines()[-1])
+    # A text in it may hold what Python takes for the end of a line.
+    return json.loads(done.stdout.rstrip("\n").split("\n")[-1])

@@ -13,6 +13,7 @@ from mtab_bench.backends import Backend
 from mtab_bench.report import BundleRecord, Report, new_report
 from mtab_bench.sections.accuracy import Accuracy, BackendParity
 from mtab_bench.sections.batching import Batching, Durations, Strategy
+from mtab_bench.sections.breakdown import break_down
 from mtab_bench.sections.evaluation import EvaluatedBackend, EvaluatedUtterance, Evaluation
 from mtab_bench.sections.invariance import (
     COMPANY,
@@ -117,10 +118,11 @@ def make_evaluation(
     changes: bool = True,
     other_load: float | None = 1.25,
     signal: float = 1.6,
+    **others: object,
 ) -> Evaluation:
     """``empty``: the last class has no utterance; ``changes``: lower precisions change labels.
 
-    ``signal`` is by how much the true class leads, 0 for a model at chance.
+    ``signal`` is by how much the true class leads, 0 for a model at chance; ``others`` replace fields.
     """
     skipped = SKIPPED if skipped is None else skipped
     random = np.random.default_rng(7)
@@ -158,7 +160,8 @@ def make_evaluation(
             ),
             medians=tuple(np.median(times, axis=0).tolist()),
         )
-    return Evaluation(
+    main = next(key for key in keys if key in answers)
+    evaluation = Evaluation(
         created="2030-01-02T03:04:05+00:00",
         machine=Machine.here(),
         protocol=protocol(labels, true.tolist(), float(speech.sum())),
@@ -177,7 +180,17 @@ def make_evaluation(
             )
             for i, each in enumerate(utterances)
         ),
+        broken_down=main,
+        breakdowns=break_down(
+            true,
+            answers[main].argmax(axis=1),
+            [f"speaker {i % 3}" for i in range(count)],
+            ["female" if i % 2 else "male" for i in range(count)],
+            speech.tolist(),
+            [None] * count,
+        ),
     )
+    return replace(evaluation, **others)
 
 
 def make_speed(random_weights: bool = True, other_load: float | None = 0.05) -> Speed:

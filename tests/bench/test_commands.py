@@ -41,6 +41,8 @@ LATENCY = ("latency", *BUNDLE, "--seconds", 0.2, "--min-seconds", 0, "--threads"
 ONE = ("--batch-size", 1, "--engine", "onnxruntime-fp32")
 EVERY = {
     "main": (*CORPUS, *BUNDLE, "--checkpoint", "RUN", "--threads", 1, "--columns", "label=label", "--json"),
+    "main, elsewhere": (*CORPUS, *BUNDLE, "--fold", "speaker-1", "--label-map", "MAP", "--threads", 1),
+    "main, all": (*CORPUS, *BUNDLE, "--split", "all", "--threads", 1, "--json"),
     "latency": (
         *LATENCY, *ONE, "--batch-size", 2, "--seconds", 0.3, "--engine", "pytorch-bf16",
         "--checkpoint", "RUN",
@@ -74,6 +76,11 @@ EVERY = {
         "--threads", 1, "--json",
     ),
     "vad": ("vad", "TURNS", "--json"),
+    "robustness": (
+        "robustness", "BUNDLE", *CORPUS, "--fold", "speaker-1", "--label-map", "MAP", "--seed", 1,
+        "--device", "cpu", "--columns", "label=label", "--json",
+    ),
+    "robustness, all": ("robustness", "BUNDLE", *CORPUS, "--split", "all"),
     "serve": (
         "serve", "BUNDLE", "--seconds", 1, "--clients", 2, "--requests", 20, "--threads", 1, "--json",
     ),
@@ -92,6 +99,8 @@ def test_every_option(
     out = tmp_path / "out"
     (tmp_path / "turns.csv").write_text(f"audio,start,end\n{tones.root}/0-0.wav,0.0,0.1\n")
     places = {"BUNDLE": tone_bundle, "RUN": tone_run, "TONES": tones.root, "TIMED": timed_tones, "OUT": out}
+    (tmp_path / "map.csv").write_text("label,mapped\nhigh,high\nlow,low\n")
+    places["MAP"] = tmp_path / "map.csv"
     places["TURNS"] = tmp_path / "turns.csv"
     arguments = [places.get(str(each), each) for each in EVERY[name]]
     done = bench(*arguments)
@@ -99,7 +108,8 @@ def test_every_option(
     if "--json" in arguments:
         begin = 0 if done.stdout.startswith("[") else done.stdout.index("{\n")
         assert json.loads(done.stdout[begin:])
-    if name in ("paper", "soak", "memory", "timeline", "live", "vad", "serve"):
+    others = ("paper", "soak", "memory", "timeline", "live", "vad", "serve", "robustness")
+    if name.split(",")[0] in others:
         return
     section = {"main": "evaluation", "latency": "speed"}.get(name.split(",")[0], name.split(",")[0])
     report = json.loads((out / "report.json").read_text())

@@ -208,7 +208,7 @@ def test_failures_are_one_line(tone_bundle: Path, tones: Corpus, folder: Path, t
     (wrong / "model.safetensors").write_bytes(b"another model")
     for expected, arguments in {
         "has a section 'evaluation' already": ("--dataset", "manifest", *here, "--out", folder),
-        "was trained on manifest, expected emodb": ("--dataset", "emodb", *here, "--out", tmp_path / "x"),
+        "expected EmoDB's clips": ("--dataset", "emodb", *here, "--out", tmp_path / "x"),
         "model.safetensors: SHA-256": (
             "--dataset", "manifest", *here, "--out", tmp_path / "x", "--checkpoint", wrong,
         ),
@@ -251,7 +251,7 @@ def test_a_run_or_a_bundle_that_is_half_there(
 
 
 def test_wrong_use() -> None:
-    for arguments in ((), ("--dataset", "ravdess"), ("nonsense",), ("--dataset", "emodb", "--threads", 0)):
+    for arguments in ((), ("--dataset", "savee"), ("nonsense",), ("--dataset", "emodb", "--threads", 0)):
         assert bench(*arguments)[0] == 2
     assert bench("--version")[1].strip().endswith(mtab.__version__)
     code, output = bench("--help")

@@ -35,7 +35,7 @@ def row(output: str) -> list[str]:
 def test_with_pytorch(own_run: Path) -> None:
     done = run(own_run / "bundle")
     assert done.exit_code == 0, done.output
-    assert "8 files are as they were written" in done.output
+    assert "9 files are as they were written" in done.output
     assert "Against PyTorch, run here" in done.output
     graph = open_bundle(own_run / "bundle").manifest.graph("fused", "fp32")
     assert graph is not None

@@ -43,6 +43,11 @@ RUNS = (
     run("mtab-train info --preset tiny", "train", tried=False),
     run("mtab-train init --preset tiny --out {out}", "train", tried=False),
     run("mtab-train fit --dataset manifest --data-dir {corpus} --epochs 1 --out {out}", "train"),
+    run(
+        "mtab-train fit --dataset manifest --data-dir {corpus} --epochs 1 --lora-rank 2 --out {out}",
+        *("train", "lora"),
+        tried=False,
+    ),
     run("mtab-train synth --layout iemocap --utterances 200 --out {out}", "dev", tried=False),
     run("mtab-export --checkpoint {run} --data-dir {corpus} --utterances 2 --out {out}", "cpu", "export"),
     run("mtab-export inspect {bundle}", "cpu", "export"),

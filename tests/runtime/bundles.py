@@ -12,7 +12,7 @@ from mtab.errors import MtabError
 
 FILES = (
     *("README.md", "config.json", "model.onnx", "model.onnx.data", "preprocessor_config.json"),
-    *("reasons.onnx", "reference.json", "tokenizer.json"),
+    *("reasons.onnx", "reference.json", "tokenizer.json", "training_clips.json"),
 )
 Change = Callable[..., None]
 

@@ -130,8 +130,10 @@ def test_where_a_corpus_is_looked_for(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_an_unknown_corpus(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="expected one of iemocap, meld, emodb, manifest"):
-        read_corpus("ravdess", tmp_path)
+    with pytest.raises(
+        DataError, match="expected one of iemocap, meld, ravdess, cremad, tess, nemo, emodb, manifest"
+    ):
+        read_corpus("savee", tmp_path)
 
 
 def test_reading_needs_neither_torch_nor_av() -> None:

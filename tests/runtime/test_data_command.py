@@ -8,6 +8,7 @@ import pytest
 import soundfile
 from click.testing import CliRunner
 
+from mtab.data import read_corpus
 from mtab_train.data_command import data, data_report
 
 
@@ -27,7 +28,7 @@ def run(*arguments: object) -> tuple[int, str]:
 
 
 def test_report(folder: Path) -> None:
-    report = data_report("manifest", folder)
+    report = data_report(read_corpus("manifest", folder))
     assert report["utterances"] == {"annotated": 30, "usable": 5}
     assert report["classes"] == {"x": {"annotated": 16, "usable": 3}, "y": {"annotated": 14, "usable": 2}}
     assert report["hours"]["from_clips"] == pytest.approx(5 / 3600)
@@ -44,7 +45,7 @@ def test_report(folder: Path) -> None:
 def test_faults_of_the_file_are_listed_and_slips_are_noticed(tmp_path: Path) -> None:
     file = tmp_path / "manifest.csv"
     file.write_text('audio,text,label\na.wav,Well, no,x\nb.wav,"Hi,x\nc.wav,Hi,Sad\nd.wav,Hi,sad\n')
-    report = data_report("manifest", tmp_path)
+    report = data_report(read_corpus("manifest", tmp_path))
     assert [each["line"] for each in report["problems"][:2]] == [2, 3]
     assert [each["line"] for each in report["notices"]] == [4]
     code, output = run("--dataset", "manifest", "--data-dir", tmp_path)
@@ -66,13 +67,13 @@ def test_table(folder: Path) -> None:
 def test_json(folder: Path) -> None:
     code, output = run("--dataset", "manifest", "--data-dir", folder, "--json")
     assert code == 0
-    assert json.loads(output) == data_report("manifest", folder)
+    assert json.loads(output) == data_report(read_corpus("manifest", folder))
 
 
 def test_no_clip_at_all_is_reported_from_the_annotations(folder: Path) -> None:
     for clip in folder.glob("*.wav"):
         clip.unlink()
-    report = data_report("manifest", folder)
+    report = data_report(read_corpus("manifest", folder))
     assert report["folds"]["of"] == "annotated"
     assert len(report["folds"]["folds"]) == 2
     code, output = run("--dataset", "manifest", "--data-dir", folder)
@@ -121,6 +122,6 @@ def test_failures_are_one_line(folder: Path) -> None:
         assert code == 1
         assert output.startswith("Error: ")
         assert output.count("\n") == 1
-    assert run("--dataset", "ravdess")[0] == 2
+    assert run("--dataset", "savee")[0] == 2
     code, output = run("--dataset", "manifest", "--data-dir", folder / "nowhere", "--folds", "random:x")
     assert (code, "'random:x', expected session, speaker, speaker-pair" in output) == (2, True)

@@ -60,7 +60,9 @@ def usable_folds(corpus: Corpus, scheme: str, seed: int) -> list[Fold]:
 
 @given(
     corpora(),
-    st.sampled_from(["session", "speaker", "speaker-pair", "speaker:3", "random:2", "random:7"]),
+    st.sampled_from(
+        ["session", "speaker", "speaker-pair", "speaker:3", "speaker-group:3", "random:2", "random:7"]
+    ),
     st.integers(),
 )
 def test_each_fold_is_a_partition_and_the_tests_are_one_too(corpus: Corpus, scheme: str, seed: int) -> None:
@@ -142,6 +144,22 @@ def test_groups_of_speakers_are_even_and_strangers() -> None:
     assert folds == make_folds(corpus_of(utterances), "speaker:5", seed=0)
 
 
+def test_speaker_groups_are_neighbours() -> None:
+    """RAVDESS's 24 actors in five groups: odd ones are men, even ones women."""
+    corpus = corpus_of(speakers(*(f"{i:02}" for i in range(24, 0, -1)), each=3))
+    folds = make_folds(corpus, "speaker-group:5")
+    assert [fold.name for fold in folds] == [f"speakers-{i}-of-5" for i in range(1, 6)]
+    groups = [sorted(map(int, field(fold.test, "speaker"))) for fold in folds]
+    assert groups == [
+        [1, 2, 3, 4, 5],
+        [6, 7, 8, 9, 10],
+        [11, 12, 13, 14, 15],
+        [16, 17, 18, 19, 20],
+        [21, 22, 23, 24],
+    ]
+    assert all(abs(sum(-1 if i % 2 else 1 for i in group)) <= 1 for group in groups)
+
+
 @given(st.lists(st.text(min_size=1), min_size=2, max_size=8, unique=True))
 def test_any_name_gives_one_safe_folder_of_its_own(names: list[str]) -> None:
     folds = make_folds(corpus_of(speakers(*names, each=2)), "speaker")
@@ -221,6 +239,7 @@ def test_official_without_dev_draws_validation() -> None:
         (speakers("a", "b"), "speaker:1", "speaker:1 of 2 speakers, expected 2 to that many"),
         (speakers("a", "b"), "speaker:3", "speaker:3 of 2 speakers"),
         (speakers("a", "b"), "speaker:x", "unknown folds"),
+        (speakers("a", "b"), "speaker-group:3", "speaker-group:3 of 2 speakers, expected 2 to that many"),
         (speakers("a", "b"), "random", "unknown folds 'random'"),
         (speakers("a", "b"), "leave-one-out", "unknown folds"),
         ([], "speaker", "no usable utterance"),

@@ -27,18 +27,36 @@ AUDIO: dict[str, dict[str, Any]] = {
     "wav2vec2-odd-kernel": {"model_type": "wav2vec2"} | SMALL | {"num_conv_pos_embeddings": 7},
     "hubert": {"model_type": "hubert", "feat_proj_layer_norm": False} | SMALL,
     "hubert-layer": {"model_type": "hubert"} | SMALL | LAYER_NORM,
+    "data2vec-audio": {
+        "model_type": "data2vec-audio",
+        "num_conv_pos_embeddings": 3,
+        "conv_pos_kernel_size": 5,
+    }
+    | {name: value for name, value in SMALL.items() if name != "num_conv_pos_embeddings"},
     "wavlm": {"model_type": "wavlm", "num_buckets": 16, "max_bucket_distance": 20} | SMALL,
     "wavlm-layer": {"model_type": "wavlm", "num_buckets": 16, "max_bucket_distance": 20} | SMALL | LAYER_NORM,
 }
-TEXT = {
-    "model_type": "roberta",
+WIDTHS = {
     "vocab_size": 60,
     "hidden_size": 24,
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "intermediate_size": 32,
     "max_position_embeddings": 40,
-    "type_vocab_size": 1,
+}
+TEXT: dict[str, dict[str, Any]] = {
+    "bert": {"model_type": "bert", "type_vocab_size": 2} | WIDTHS,
+    "distilbert": {
+        "model_type": "distilbert",
+        "vocab_size": 60,
+        "dim": 24,
+        "n_layers": 2,
+        "n_heads": 4,
+        "hidden_dim": 32,
+        "max_position_embeddings": 40,
+    },
+    "roberta": {"model_type": "roberta", "type_vocab_size": 1} | WIDTHS,
+    "xlm-roberta": {"model_type": "xlm-roberta", "type_vocab_size": 1} | WIDTHS,
 }
 
 

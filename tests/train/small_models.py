@@ -34,6 +34,11 @@ AUDIO: dict[str, Any] = {
 }
 HUBERT: dict[str, Any] = AUDIO | {"model_type": "hubert"}
 WAVLM: dict[str, Any] = AUDIO | {"model_type": "wavlm", "num_buckets": 16, "max_bucket_distance": 20}
+DATA2VEC: dict[str, Any] = AUDIO | {
+    "model_type": "data2vec-audio",
+    "num_conv_pos_embeddings": 2,
+    "conv_pos_kernel_size": 5,
+}
 LAYER_NORM = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
 TEXT: dict[str, Any] = {
     "model_type": "roberta",
@@ -46,6 +51,18 @@ TEXT: dict[str, Any] = {
     "type_vocab_size": 1,
     "hidden_dropout_prob": 0.0,
     "attention_probs_dropout_prob": 0.0,
+}
+BERT: dict[str, Any] = TEXT | {"model_type": "bert", "type_vocab_size": 2, "pad_token_id": 0}
+DISTILBERT: dict[str, Any] = {
+    "model_type": "distilbert",
+    "vocab_size": 60,
+    "dim": 32,
+    "n_layers": 1,
+    "n_heads": 2,
+    "hidden_dim": 32,
+    "max_position_embeddings": 40,
+    "dropout": 0.0,
+    "attention_dropout": 0.0,
 }
 # Neither encoder is as wide as the model: their self-attention has the encoder's width.
 CONFIG = ModelConfig(
@@ -65,12 +82,16 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "wav2vec2-layer": {"audio_config": AUDIO | LAYER_NORM},
     "hubert": {"audio_config": HUBERT},
     "wavlm": {"audio_config": WAVLM},
+    "data2vec-audio and bert": {"audio_config": DATA2VEC, "text_config": BERT},
+    "distilbert": {"text_config": DISTILBERT},
+    "weighted layer sums": {"use_weighted_layer_sum": True},
     "no TAB": {"num_tab_layers": 0},
     "odd kernel": {"tab_kernel_size": 3},
     "no MHA": {"num_self_attention_layers": 0},
     "two layers of MHA": {"num_self_attention_layers": 2},
     "audio only": {"text_config": None},
     "text only": {"audio_config": None},
+    "largest over time": {"num_tab_layers": 0, "pooling": "max"},
     "pooled": {"fusion_align": "pool"},
     "missing modalities": {"modality_dropout": 0.3},
     "missing modalities, pooled": {"modality_dropout": 0.3, "fusion_align": "pool"},

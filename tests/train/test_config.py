@@ -39,10 +39,13 @@ def test_every_field_survives_json() -> None:
         tab_kernel_size=3,
         dropout=0.25,
         modality_dropout=0.5,
+        use_weighted_layer_sum=True,
     )
     assert through_json(model) == model
     assert through_json(dataclasses.replace(TINY, text_config=None)).text_config is None
+    assert through_json(dataclasses.replace(TINY, freeze_layers=1)).freeze_layers == 1
     train = TrainConfig(max_seconds=12.5, max_grad_norm=1.0, class_weights="balanced", mixed_precision="bf16")
+    train = dataclasses.replace(train, layerwise_lr_decay=0.9, lora_rank=4, lora_alpha=8.0)
     assert through_json(train) == train
 
 
@@ -157,3 +160,12 @@ def check_refused(cls: type, values: Any, message: str) -> None:
     assert str(error.value).startswith("some/config.json: ")
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_what_only_a_transformer_has_is_refused_elsewhere() -> None:
+    compact = dataclasses.replace(PRESETS["compact"].model, text_config=None)
+    for changes in ({"freeze_layers": 1}, {"use_weighted_layer_sum": True}):
+        with pytest.raises(ConfigError, match="expected a transformer encoder"):
+            dataclasses.replace(compact, **changes)
+    assert compact.trained_encoders == ()
+    assert TINY.trained_encoders == ("audio", "text")

@@ -1,6 +1,8 @@
 """Encoders from checkpoints: what loads, what is refused, and that no code of theirs is run."""
 
 import dataclasses
+import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +10,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import (
-    BertConfig,
+    BertForPreTraining,
     BertModel,
+    Data2VecAudioForCTC,
+    DistilBertForMaskedLM,
+    GPT2Config,
+    GPT2Model,
     HubertModel,
     PreTrainedModel,
     RobertaForMaskedLM,
@@ -18,6 +24,7 @@ from transformers import (
     Wav2Vec2ForCTC,
     Wav2Vec2Model,
     WavLMModel,
+    XLMRobertaModel,
 )
 
 from mtab.config import from_dict, to_dict
@@ -39,8 +46,13 @@ CHECKPOINTS: dict[str, tuple[type[PreTrainedModel], dict[str, Any]]] = {
     "wav2vec2 with a CTC head": (Wav2Vec2ForCTC, AUDIO["wav2vec2-layer"]),
     "hubert": (HubertModel, AUDIO["hubert"]),
     "wavlm": (WavLMModel, AUDIO["wavlm"]),
-    "roberta": (RobertaModel, TEXT),
-    "roberta with a language-model head": (RobertaForMaskedLM, TEXT),
+    "data2vec-audio with a CTC head": (Data2VecAudioForCTC, AUDIO["data2vec-audio"]),
+    "bert": (BertModel, TEXT["bert"]),
+    "bert with its heads": (BertForPreTraining, TEXT["bert"]),
+    "distilbert with a language-model head": (DistilBertForMaskedLM, TEXT["distilbert"]),
+    "roberta": (RobertaModel, TEXT["roberta"]),
+    "roberta with a language-model head": (RobertaForMaskedLM, TEXT["roberta"]),
+    "xlm-roberta": (XLMRobertaModel, TEXT["xlm-roberta"]),
 }
 
 
@@ -58,7 +70,7 @@ def test_a_checkpoint_folder_loads(tmp_path: Path, name: str, capfd: pytest.Capt
     saved = save(tmp_path, cls, values)
     body = getattr(saved, saved.base_model_prefix, saved)
     capfd.readouterr()
-    if values is TEXT:
+    if values["model_type"] in TEXT_ENCODERS:
         encoder = TextEncoder.from_config(read_encoder_config(str(tmp_path), TEXT_ENCODERS), str(tmp_path))
         ids, lengths = tokens([9], 9)
         hidden, expected = encoder.eval()(ids, lengths), body(ids).last_hidden_state
@@ -88,6 +100,24 @@ def test_the_tensor_names_of_older_checkpoints_load(tmp_path: Path) -> None:
     torch.testing.assert_close(weight.weight.original1.data, tensors[name + "weight_v"])
 
 
+@torch.no_grad()
+def test_the_tensor_names_of_the_first_berts_load(tmp_path: Path) -> None:
+    """As bert-base-uncased was published: LayerNorm's gamma and beta, and positions that are no weight."""
+    saved = save(tmp_path, BertForPreTraining, TEXT["bert"])
+    (tmp_path / "model.safetensors").unlink()
+    old = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}
+    tensors = {
+        re.sub("|".join(old), lambda found: old[found[0]], name): tensor
+        for name, tensor in saved.state_dict().items()
+    }
+    assert "bert.embeddings.LayerNorm.gamma" in tensors
+    tensors["bert.embeddings.position_ids"] = torch.arange(40)[None]
+    torch.save(tensors, tmp_path / "pytorch_model.bin")
+    ids, lengths = tokens([9], 9)
+    encoder = TextEncoder.from_config(TEXT["bert"], str(tmp_path)).eval()
+    close(encoder(ids, lengths), saved.bert(ids).last_hidden_state)
+
+
 def test_options_of_the_configuration_win_over_those_of_the_checkpoint(tmp_path: Path) -> None:
     save(tmp_path, Wav2Vec2Model, AUDIO["wav2vec2"] | {"layerdrop": 0.1})
     values = read_encoder_config(str(tmp_path), AUDIO_ENCODERS) | {
@@ -109,13 +139,13 @@ def test_a_half_precision_checkpoint_becomes_float32(tmp_path: Path) -> None:
 
 def test_with_encoders_takes_the_configuration_of_the_checkpoints(tmp_path: Path) -> None:
     save(tmp_path / "audio", HubertModel, AUDIO["hubert"])
-    save(tmp_path / "text", RobertaModel, TEXT)
+    save(tmp_path / "text", RobertaModel, TEXT["roberta"])
     base = PRESETS["base"].model
     config = with_encoders(base, str(tmp_path / "audio"), str(tmp_path / "text"))
     assert config.audio_config is not None
     assert config.text_config is not None
     assert AUDIO["hubert"].items() <= config.audio_config.items()
-    assert TEXT.items() <= config.text_config.items()
+    assert TEXT["roberta"].items() <= config.text_config.items()
     assert (config.audio_model, config.text_model) == (str(tmp_path / "audio"), str(tmp_path / "text"))
     assert from_dict(ModelConfig, to_dict(config), "config.json") == config
     assert with_encoders(base) == base
@@ -147,13 +177,11 @@ def test_checkpoints_that_are_refused(tmp_path: Path) -> None:
     (tmp_path / "broken" / "config.json").write_text("{")
     refused("no such encoder", tmp_path / "broken")
 
-    BertModel(BertConfig(hidden_size=24, num_hidden_layers=1, num_attention_heads=4)).save_pretrained(
-        tmp_path / "bert"
-    )
-    refused("is a 'bert' model, expected one of wav2vec2", tmp_path / "bert")
+    GPT2Model(GPT2Config(n_embd=24, n_layer=1, n_head=4)).save_pretrained(tmp_path / "gpt2")
+    refused("is a 'gpt2' model, expected one of wav2vec2", tmp_path / "gpt2")
     save(tmp_path / "hubert", HubertModel, AUDIO["hubert"])
     refused("is a 'hubert' model, expected one of wav2vec2", tmp_path / "hubert")
-    with pytest.raises(ConfigError, match="is a 'hubert' model, expected one of roberta"):
+    with pytest.raises(ConfigError, match="is a 'hubert' model, expected one of bert"):
         with_encoders(PRESETS["tiny"].model, text_model=str(tmp_path / "hubert"))
 
     folder = tmp_path / "wav2vec2"
@@ -171,7 +199,7 @@ def test_checkpoints_that_are_refused(tmp_path: Path) -> None:
 def test_code_of_a_checkpoint_is_never_run(tmp_path: Path) -> None:
     ran = tmp_path / "ran"
     folder = tmp_path / "checkpoint"
-    saved = save(folder, Wav2Vec2Model, AUDIO["wav2vec2"])
+    save(folder, Wav2Vec2Model, AUDIO["wav2vec2"])
     (folder / "code.py").write_text(f"open({str(ran)!r}, 'w')\nclass Config: ...\nclass Model: ...\n")
     config = read_json(folder / "config.json")
     config["auto_map"] = {"AutoConfig": "code.Config", "AutoModel": "code.Model"}
@@ -182,12 +210,68 @@ def test_code_of_a_checkpoint_is_never_run(tmp_path: Path) -> None:
 
     write_json(folder / "config.json", config | {"model_type": "newer"})
     refused("no such encoder", folder)
-    # A pickle runs code when it is opened; only safetensors are.
-    write_json(folder / "config.json", config)
-    (folder / "model.safetensors").unlink()
-    torch.save(saved.state_dict(), folder / "pytorch_model.bin")
-    refused("its weights cannot be loaded", folder)
     assert not ran.exists()
+
+
+class Opener:
+    """What a pickle can do to the one who opens it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open, (str(self.path), "w")
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@torch.no_grad()
+def test_a_pytorch_model_of_tensors_alone_loads(tmp_path: Path, legacy: bool) -> None:
+    """As HuBERT and WavLM are published; the files of before torch 1.6 too."""
+    saved = save(tmp_path, HubertModel, AUDIO["hubert"])
+    (tmp_path / "model.safetensors").unlink()
+    torch.save(saved.state_dict(), tmp_path / "pytorch_model.bin", _use_new_zipfile_serialization=not legacy)
+    x, lengths = waves([333], 333)
+    encoder = AudioEncoder.from_config(AUDIO["hubert"], str(tmp_path)).eval()
+    close(encoder(x, lengths)[0], saved(x).last_hidden_state)
+
+
+@torch.no_grad()
+def test_safetensors_are_preferred(tmp_path: Path) -> None:
+    saved = save(tmp_path, HubertModel, AUDIO["hubert"])
+    torch.save({}, tmp_path / "pytorch_model.bin")
+    x, lengths = waves([333], 333)
+    encoder = AudioEncoder.from_config(AUDIO["hubert"], str(tmp_path)).eval()
+    close(encoder(x, lengths)[0], saved(x).last_hidden_state)
+
+
+def test_a_pickle_of_objects_is_refused_and_runs_nothing(tmp_path: Path) -> None:
+    ran, folder = tmp_path / "ran", tmp_path / "checkpoint"
+    saved = save(folder, Wav2Vec2Model, AUDIO["wav2vec2"])
+    (folder / "model.safetensors").unlink()
+    weights = folder / "pytorch_model.bin"
+    harmful = saved.state_dict() | {"more": Opener(ran)}
+    for legacy in (False, True):
+        torch.save(harmful, weights, _use_new_zipfile_serialization=not legacy)
+        refused("pytorch_model.bin holds io.open, expected tensors alone", folder)
+    # In shards.
+    name = "pytorch_model-00001-of-00001.bin"
+    weights.rename(folder / name)
+    index = {"metadata": {"total_size": 1}, "weight_map": dict.fromkeys(saved.state_dict(), name)}
+    write_json(folder / "pytorch_model.bin.index.json", index)
+    refused("holds io.open", folder)
+    (folder / "pytorch_model.bin.index.json").unlink()
+    # No file of torch's at all.
+    weights.write_bytes(pickle.dumps(Opener(ran)))
+    refused("holds other things, expected tensors alone", folder)
+    weights.write_bytes(b"no pickle")
+    refused("holds other things, expected tensors alone", folder)
+    torch.save([1, 2], weights)
+    refused("cannot be loaded", folder)
+    assert not ran.exists()
+    # The control: it would have.
+    torch.save(harmful, weights)
+    torch.load(weights, weights_only=False)
+    assert ran.exists()
 
 
 @pytest.mark.parametrize(

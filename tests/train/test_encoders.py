@@ -1,6 +1,7 @@
 """The encoders against the published transformers implementation, alone and in padded batches."""
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from transformers import (
 from mtab.errors import ConfigError
 from mtab_train.encoders import (
     AudioEncoder,
+    Encoder,
     TextEncoder,
     encoder_config,
 )
@@ -27,7 +29,7 @@ from .small_encoders import AUDIO, SMALL, TEXT, close, scramble, tokens, waves
 def published(name: str) -> PreTrainedModel:
     """The transformers model with its own forward pass and default attention."""
     torch.manual_seed(0)
-    model = AutoModel.from_config(encoder_config(AUDIO.get(name, TEXT)))
+    model = AutoModel.from_config(encoder_config((AUDIO | TEXT)[name]))
     scramble(model)
     return model.eval()
 
@@ -153,24 +155,83 @@ def test_adapters_and_batch_norm_are_refused() -> None:
 
 
 @cache
-def text_encoder() -> TextEncoder:
-    encoder = TextEncoder.from_config(TEXT)
-    encoder.backbone.load_state_dict(published("roberta").state_dict(), strict=False)
+def text_encoder(name: str) -> TextEncoder:
+    encoder = TextEncoder.from_config(TEXT[name])
+    encoder.backbone.load_state_dict(published(name).state_dict(), strict=False)
     return encoder.eval()
 
 
+@pytest.mark.parametrize("name", TEXT)
 @torch.no_grad()
-def test_unpadded_text_equals_the_published_forward_pass() -> None:
-    assert text_encoder().max_tokens == 38
-    for length in (1, 17, 38):
+def test_unpadded_text_equals_the_published_forward_pass(name: str) -> None:
+    encoder = text_encoder(name)
+    assert encoder.max_tokens == (38 if "roberta" in name else 40)
+    for length in (1, 17, encoder.max_tokens):
         ids, lengths = tokens([length, length], length)
-        close(text_encoder()(ids, lengths), published("roberta")(ids).last_hidden_state)
+        close(encoder(ids, lengths), published(name)(ids).last_hidden_state)
 
 
+@pytest.mark.parametrize("name", TEXT)
 @given(st.lists(st.integers(1, 25), min_size=1, max_size=4), st.integers(0, 13))
 @settings(deadline=None, max_examples=10)
 @torch.no_grad()
-def test_padded_text_equals_the_utterance_alone(lengths: list[int], extra: int) -> None:
-    hidden = text_encoder()(*tokens(lengths, max(lengths) + extra))
+def test_padded_text_equals_the_utterance_alone(name: str, lengths: list[int], extra: int) -> None:
+    hidden = text_encoder(name)(*tokens(lengths, max(lengths) + extra))
     for row, length in enumerate(lengths):
-        close(hidden[row, :length], published("roberta")(tokens([length], length)[0]).last_hidden_state[0])
+        close(hidden[row, :length], published(name)(tokens([length], length)[0]).last_hidden_state[0])
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"position_embedding_type": "relative_key"},
+            "bert encoder: position_embedding_type is 'relative",
+        ),
+        ({"is_decoder": True}, "bert encoder: is_decoder is True, expected False"),
+        ({"pad_token_id": None}, "bert encoder: pad_token_id is null"),
+    ],
+)
+def test_text_encoders_of_another_kind_are_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        TextEncoder.from_config(TEXT["bert"] | values)
+
+
+@pytest.mark.parametrize("name", [*AUDIO, *TEXT])
+@torch.no_grad()
+def test_a_weighted_sum_is_over_the_published_hidden_states(name: str) -> None:
+    x, lengths = waves([333, 201], 333) if name in AUDIO else tokens([17, 5], 17)
+    kind = AudioEncoder if name in AUDIO else TextEncoder
+    encoder = kind.from_config((AUDIO | TEXT)[name], use_weighted_layer_sum=True).eval()
+    encoder.backbone.load_state_dict(published(name).state_dict(), strict=False)
+    assert encoder.layer_weights is not None
+    encoder.layer_weights.copy_(torch.tensor([0.3, -1.0, 0.5]))
+    output = encoder(x, lengths)
+    for row, length in enumerate(lengths):
+        answer = published(name)(x[row : row + 1, :length], output_hidden_states=True)
+        # The last layer's as the encoder answers them: transformers 5 gives them before the last LayerNorm.
+        states = (*answer.hidden_states[:-1], answer.last_hidden_state)
+        shares = torch.tensor([0.3, -1.0, 0.5]).exp()
+        expected = sum(s * state for s, state in zip(shares / shares.sum(), states, strict=True))
+        hidden = output[0] if name in AUDIO else output
+        close(hidden[row, : expected.shape[1]], expected[0])
+
+
+@pytest.mark.parametrize("name", [*AUDIO, *TEXT])
+def test_parameters_are_as_deep_as_what_reaches_them(name: str) -> None:
+    """What has a gradient when a layer's input is cut off is above it."""
+    kind = AudioEncoder if name in AUDIO else TextEncoder
+    encoder: Encoder = kind.from_config((AUDIO | TEXT)[name]).eval()
+    x, lengths = waves([333], 333) if name in AUDIO else tokens([17], 17)
+    for number, layer in enumerate(encoder.layers, start=1):
+        encoder.zero_grad()
+        handle = layer.register_forward_pre_hook(lambda _, inputs: (inputs[0].detach(), *inputs[1:]))
+        output = encoder(x, lengths)
+        (output[0] if name in AUDIO else output).square().sum().backward()
+        handle.remove()
+        for parameter_name, parameter in encoder.backbone.named_parameters():
+            # WavLM's position bias is of the first layer, and goes to the others beside the hidden states.
+            if parameter.grad is not None and "rel_attn_embed" not in parameter_name:
+                assert encoder.depth(parameter_name) >= number, parameter_name
+    deepest = {encoder.depth(parameter_name) for parameter_name, _ in encoder.backbone.named_parameters()}
+    assert deepest == {0, 1, 2} | ({3} if name.endswith(("-layer", "-adapter")) else set())

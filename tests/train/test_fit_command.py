@@ -39,6 +39,30 @@ def test_fit_prints_its_result_and_takes_options(tmp_path: Path, tones: Corpus) 
     assert "6 test utterances" in done.output
 
 
+def test_how_the_encoders_are_trained(tmp_path: Path, tones: Corpus) -> None:
+    out = tmp_path / "run"
+    done = run(
+        *("fit", *corpus_of(tones), "--out", out, "--epochs", 1, "--use-weighted-layer-sum"),
+        *("--layerwise-lr-decay", 0.9, "--lora-rank", 2, "--lora-alpha", 4),
+    )
+    assert done.exit_code == 0, done.output
+    opened = open_run(out)
+    assert opened.model.use_weighted_layer_sum
+    train = opened.train
+    assert (train.layerwise_lr_decay, train.lora_rank, train.lora_alpha) == (0.9, 2, 4)
+
+    again = tmp_path / "again"
+    arguments = ("fit", *corpus_of(tones), "--init-from", out, "--out", again, "--epochs", 1)
+    refused = run(*arguments, "--use-weighted-layer-sum")
+    assert refused.exit_code == 2
+    assert "--use-weighted-layer-sum and --init-from" in refused.output
+    done = run(*arguments, "--lora-rank", 0, "--freeze-layers", 1)
+    assert done.exit_code == 0, done.output
+    opened = open_run(again)
+    assert (opened.model.use_weighted_layer_sum, opened.model.freeze_layers) == (True, 1)
+    assert (opened.train.layerwise_lr_decay, opened.train.lora_rank) == (0.9, 0)
+
+
 @pytest.mark.parametrize(("modality", "config"), [("audio", "text_config"), ("text", "audio_config")])
 def test_one_modality_alone(tmp_path: Path, tones: Corpus, modality: str, config: str) -> None:
     out = tmp_path / "run"
@@ -64,16 +88,89 @@ def test_a_finished_run_starts_another(tmp_path: Path, tones: Corpus, tone_run: 
     assert first["train"]["war"] > 0.9
 
 
+def two_corpora(tmp_path: Path, make_tones: Callable[[Path], Path]) -> tuple[object, ...]:
+    """The options of two corpora of tones; in the second, high tones are called shrill."""
+    options: list[object] = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        file = make_tones(tmp_path / name) / "manifest.csv"
+        if name == "two":
+            file.write_text(file.read_text().replace(",high,", ",shrill,"))
+        options += ["--dataset", "manifest", "--data-dir", file]
+    return tuple(options)
+
+
+def test_two_corpora_with_one_head(tmp_path: Path, make_tones: Callable[[Path], Path]) -> None:
+    corpora = two_corpora(tmp_path, make_tones)
+    table = tmp_path / "map.csv"
+    table.write_text("corpus,label,mapped\n,low,low\none,high,high\n")
+    arguments = ("fit", *corpora, "--folds", "speaker-group:3", "--epochs", 1, "--label-map", table)
+    refused = run(*arguments, "--out", tmp_path / "none")
+    assert refused.exit_code == 1
+    assert "no row for label 'shrill' of two (18 utterances)" in refused.output
+    assert not (tmp_path / "none").exists()
+
+    table.write_text("corpus,label,mapped\n,low,low\n,high,high\ntwo,shrill,high\n")
+    done = run(*arguments, "--out", tmp_path / "run")
+    assert done.exit_code == 0, done.output
+    assert "24 test utterances of one+two" in done.output
+    # The run is complete in itself: it can be moved, resumed and scored.
+    (tmp_path / "run").rename(tmp_path / "moved")
+    opened = open_run(tmp_path / "moved")
+    assert opened.model.labels == ("high", "low")
+    corpus = run_corpus(opened)
+    assert len({utterance.speaker for utterance in corpus.utterances}) == 12
+    with (tmp_path / "moved" / "predictions.csv").open() as file:
+        scored = [row["utterance"] for row in csv.DictReader(file)]
+    assert {name[:4] for name in scored} == {"one-", "two-"}
+
+    # A corpus with other classes starts from it.
+    other = ("--dataset", "manifest", "--data-dir", tmp_path / "two" / "manifest.csv")
+    started = run(
+        *("fit", *other, "--init-from", tmp_path / "moved", "--epochs", 1, "--out", tmp_path / "second")
+    )
+    assert started.exit_code == 0, started.output
+    assert "kept: low; begun anew: shrill; dropped: high" in started.output
+    assert open_run(tmp_path / "second").model.labels == ("low", "shrill")
+
+
+def test_labels_without_a_table_are_joined_by_name(
+    tmp_path: Path, make_tones: Callable[[Path], Path]
+) -> None:
+    done = run("fit", *two_corpora(tmp_path, make_tones), "--epochs", 1, "--out", tmp_path / "run")
+    assert done.exit_code == 0, done.output
+    assert open_run(tmp_path / "run").model.labels == ("high", "low", "shrill")
+
+
+FROZEN = ("--modalities", "text", "--text-training", "frozen")
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
         (("fit",), 2, "--dataset"),
+        (
+            ("fit", "--dataset", "emodb", "--dataset", "nemo", "--data-dir", "x"),
+            2,
+            "--data-dir given 1 times, expected one for each of 2 --dataset",
+        ),
         (("fit", "--dataset", "nonsense"), 2, "nonsense"),
         (("fit", "--dataset", "iemocap", "--data-dir", "nowhere"), 1, "nowhere"),
         (("fit", "--resume", "nowhere"), 1, "nowhere: not found, expected a run folder"),
         (("fit", "--resume", "nowhere", "--epochs", "3"), 2, "--epochs and --resume"),
         (("fit", "--dataset", "iemocap", "--modalities", "audio", "--modality-dropout", "0.2"), 2, "both"),
         (("fit", "--dataset", "meld", "--modalities", "text", "--ctc-weight", "1"), 2, "does not listen"),
+        (
+            ("fit", "--dataset", "meld", *FROZEN, "--lora-rank", "2"),
+            2,
+            "--lora-rank: no transformer",
+        ),
+        (
+            ("fit", "--dataset", "meld", *FROZEN, "--layerwise-lr-decay", "0.9"),
+            2,
+            "no transformer encoder is trained",
+        ),
+        (("fit", "--dataset", "meld", *FROZEN, "--freeze-layers", "1"), 2, "freeze_layers is 1, expected a"),
         (("cv",), 2, "--dataset"),
         (("fit", "--dataset", "iemocap", "--learning-rate", "nan"), 2, "learning_rate is nan"),
         (("fit", "--dataset", "iemocap", "--max-seconds", "inf"), 2, "max_seconds is inf"),

@@ -63,6 +63,7 @@ def test_a_finished_run_is_complete_in_itself(finished: Path, tones: Corpus) -> 
         "train_config.json",
         "preprocessor_config.json",
         "tokenizer.json",
+        "training_clips.json",
         "model.safetensors",
         "metrics.jsonl",
         "results.json",

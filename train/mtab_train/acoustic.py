@@ -62,6 +62,11 @@ def mel_filters() -> np.ndarray:
     return triangles / triangles.sum(axis=1, keepdims=True)
 
 
+def cosine_transform(numbers: np.ndarray) -> np.ndarray:
+    """From the bands to the cepstra ``numbers``, (M, n) float64: DCT-II, orthonormal but for number 0."""
+    return np.cos(np.pi / BANDS * np.outer(np.arange(BANDS) + 0.5, numbers)) * np.sqrt(2 / BANDS)
+
+
 def _fourier(window: np.ndarray, size: int) -> np.ndarray:
     """Cosines and sines of the real transform of ``size`` points, windowed: (2 * (size / 2 + 1), n)."""
     phase = 2 * np.pi / size * np.outer(np.arange(size // 2 + 1), np.arange(len(window)))
@@ -119,6 +124,11 @@ class Frames(nn.Module):
         pitch, harmonicity = self._pitch(samples, mel.shape[1])
         return torch.cat([mel, pitch, harmonicity], dim=2)
 
+    @staticmethod
+    def lengths(samples: Tensor) -> Tensor:
+        """Frames of each utterance, (B,) -> (B,); 0 for fewer samples than make one."""
+        return (samples - WINDOW + HOP).clamp(min=0) // HOP
+
     def _pitch(self, samples: Tensor, frames: int) -> tuple[Tensor, Tensor]:
         """Of each frame, from a window of 50 ms about its middle: two of (B, S, 1)."""
         half = (_PITCH_WINDOW * _DECIMATION - WINDOW) // 2
@@ -173,11 +183,10 @@ class Statistics(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        band = np.arange(BANDS)
-        cosines = np.cos(np.pi / BANDS * np.outer(band + 0.5, np.arange(1, _CEPSTRA + 1)))
-        cosines *= np.sqrt(2 / BANDS)
+        cosines = cosine_transform(np.arange(1, _CEPSTRA + 1))
         ranges = np.digitize(_mel_points()[1:-1], _CUTS)[:, None] == np.arange(len(_CUTS) + 1)
-        for name, array in (("cosines", cosines), ("ranges", ranges), ("positions", band / BANDS)):
+        arrays = {"cosines": cosines, "ranges": ranges, "positions": np.arange(BANDS) / BANDS}
+        for name, array in arrays.items():
             self.register_buffer(name, torch.from_numpy(array.astype(np.float32)), persistent=False)
         for frequency in _MODULATIONS:
             wave = torch.from_numpy(_modulation_filter(frequency).astype(np.float32))
@@ -360,10 +369,6 @@ class AcousticEncoder(nn.Module):
         """`Frames`: (B, samples) -> (B, S, M + 2)."""
         return self.frames(input_values, lengths)
 
-    def feature_lengths(self, lengths: Tensor) -> Tensor:
-        """Frames of 10 ms of each utterance, (B,) -> (B,); 0 for fewer samples than make one."""
-        return (lengths - WINDOW + HOP).clamp(min=0) // HOP
-
     def context(self, features: Tensor, count: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Frames (B, S, M + 2) and their number (B,) -> hidden states, their number, statistics (B, F)."""
         statistics = self.statistics(features, count)
@@ -390,7 +395,7 @@ class AcousticEncoder(nn.Module):
 
     def forward(self, input_values: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Waveforms (B, samples) and their lengths -> as `context`."""
-        return self.context(self.features(input_values, lengths), self.feature_lengths(lengths))
+        return self.context(self.features(input_values, lengths), self.frames.lengths(lengths))
 
     def _hide(self, x: Tensor, count: Tensor) -> Tensor:
         """SpecAugment (Park et al., 2019): stretches of time and of bands at random are 0, the mean."""

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from mtab_train.acoustic import AcousticEncoder
 from mtab_train.batches import Batch
 from mtab_train.config import TrainConfig
+from mtab_train.lora import add_adapters
 from mtab_train.losses import CharacterCtc
 from mtab_train.model import Mix, MulTAB, Output
 
@@ -23,13 +24,16 @@ class Step(NamedTuple):
 class BatchModel(nn.Module):
     """The model on a `Batch`, in which cached encodings may stand for what is frozen.
 
-    Where the training asks for CTC it has the head for it, which is no part of the model.
+    Where the training asks for CTC it has the head for it, which is no part of the model; where it asks for
+    LoRA it puts adapters into the model.
     """
 
     def __init__(self, model: MulTAB, config: TrainConfig) -> None:
         super().__init__()
         self.model = model
         self.mixup_alpha = config.mixup_alpha
+        if config.lora_rank:
+            add_adapters(model, config.lora_rank, config.lora_alpha)
         self.ctc = None
         if config.ctc_weight:
             assert model.audio_encoder is not None

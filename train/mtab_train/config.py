@@ -1,5 +1,6 @@
 """What a model and its training are made of: frozen dataclasses, and the presets base, compact, tiny."""
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -9,13 +10,13 @@ from mtab.errors import ConfigError
 from mtab.provenance import Protocol
 from mtab.types import Dimension, Modality
 
-AUDIO_ENCODERS = ("wav2vec2", "hubert", "wavlm")
-TEXT_ENCODERS = ("roberta",)
-ACOUSTIC = "acoustic"
-"""The audio encoder that is ours, and has no pretrained weights: `mtab_train.acoustic`."""
+AUDIO_ENCODERS = ("wav2vec2", "hubert", "wavlm", "data2vec-audio")
+TEXT_ENCODERS = ("bert", "distilbert", "roberta", "xlm-roberta")
+ACOUSTIC, TIM_NET = "acoustic", "tim-net"
+"""Audio encoders of our own, without pretrained weights: `mtab_train.acoustic`, `mtab_train.tim_net`."""
 
 ACOUSTIC_HOP = 160
-"""Samples from one of its frames to the next, 10 ms."""
+"""Samples from one of their frames to the next, 10 ms."""
 
 LARGEST_SEED = 2**32 - 1
 """NumPy's own generator takes no larger one."""
@@ -57,12 +58,35 @@ class AcousticConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class TimNetConfig:
+    """TIM-Net's stacks, ``audio_config`` of a model whose ``model_type`` is ``tim-net``.
+
+    ``hidden_size`` is also the number of cepstra; dilation doubles over ``num_scales`` blocks each way.
+    """
+
+    model_type: Literal["tim-net"] = "tim-net"
+    hidden_size: int = 39
+    num_scales: int = 8
+    hidden_dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name, most in (("hidden_size", 64), ("num_scales", 16)):
+            if not 1 <= getattr(self, name) <= most:
+                raise ConfigError(f"{name} is {getattr(self, name)}, expected 1 to {most}")
+        if not 0 <= self.hidden_dropout < 1:
+            raise ConfigError(f"hidden_dropout is {self.hidden_dropout}, expected 0 <= hidden_dropout < 1")
+
+
+@dataclass(frozen=True, slots=True)
 class ModelConfig:
     """Architecture of a Mul-TAB model (Appl. Sci. 2024, 14(8), 3276); the defaults are the paper's.
 
     ``audio_config`` and ``text_config`` are transformers configurations as dictionaries with their
     ``model_type``; an encoder that is ``None`` makes a single-modality ablation. ``audio_model`` and
     ``text_model`` say where an encoder's weights came from (hub id or folder; ``None``: random).
+    ``freeze_layers`` are taken out of the training of every encoder that is trained, from the first on, and
+    ``use_weighted_layer_sum`` puts a learned sum of its layers in place of its last one's.
+    ``pooling`` is over time, and before ``head_activation``; the paper's rivals have others.
     ``dimensions`` are what a second head answers beside the classes; the paper has none.
     """
 
@@ -73,6 +97,8 @@ class ModelConfig:
     text_model: str | None = None
     audio_training: Literal["frozen", "conv-frozen", "full"] = "conv-frozen"
     text_training: Literal["frozen", "full"] = "frozen"
+    freeze_layers: int = 0
+    use_weighted_layer_sum: bool = False
     hidden_size: int = 768
     num_attention_heads: int = 8
     intermediate_size: int = 3072
@@ -80,6 +106,8 @@ class ModelConfig:
     num_tab_layers: int = 3
     tab_kernel_size: int = 2
     fusion_align: Literal["interpolate", "pool"] = "interpolate"
+    pooling: Literal["mean", "max"] = "mean"
+    head_activation: Literal["gelu", "none"] = "gelu"
     dropout: float = 0.1
     modality_dropout: float = 0.0
     dimensions: tuple[Dimension, ...] = ()
@@ -92,7 +120,7 @@ class ModelConfig:
         if not self.modalities:
             raise ConfigError("audio_config and text_config are both null, expected at least one encoder")
         for name, config, known in (
-            ("audio_config", self.audio_config, (*AUDIO_ENCODERS, ACOUSTIC)),
+            ("audio_config", self.audio_config, (*AUDIO_ENCODERS, ACOUSTIC, TIM_NET)),
             ("text_config", self.text_config, TEXT_ENCODERS),
         ):
             if config is not None and config.get("model_type") not in known:
@@ -111,9 +139,16 @@ class ModelConfig:
             raise ConfigError(
                 f"hidden_size is {self.hidden_size}, expected a multiple of {heads} attention heads"
             )
-        for name in ("num_self_attention_layers", "num_tab_layers"):
+        for name in ("num_self_attention_layers", "num_tab_layers", "freeze_layers"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected at least 0")
+        if self.freeze_layers and not self.trained_encoders:
+            raise ConfigError(
+                f"freeze_layers is {self.freeze_layers}, expected a transformer encoder that is trained; see "
+                "--text-training and --audio-training"
+            )
+        if self.use_weighted_layer_sum and self.measures and self.text_config is None:
+            raise ConfigError("use_weighted_layer_sum is true, expected a transformer encoder with layers")
 
     @property
     def modalities(self) -> tuple[Modality, ...]:
@@ -124,6 +159,14 @@ class ModelConfig:
         if self.text_config is not None:
             present.append("text")
         return tuple(present)
+
+    @property
+    def trained_encoders(self) -> tuple[Modality, ...]:
+        """The modalities with a transformer whose layers are trained, at least in part."""
+        training = {"audio": self.audio_training, "text": self.text_training}
+        if self.measures:
+            del training["audio"]
+        return tuple(modality for modality in self.modalities if training.get(modality, "frozen") != "frozen")
 
     @property
     def supported_modalities(self) -> tuple[tuple[Modality, ...], ...]:
@@ -138,6 +181,18 @@ class ModelConfig:
         if self.audio_config is None or self.audio_config["model_type"] != ACOUSTIC:
             return None
         return from_dict(AcousticConfig, self.audio_config, "audio_config")
+
+    @property
+    def tim_net(self) -> TimNetConfig | None:
+        """The configuration of TIM-Net's stacks, None for a model with another encoder or none."""
+        if self.audio_config is None or self.audio_config["model_type"] != TIM_NET:
+            return None
+        return from_dict(TimNetConfig, self.audio_config, "audio_config")
+
+    @property
+    def measures(self) -> bool:
+        """Whether the audio encoder starts from frames that are measured, and not learned."""
+        return self.acoustic is not None or self.tim_net is not None
 
     @property
     def fused_size(self) -> int:
@@ -156,6 +211,8 @@ class ModelConfig:
             return ACOUSTIC_HOP * math.prod(self.acoustic.conv_stride)
         if self.audio_config is None:
             return 0
+        if self.tim_net is not None:
+            return ACOUSTIC_HOP
         return math.prod(self.audio_config.get("conv_stride", (5, 2, 2, 2, 2, 2, 2)))
 
 
@@ -170,6 +227,10 @@ class TrainConfig:
     of two utterances is mixed; 0 never mixes. With ``ema_decay`` the model is the moving average of the
     weights over the steps.
     Training ends early where no epoch was better than the best one for ``patience`` epochs; ``None`` never.
+
+    The learning rate of an encoder's layer is ``layerwise_lr_decay`` times that of the one above it
+    (`mtab_train.optimizer`). With a ``lora_rank`` the encoders are trained through low-rank adapters alone,
+    which count ``lora_alpha / lora_rank`` (`mtab_train.lora`).
     """
 
     epochs: int = 100
@@ -193,12 +254,15 @@ class TrainConfig:
     mixed_precision: Literal["no", "fp16", "bf16"] = "no"
     seed: int = 0
     patience: int | None = None
+    layerwise_lr_decay: float = 1.0
+    lora_rank: int = 0
+    lora_alpha: float = 16.0
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "gradient_accumulation_steps"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected at least 1")
-        for name in ("learning_rate", "max_grad_norm", "max_seconds"):
+        for name in ("learning_rate", "max_grad_norm", "max_seconds", "lora_alpha"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise ConfigError(f"{name} is {value}, expected more than 0")
@@ -208,7 +272,11 @@ class TrainConfig:
             raise ConfigError(f"label_smoothing_factor is {self.label_smoothing_factor}, expected 0 to 1")
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise ConfigError(f"ema_decay is {self.ema_decay}, expected between 0 and 1")
-        for name in ("weight_decay", "ctc_weight", "supcon_weight", "mixup_alpha"):
+        if not 0 < self.layerwise_lr_decay <= 1:
+            raise ConfigError(
+                f"layerwise_lr_decay is {self.layerwise_lr_decay}, expected more than 0 and at most 1"
+            )
+        for name in ("weight_decay", "ctc_weight", "supcon_weight", "lora_rank", "mixup_alpha"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected at least 0")
         if self.patience is not None and self.patience < 1:
@@ -248,97 +316,142 @@ ROBERTA_BASE = {
     "layer_norm_eps": 1e-5,
 }
 
+# Both at a size that learns from scratch in minutes on two cores.
+TINY_WAV2VEC2 = {
+    "model_type": "wav2vec2",
+    "conv_dim": [64] * 7,
+    "hidden_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 512,
+    "num_conv_pos_embeddings": 32,
+    "num_conv_pos_embedding_groups": 8,
+    "feat_proj_dropout": 0.1,
+    "layerdrop": 0.0,
+    "apply_spec_augment": False,
+    "mask_time_prob": 0.0,
+}
+TINY_ROBERTA = {
+    "model_type": "roberta",
+    "vocab_size": 1000,
+    "hidden_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 512,
+    "max_position_embeddings": 514,
+    "type_vocab_size": 1,
+    "layer_norm_eps": 1e-5,
+}
+
+BASE = Preset(
+    ModelConfig(
+        labels=IEMOCAP_LABELS,
+        audio_config=WAV2VEC2_BASE_960H,
+        text_config=ROBERTA_BASE,
+        audio_model="facebook/wav2vec2-base-960h",
+        text_model="FacebookAI/roberta-base",
+    ),
+    TrainConfig(),
+)
+
+# A light audio encoder in wav2vec2's place: learns from scratch on one's own small corpus.
+COMPACT = Preset(
+    ModelConfig(
+        labels=IEMOCAP_LABELS,
+        audio_config=to_dict(AcousticConfig()),
+        text_config={
+            "model_type": "roberta",
+            "vocab_size": 1000,
+            "hidden_size": 96,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "intermediate_size": 192,
+            "max_position_embeddings": 514,
+            "type_vocab_size": 1,
+            "layer_norm_eps": 1e-5,
+        },
+        audio_training="full",
+        text_training="full",
+        hidden_size=96,
+        num_attention_heads=4,
+        intermediate_size=192,
+        dropout=0.2,
+    ),
+    TrainConfig(
+        epochs=60,
+        batch_size=32,
+        learning_rate=2e-3,
+        weight_decay=0.05,
+        lr_scheduler_type="cosine",
+        warmup_ratio=0.1,
+        max_grad_norm=1.0,
+        class_weights="balanced",
+        label_smoothing_factor=0.1,
+        mixup_alpha=0.3,
+        augment_copies=6,
+        ema_decay=0.99,
+        protocol="fixed",
+    ),
+)
+
+TINY = Preset(
+    ModelConfig(
+        labels=IEMOCAP_LABELS,
+        audio_config=TINY_WAV2VEC2,
+        text_config=TINY_ROBERTA,
+        audio_training="full",
+        text_training="full",
+        hidden_size=128,
+        intermediate_size=512,
+    ),
+    TrainConfig(
+        epochs=15,
+        batch_size=16,
+        learning_rate=1e-3,
+        lr_scheduler_type="linear",
+        warmup_ratio=0.1,
+        max_grad_norm=1.0,
+    ),
+)
+
+# TIM-Net from MFCC, in PyTorch here; batch and rate are its authors', who train 500 epochs.
+TIM_NET_PRESET = Preset(
+    ModelConfig(
+        labels=IEMOCAP_LABELS,
+        audio_config=to_dict(TimNetConfig()),
+        text_config=None,
+        audio_training="full",
+        hidden_size=39,
+        num_attention_heads=3,
+        num_self_attention_layers=0,
+        num_tab_layers=0,
+        head_activation="none",
+    ),
+    TrainConfig(
+        epochs=100,
+        batch_size=64,
+        learning_rate=1e-3,
+        weight_decay=0.0,
+        lr_scheduler_type="cosine",
+        label_smoothing_factor=0.1,
+        protocol="fixed",
+    ),
+)
+
+
+def mmer(preset: Preset) -> Preset:
+    """MMER (Ghosh et al., 2023) of a preset's encoders: no TAB, largest values over time, two more losses."""
+    return Preset(
+        dataclasses.replace(preset.model, num_tab_layers=0, pooling="max"),
+        dataclasses.replace(preset.train, ctc_weight=0.1, supcon_weight=0.1),
+    )
+
+
 PRESETS = {
-    "base": Preset(
-        ModelConfig(
-            labels=IEMOCAP_LABELS,
-            audio_config=WAV2VEC2_BASE_960H,
-            text_config=ROBERTA_BASE,
-            audio_model="facebook/wav2vec2-base-960h",
-            text_model="FacebookAI/roberta-base",
-        ),
-        TrainConfig(),
-    ),
-    # A light audio encoder in wav2vec2's place: learns from scratch on one's own small corpus.
-    "compact": Preset(
-        ModelConfig(
-            labels=IEMOCAP_LABELS,
-            audio_config=to_dict(AcousticConfig()),
-            text_config={
-                "model_type": "roberta",
-                "vocab_size": 1000,
-                "hidden_size": 96,
-                "num_hidden_layers": 2,
-                "num_attention_heads": 4,
-                "intermediate_size": 192,
-                "max_position_embeddings": 514,
-                "type_vocab_size": 1,
-                "layer_norm_eps": 1e-5,
-            },
-            audio_training="full",
-            text_training="full",
-            hidden_size=96,
-            num_attention_heads=4,
-            intermediate_size=192,
-            dropout=0.2,
-        ),
-        TrainConfig(
-            epochs=60,
-            batch_size=32,
-            learning_rate=2e-3,
-            weight_decay=0.05,
-            lr_scheduler_type="cosine",
-            warmup_ratio=0.1,
-            max_grad_norm=1.0,
-            class_weights="balanced",
-            label_smoothing_factor=0.1,
-            mixup_alpha=0.3,
-            augment_copies=6,
-            ema_decay=0.99,
-            protocol="fixed",
-        ),
-    ),
-    # The same architecture at a size that learns from scratch in minutes on two cores.
-    "tiny": Preset(
-        ModelConfig(
-            labels=IEMOCAP_LABELS,
-            audio_config={
-                "model_type": "wav2vec2",
-                "conv_dim": [64] * 7,
-                "hidden_size": 128,
-                "num_hidden_layers": 2,
-                "num_attention_heads": 4,
-                "intermediate_size": 512,
-                "num_conv_pos_embeddings": 32,
-                "num_conv_pos_embedding_groups": 8,
-                "feat_proj_dropout": 0.1,
-                "layerdrop": 0.0,
-                "apply_spec_augment": False,
-                "mask_time_prob": 0.0,
-            },
-            text_config={
-                "model_type": "roberta",
-                "vocab_size": 1000,
-                "hidden_size": 128,
-                "num_hidden_layers": 2,
-                "num_attention_heads": 4,
-                "intermediate_size": 512,
-                "max_position_embeddings": 514,
-                "type_vocab_size": 1,
-                "layer_norm_eps": 1e-5,
-            },
-            audio_training="full",
-            text_training="full",
-            hidden_size=128,
-            intermediate_size=512,
-        ),
-        TrainConfig(
-            epochs=15,
-            batch_size=16,
-            learning_rate=1e-3,
-            lr_scheduler_type="linear",
-            warmup_ratio=0.1,
-            max_grad_norm=1.0,
-        ),
-    ),
+    "base": BASE,
+    "compact": COMPACT,
+    "tiny": TINY,
+    "mmer": mmer(BASE),
+    "mmer-tiny": mmer(TINY),
+    "tim-net": TIM_NET_PRESET,
 }

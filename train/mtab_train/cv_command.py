@@ -8,7 +8,7 @@ import click
 
 from mtab.console import Command, table
 from mtab.errors import ConfigError
-from mtab.options import corpus_options
+from mtab.options import corpora_options
 from mtab_train.fit_command import machine, new_start, refuse_repeated, resumable, warn
 from mtab_train.options import (
     cache_option,
@@ -29,7 +29,7 @@ MOST_ROWS = 8
 
 
 @click.command(cls=Command)
-@corpus_options()
+@corpora_options
 @folds_option
 @run_options
 @click.option(

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,33 +16,26 @@ from mtab.data import (
     default_scheme,
     fold_warnings,
     make_folds,
-    read_corpus,
 )
 from mtab.data.check import measure
 from mtab.errors import DataError
-from mtab.options import corpus_options
-from mtab_train.options import folds_option
+from mtab.options import corpora_options
+from mtab_train.options import folds_option, one_corpus, read_corpora
 
 _MOST_SHOWN = 20
 
 
-def data_report(
-    dataset: str,
-    data_dir: Path | None = None,
-    folds: str | None = None,
-    columns: Mapping[str, str] | None = None,
-) -> dict[str, Any]:
-    """Read and check a corpus; what it holds as plain JSON values.
+def data_report(annotated: Corpus, folds: str | None = None) -> dict[str, Any]:
+    """Check a corpus; what it holds as plain JSON values.
 
     Every count is given of the annotated utterances and of the usable ones, whose clip is there and readable.
     Folds are made of the usable ones or, where no clip is usable, of the annotated ones (``folds.of``); where
     the default scheme does not fit, ``folds.unavailable`` says why.
-    Raises `DataError` if nothing is annotated, or if ``folds`` is given and does not fit.
+    Raises `DataError` if ``folds`` is given and does not fit.
     """
-    annotated = read_corpus(dataset, data_dir, columns)
     usable, seconds = measure(annotated)
     return {
-        "dataset": dataset,
+        "dataset": annotated.name,
         "title": annotated.title,
         "root": str(annotated.place),
         "synthetic": annotated.synthetic,
@@ -172,25 +165,27 @@ def _print_listed(name: str, listed: list[dict[str, Any]]) -> None:
 
 
 @click.command(cls=Command)
-@corpus_options(required=True)
+@corpora_options
 @folds_option
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON, every problem included.")
-def data(
-    dataset: str, data_dir: Path | None, columns: dict[str, str] | None, folds: str | None, as_json: bool
-) -> None:
+def data(**values: Any) -> None:
     """Check a corpus: utterances per class, fold and split, hours of speech, and every problem found.
 
-    Problems (a missing or unreadable clip, a label outside the set, a line that does not parse) are listed
-    with file and line, and skipped. Notices (labels that look alike, bytes that were mended) are kept. The
-    exit code is 1 only if nothing at all is annotated, or a file is not CSV or not UTF-8.
+    Several corpora are checked as the one that they make. Problems (a missing or unreadable clip, a label
+    outside the set, a line that does not parse) are listed with file and line, and skipped. Notices (labels
+    that look alike, bytes that were mended) are kept. The exit code is 1 only if nothing at all is annotated,
+    or a file is not CSV or not UTF-8.
 
     \b
     Examples:
       mtab-train data --dataset emodb --data-dir EmoDB --folds speaker-pair
+      mtab-train data --dataset ravdess --dataset nemo --label-map labels.csv
       mtab-train data --dataset manifest --data-dir mine.csv --columns audio=path,label=emotion
     """
-    report = data_report(dataset, data_dir, folds, columns)
-    if as_json:
+    if not values["datasets"]:
+        raise click.UsageError("Missing option '--dataset'.")
+    report = data_report(one_corpus(read_corpora(values), values["label_map"]), values["folds"])
+    if values["as_json"]:
         click.echo(json.dumps(report, indent=2, ensure_ascii=False))
     else:
         print_report(report)

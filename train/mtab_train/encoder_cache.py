@@ -17,20 +17,25 @@ from mtab_train.acoustic import FRAMES_VERSION, AcousticEncoder
 from mtab_train.config import ModelConfig
 from mtab_train.examples import Example
 from mtab_train.model import MulTAB
-
-FROZEN_AUDIO = {"frozen": "audio_states", "conv-frozen": "audio_features"}
-"""What can be kept of the audio encoder: its output, or that of its convolutions."""
+from mtab_train.tim_net import TimNetEncoder
 
 
 def frozen_outputs(config: ModelConfig) -> dict[str, str]:
-    """By modality, the batch key of what no training step changes."""
+    """By modality, the batch key of what no training step changes.
+
+    Of the audio encoder that is its output, or that of its convolutions. The weights of a layer sum change.
+    """
     outputs = {}
-    if config.acoustic is not None:
+    kept = not config.use_weighted_layer_sum
+    if config.measures:
         # Whatever is trained of it, its frames are not.
         outputs["audio"] = "audio_features"
-    elif config.audio_config is not None and config.audio_training in FROZEN_AUDIO:
-        outputs["audio"] = FROZEN_AUDIO[config.audio_training]
-    if config.text_config is not None and config.text_training == "frozen":
+    elif config.audio_config is not None:
+        if config.audio_training == "frozen" and kept:
+            outputs["audio"] = "audio_states"
+        elif config.audio_training != "full" or config.freeze_layers:
+            outputs["audio"] = "audio_features"
+    if config.text_config is not None and config.text_training == "frozen" and kept:
         outputs["text"] = "text_states"
     return outputs
 
@@ -45,7 +50,9 @@ class EncoderCache:
     def __init__(self, model: MulTAB, root: Path | None = None) -> None:
         self.outputs = frozen_outputs(model.config)
         root = root or cache_dir() / "encodings"
-        self._folders = {modality: root / _key(model, modality) for modality in self.outputs}
+        self._folders = {
+            modality: root / _key(model, modality, key) for modality, key in self.outputs.items()
+        }
         self._widths = {modality: _width(model, key) for modality, key in self.outputs.items()}
 
     @property
@@ -141,17 +148,17 @@ def _width(model: MulTAB, key: str) -> int:
     return encoder.feature_size if key == "audio_features" else encoder.hidden_size
 
 
-def _key(model: MulTAB, modality: str) -> str:
+def _key(model: MulTAB, modality: str, key: str) -> str:
     encoder = model.audio_encoder if modality == "audio" else model.text_encoder
     assert encoder is not None
     digest = hashlib.sha256()
-    if isinstance(encoder, AcousticEncoder):
+    if isinstance(encoder, AcousticEncoder | TimNetEncoder):
         digest.update(f"{FRAMES_VERSION} {augmentation.VERSION} {torch.__version__}".encode())
         return digest.hexdigest()[:32]
     # The last digits of a result are those of one kind of device and one version.
     device = next(model.parameters()).device.type
     digest.update(json.dumps([encoder.backbone.config.to_diff_dict(), torch.__version__, device]).encode())
     for name, parameter in encoder.state_dict().items():
-        if modality == "text" or model.config.audio_training == "frozen" or "feature_extractor" in name:
+        if key != "audio_features" or "feature_extractor" in name:
             digest.update(name.encode() + parameter.detach().cpu().numpy().tobytes())
     return digest.hexdigest()[:32]

@@ -3,11 +3,15 @@
 import dataclasses
 import json
 import math
-from typing import Any
+import pickle
+import re
+from collections import deque
+from collections.abc import Iterator
+from functools import reduce
+from typing import Any, Self
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
@@ -65,14 +69,15 @@ def encoder_config(values: dict[str, Any]) -> PretrainedConfig:
 def make_backbone(values: dict[str, Any], weights: str | None) -> PreTrainedModel:
     """A transformers encoder in float32: random, or with the weights of a checkpoint (hub id or folder).
 
-    Only safetensors are read, and code that a checkpoint brings is never run. Raises `ConfigError` if
-    ``values`` describe no encoder, or the checkpoint holds another one or only a part of it.
+    Weights are read from safetensors, where there are none from ``pytorch_model.bin``, of which tensors alone
+    are taken: what a checkpoint brings is never run. Raises `ConfigError` if ``values`` describe no encoder,
+    or the checkpoint holds another one, only a part of it, or a pickle of objects.
     """
     config = encoder_config(values)
     # The attention that the layers are given masks for; WavLM has no other than its own.
     options: dict[str, Any] = {"attn_implementation": "eager" if config.model_type == "wavlm" else "sdpa"}
     options |= {"dtype": torch.float32, "trust_remote_code": False}
-    if config.model_type in TEXT_ENCODERS:
+    if config.model_type in TEXT_ENCODERS and config.model_type != "distilbert":
         options["add_pooling_layer"] = False
     if weights is not None:
         return _load(weights, config, options)
@@ -89,9 +94,15 @@ def _load(source: str, config: PretrainedConfig, options: dict[str, Any]) -> Pre
     transformers_logging.set_verbosity_error()
     try:
         backbone, info = AutoModel.from_pretrained(
-            source, config=config, use_safetensors=True, output_loading_info=True, **options
+            source, config=config, weights_only=True, output_loading_info=True, **options
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except pickle.UnpicklingError as error:
+        found = re.search(r"GLOBAL ([\w.]+)", str(error))
+        raise ConfigError(
+            f"{source}: pytorch_model.bin holds {'other things' if found is None else found[1]}, expected "
+            "tensors alone, best as safetensors"
+        ) from None
+    except Exception as error:  # the library raises whatever a file happens to break
         raise ConfigError(f"{source}: its weights cannot be loaded ({_one_line(error)})") from None
     finally:
         transformers_logging.set_verbosity(level)
@@ -107,34 +118,91 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-class AudioEncoder(nn.Module):
-    """wav2vec2, HuBERT or WavLM: waveform -> hidden states, the same alone and in any padded batch.
+class Encoder(nn.Module):
+    """A transformers model with a forward pass of our own, and the parts that training tells apart.
+
+    With ``use_weighted_layer_sum`` it answers not the last layer's hidden states but a sum of those that
+    enter the first layer and of every layer's, by the softmax of learned ``layer_weights`` (layers + 1,), as
+    in SUPERB.
+    """
+
+    def __init__(self, backbone: PreTrainedModel, use_weighted_layer_sum: bool = False) -> None:
+        super().__init__()
+        self.backbone: Any = backbone  # transformers declares none of its parts
+        self.hidden_size: int = backbone.config.hidden_size
+        count = backbone.config.num_hidden_layers + 1
+        self.layer_weights = nn.Parameter(torch.zeros(count)) if use_weighted_layer_sum else None
+
+    @classmethod
+    def from_config(
+        cls, values: dict[str, Any], weights: str | None = None, use_weighted_layer_sum: bool = False
+    ) -> Self:
+        """Random, or with the weights of a checkpoint (hub id or folder); see `make_backbone`."""
+        return cls(make_backbone(values, weights), use_weighted_layer_sum)
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        """The transformer's, from the first."""
+        raise NotImplementedError
+
+    def depth(self, name: str) -> int:
+        """Where the backbone's parameter ``name`` is: 0 below the layers, n in the n-th, more above all."""
+        if found := re.match(r"(?:encoder|transformer)\.layers?\.(\d+)\.", name):
+            return int(found[1]) + 1
+        return 0
+
+    def freeze(self, layers: int) -> None:
+        """Take the first ``layers`` layers, and all that is below them, out of training.
+
+        Raises `ConfigError` if there are fewer.
+        """
+        if layers > len(self.layers):
+            found, kind = len(self.layers), self.backbone.config.model_type
+            raise ConfigError(
+                f"freeze_layers is {layers}, expected at most the {found} of the {kind} encoder"
+            )
+        for name, parameter in self.backbone.named_parameters():
+            if self.depth(name) <= layers:
+                parameter.requires_grad_(False)
+
+    def _combined(self, states: Iterator[Tensor]) -> Tensor:
+        """The last of the hidden states, or their weighted sum."""
+        if self.layer_weights is None:
+            return deque(states, maxlen=1).pop()
+        weights = torch.softmax(self.layer_weights, dim=0)
+        return reduce(torch.add, (w * state for w, state in zip(weights, states, strict=True)))
+
+
+class AudioEncoder(Encoder):
+    """wav2vec2, HuBERT, WavLM or data2vec-audio: waveform -> hidden states, the same alone and in any batch.
 
     The published forward pass lets zero padding into the GroupNorm of the first convolution, which is taken
     over time; here its statistics run over valid frames. The other convolutions of the feature extractor
-    have no padding of their own, so that a valid frame reads valid samples only; before the positional
+    have no padding of their own, so that a valid frame reads valid samples only; before each positional
     convolution, which has, padded frames are zeroed.
     """
 
-    def __init__(self, backbone: PreTrainedModel) -> None:
-        super().__init__()
+    def __init__(self, backbone: PreTrainedModel, use_weighted_layer_sum: bool = False) -> None:
+        super().__init__(backbone, use_weighted_layer_sum)
         config = backbone.config
         if getattr(config, "conv_pos_batch_norm", False) or getattr(config, "add_adapter", False):
             raise ConfigError(
                 f"{config.model_type} encoder: has conv_pos_batch_norm or add_adapter, expected neither"
             )
-        self.backbone: Any = backbone  # transformers declares none of its parts
         self.kernels = list(config.conv_kernel)
         self.strides = list(config.conv_stride)
         self.masked_group_norm = MaskedGroupNorm(self.kernels[0])
-        self.hidden_size: int = config.hidden_size
-        self.stable_layer_norm: bool = config.do_stable_layer_norm
+        self.stable_layer_norm: bool = getattr(config, "do_stable_layer_norm", False)
         self.relative_positions: bool = config.model_type == "wavlm"
 
-    @classmethod
-    def from_config(cls, values: dict[str, Any], weights: str | None = None) -> "AudioEncoder":
-        """Random, or with the weights of a checkpoint (hub id or folder); see `make_backbone`."""
-        return cls(make_backbone(values, weights))
+    @property
+    def layers(self) -> nn.ModuleList:
+        return self.backbone.encoder.layers
+
+    def depth(self, name: str) -> int:
+        if self.stable_layer_norm and name.startswith("encoder.layer_norm."):
+            return len(self.layers) + 1
+        return super().depth(name)
 
     @property
     def feature_size(self) -> int:
@@ -183,29 +251,39 @@ class AudioEncoder(nn.Module):
         if self.training and features.shape[1] >= self.backbone.config.mask_time_length:
             hidden = self.backbone._mask_hidden_states(hidden, attention_mask=mask)
         encoder = self.backbone.encoder
-        hidden = hidden * mask[..., None].to(hidden.dtype)
-        hidden = hidden + encoder.pos_conv_embed(hidden)
+        valid = mask[..., None].to(hidden.dtype)
+        hidden = hidden * valid
+        hidden = hidden + self._positions(hidden, valid)
         if not self.stable_layer_norm:
             hidden = encoder.layer_norm(hidden)
-        hidden = encoder.dropout(hidden)
-        hidden = self._layers(hidden, mask)
-        return encoder.layer_norm(hidden) if self.stable_layer_norm else hidden
+        return self._combined(self._states(encoder.dropout(hidden), mask))
 
-    def _layers(self, hidden: Tensor, mask: Tensor) -> Tensor:
+    def _positions(self, hidden: Tensor, valid: Tensor) -> Tensor:
+        convolution = self.backbone.encoder.pos_conv_embed
+        if self.backbone.config.model_type != "data2vec-audio":
+            return convolution(hidden)
+        # Several, one after another: each would read what the one before leaves in padded frames.
+        for layer in convolution.layers:
+            hidden = layer((hidden * valid).transpose(1, 2)).transpose(1, 2)
+        return hidden
+
+    def _states(self, hidden: Tensor, mask: Tensor) -> Iterator[Tensor]:
+        """What enters the first layer, and what each layer makes of it."""
+        yield hidden
         layerdrop = self.backbone.config.layerdrop if self.training else 0.0
         position_bias = None
-        for index, layer in enumerate(self.backbone.encoder.layers):
+        for index, layer in enumerate(self.layers):
             # WavLM's first layer makes the position bias of all others and is never dropped.
             keep_first = self.relative_positions and index == 0
-            if layerdrop and not keep_first and torch.rand([]) < layerdrop:
-                continue
-            if self.relative_positions:
-                hidden, position_bias = layer(
-                    hidden, attention_mask=mask.long(), position_bias=position_bias, index=index
-                )
-            else:
-                hidden = layer(hidden, attention_mask=mask[:, None, None, :])
-        return hidden
+            if not layerdrop or keep_first or torch.rand([]) >= layerdrop:
+                if self.relative_positions:
+                    hidden, position_bias = layer(
+                        hidden, attention_mask=mask.long(), position_bias=position_bias, index=index
+                    )
+                else:
+                    hidden = layer(hidden, attention_mask=mask[:, None, None, :])
+            last = index == len(self.layers) - 1
+            yield self.backbone.encoder.layer_norm(hidden) if last and self.stable_layer_norm else hidden
 
     def forward(self, input_values: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Normalised waveforms (batch, samples) and their lengths -> hidden states and their lengths."""
@@ -213,34 +291,47 @@ class AudioEncoder(nn.Module):
         return self.context(self.features(input_values, lengths), frames), frames
 
 
-class TextEncoder(nn.Module):
-    """RoBERTa: token ids -> hidden states; positions count from the first token, padding is masked."""
+class TextEncoder(Encoder):
+    """BERT, DistilBERT, RoBERTa or XLM-RoBERTa: token ids -> hidden states; padding is masked.
 
-    def __init__(self, backbone: PreTrainedModel) -> None:
-        super().__init__()
-        self.backbone: Any = backbone  # transformers declares none of its parts
-        self.hidden_size: int = backbone.config.hidden_size
-        self.pad_token_id: int = backbone.config.pad_token_id
+    Positions count from 0, RoBERTa's and XLM-RoBERTa's from the one after the padding token's id. A
+    transcript is one segment: token types are 0.
+    """
 
-    @classmethod
-    def from_config(cls, values: dict[str, Any], weights: str | None = None) -> "TextEncoder":
-        """Random, or with the weights of a checkpoint (hub id or folder); see `make_backbone`."""
-        return cls(make_backbone(values, weights))
+    def __init__(self, backbone: PreTrainedModel, use_weighted_layer_sum: bool = False) -> None:
+        super().__init__(backbone, use_weighted_layer_sum)
+        config = backbone.config
+        kind = config.model_type
+        for name, expected in (("position_embedding_type", "absolute"), ("is_decoder", False)):
+            if (found := getattr(config, name, expected)) != expected:
+                raise ConfigError(f"{kind} encoder: {name} is {found!r}, expected {expected!r}")
+        if config.pad_token_id is None:
+            raise ConfigError(f"{kind} encoder: pad_token_id is null, expected the id of its padding token")
+        self.pad_token_id: int = config.pad_token_id
+        self.first_position = self.pad_token_id + 1 if kind in ("roberta", "xlm-roberta") else 0
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        distilled = self.backbone.config.model_type == "distilbert"
+        return self.backbone.transformer.layer if distilled else self.backbone.encoder.layer
 
     @property
     def max_tokens(self) -> int:
         """Tokens that the position table holds, special ones included (512 for roberta-base)."""
-        return self.backbone.config.max_position_embeddings - self.pad_token_id - 1
+        return self.backbone.config.max_position_embeddings - self.first_position
 
     def forward(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
         """(batch, tokens) int64 and their lengths -> (batch, tokens, hidden size)."""
         mask = valid_mask(lengths.clamp(min=1), input_ids.shape[1])
-        positions = torch.arange(input_ids.shape[1], device=input_ids.device) + self.pad_token_id + 1
-        hidden = self.backbone.embeddings(
-            input_ids=input_ids,
-            token_type_ids=torch.zeros_like(input_ids),
-            position_ids=positions[None, :].expand_as(input_ids),
-        )
-        for layer in self.backbone.encoder.layer:
+        positions = torch.arange(input_ids.shape[1], device=input_ids.device) + self.first_position
+        inputs = {"input_ids": input_ids, "position_ids": positions[None, :].expand_as(input_ids)}
+        if self.backbone.config.model_type != "distilbert":
+            inputs["token_type_ids"] = torch.zeros_like(input_ids)
+        return self._combined(self._states(self.backbone.embeddings(**inputs), mask))
+
+    def _states(self, hidden: Tensor, mask: Tensor) -> Iterator[Tensor]:
+        """The embeddings, and what each layer makes of them."""
+        yield hidden
+        for layer in self.layers:
             hidden = layer(hidden, attention_mask=mask[:, None, None, :])
-        return hidden
+            yield hidden

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mtab.data import Corpus, Problem, Utterance
+from mtab.data.clips import clip_hash
 from mtab.data.reading import read_utterances
 from mtab.errors import DataError
 from mtab.preprocess import Features, Preprocessor
@@ -20,6 +21,7 @@ class Example:
     """An utterance that was read once: its class index, its size, and a hash of what the encoders see.
 
     ``samples`` and ``tokens`` are 0 where a modality is missing; ``span`` is the part of the audio file.
+    ``clip`` is the `clip_hash` of the whole clip, also where it is cut.
     """
 
     utterance: Utterance
@@ -28,6 +30,7 @@ class Example:
     samples: int
     tokens: int
     content: dict[str, str]
+    clip: str | None = None
 
     def read(self, preprocess: Preprocessor, leave_out: Iterable[str] = (), variant: int = 0) -> Features:
         """Preprocess it again, without the modalities ``leave_out``; a ``variant`` of its clip, 0: itself."""
@@ -69,6 +72,7 @@ def prepare(
             problems.append(features)
             continue
         start, end = utterance.span
+        clip = None if features.input_values is None else clip_hash(features.input_values)
         if max_seconds is not None and features.seconds is not None and features.seconds > max_seconds:
             end = (start or 0.0) + max_seconds
             features = preprocess(utterance.audio, utterance.text, start=start, end=end)
@@ -86,6 +90,7 @@ def prepare(
                     for modality, array in (("audio", values), ("text", ids))
                     if array is not None
                 },
+                clip=clip,
             )
         )
     if utterances and not examples:

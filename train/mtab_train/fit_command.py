@@ -3,7 +3,7 @@
 import dataclasses
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -13,13 +13,15 @@ from click.core import ParameterSource
 
 from mtab.console import Command
 from mtab.errors import DataError, MtabError
-from mtab.options import corpus_options
+from mtab.options import corpora_options
 from mtab.types import Dimension
 from mtab_train.options import (
     cache_option,
     folds_option,
     machine_options,
     model_options,
+    one_corpus,
+    read_corpora,
     run_options,
     set_threads,
     start_from,
@@ -37,7 +39,7 @@ _MACHINE = ("device", "workers", "cache")
 
 
 @click.command(cls=Command)
-@corpus_options()
+@corpora_options
 @folds_option
 @click.option("--fold", metavar="NAME", help="Fold whose test set is scored.  [default: the first]")
 @run_options
@@ -65,6 +67,7 @@ def fit(**values: Any) -> None:
       mtab-train fit --dataset iemocap --data-dir data/iemocap --preset tiny
       mtab-train fit --dataset meld --preset base --mixed-precision bf16 --max-seconds 13.125
       mtab-train fit --dataset manifest --data-dir my.csv --init-from runs/iemocap-tiny-session-1
+      mtab-train fit --dataset ravdess --dataset nemo --label-map labels.csv --folds speaker-group:5
       mtab-train fit --resume runs/iemocap-tiny-session-1
       mtab-train fit --resume runs/iemocap-tiny-session-1 --epochs 30
     """
@@ -110,16 +113,30 @@ def fit(**values: Any) -> None:
 
 def new_start(values: dict[str, Any]) -> "tuple[Start, Corpus, str]":
     """What a new run starts from, its checked corpus, and how that is divided."""
-    from mtab.data import default_scheme, read_corpus, validate
+    from mtab.data import default_scheme, validate
 
-    if values["dataset"] is None:
+    if not values["datasets"]:
         raise click.UsageError("Missing option '--dataset' (or --resume).")
     start = start_from(values)
-    corpus = validate(read_corpus(values["dataset"], values["data_dir"], values["columns"]))
+    corpora = [validate(corpus) for corpus in read_corpora(values)]
+    corpus = one_corpus(corpora, values["label_map"])
     for notice in corpus.notices:
         click.echo(f"Notice: {notice}", err=True)
+    if start.init_from is not None and set(corpus.labels) != set(start.model.labels):
+        click.echo(_taken_over(start.init_from, start.model.labels, corpus.labels), err=True)
     start = dataclasses.replace(start, model=with_tasks(start.model, values["tasks"], corpus))
     return start, corpus, values["folds"] or default_scheme(corpus)
+
+
+def _taken_over(source: Path, theirs: Sequence[str], ours: Sequence[str]) -> str:
+    """What becomes of the classes of the run that is started from."""
+    fates = {
+        "kept": [label for label in ours if label in theirs],
+        "begun anew": [label for label in ours if label not in theirs],
+        "dropped": [label for label in theirs if label not in ours],
+    }
+    told = "; ".join(f"{fate}: {', '.join(labels)}" for fate, labels in fates.items() if labels)
+    return f"Notice: other classes than {source}'s; {told}"
 
 
 def with_tasks(model: "ModelConfig", tasks: str | None, corpus: "Corpus") -> "ModelConfig":

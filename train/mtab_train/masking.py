@@ -24,6 +24,13 @@ class MaskedMean(nn.Module):
         return (x * weights).sum(dim=1) / weights.sum(dim=1)
 
 
+class MaskedMax(nn.Module):
+    """Largest value over the valid frames: (batch, time, channels) -> (batch, channels)."""
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        return x.masked_fill(~mask[..., None], -torch.inf).amax(dim=1)
+
+
 class MaskedGroupNorm(nn.Module):
     """Per-channel `GroupNorm` over the valid frames of x, (batch, channels, time).
 

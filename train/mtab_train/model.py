@@ -23,8 +23,9 @@ from mtab.errors import ConfigError
 from mtab.types import Dimension
 from mtab_train.acoustic import AcousticEncoder, StatisticsEmbedding
 from mtab_train.config import ModelConfig
-from mtab_train.encoders import AudioEncoder, TextEncoder
-from mtab_train.masking import Interpolation, MaskedBatchNorm1d, MaskedMean, valid_mask
+from mtab_train.encoders import AudioEncoder, Encoder, TextEncoder
+from mtab_train.masking import Interpolation, MaskedBatchNorm1d, MaskedMax, MaskedMean, valid_mask
+from mtab_train.tim_net import TimNetEncoder
 
 
 class SelfAttention(nn.Module):
@@ -181,8 +182,8 @@ class Head(nn.Module):
 
     def __init__(self, config: ModelConfig, statistics: int = 0) -> None:
         super().__init__()
-        self.masked_mean = MaskedMean()
-        self.activation = nn.GELU()
+        self.pool = MaskedMean() if config.pooling == "mean" else MaskedMax()
+        self.activation = nn.GELU() if config.head_activation == "gelu" else nn.Identity()
         self.statistics = None
         if config.acoustic is not None:
             self.statistics = StatisticsEmbedding(statistics, config.acoustic)
@@ -192,7 +193,7 @@ class Head(nn.Module):
     def forward(
         self, x: Tensor, mask: Tensor, statistics: Tensor | None = None, mix: Mix | None = None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        pooled = self.masked_mean(x, mask)
+        pooled = self.pool(x, mask)
         if mix is not None:
             pooled, statistics = mix(pooled), None if statistics is None else mix(statistics)
         activated = self.activation(pooled)
@@ -228,7 +229,7 @@ class MulTAB(nn.Module):
     def __init__(
         self,
         config: ModelConfig,
-        audio_encoder: AudioEncoder | AcousticEncoder | None,
+        audio_encoder: AudioEncoder | AcousticEncoder | TimNetEncoder | None,
         text_encoder: TextEncoder | None,
     ) -> None:
         super().__init__()
@@ -276,26 +277,40 @@ class MulTAB(nn.Module):
 
     @classmethod
     def _build(cls, config: ModelConfig, audio_weights: str | None, text_weights: str | None) -> "MulTAB":
-        audio, text = config.audio_config, config.text_config
+        audio, text, weighted = config.audio_config, config.text_config, config.use_weighted_layer_sum
+        audio_encoder = None
         if config.acoustic is not None:
             audio_encoder = AcousticEncoder(config.acoustic)
-        else:
-            audio_encoder = AudioEncoder.from_config(audio, audio_weights) if audio is not None else None
+        elif config.tim_net is not None:
+            audio_encoder = TimNetEncoder(config.tim_net)
+        elif audio is not None:
+            audio_encoder = AudioEncoder.from_config(audio, audio_weights, weighted)
         return cls(
             config,
             audio_encoder,
-            TextEncoder.from_config(text, text_weights) if text is not None else None,
+            TextEncoder.from_config(text, text_weights, weighted) if text is not None else None,
         )
 
+    @property
+    def trained_encoders(self) -> list[Encoder]:
+        """The transformers whose layers are trained, at least in part."""
+        encoders = {"audio": self.audio_encoder, "text": self.text_encoder}
+        return [
+            encoder for name in self.config.trained_encoders if isinstance(encoder := encoders[name], Encoder)
+        ]
+
     def _freeze(self) -> None:
-        if isinstance(self.audio_encoder, AcousticEncoder):
+        if isinstance(self.audio_encoder, AcousticEncoder | TimNetEncoder):
             # Its frames have nothing that is trained.
             self.audio_encoder.requires_grad_(self.config.audio_training != "frozen")
         elif self.audio_encoder is not None and self.config.audio_training != "full":
             part = self.audio_encoder.backbone
             (part if self.config.audio_training == "frozen" else part.feature_extractor).requires_grad_(False)
         if self.text_encoder is not None and self.config.text_training == "frozen":
-            self.text_encoder.requires_grad_(False)
+            self.text_encoder.backbone.requires_grad_(False)
+        if self.config.freeze_layers:
+            for encoder in self.trained_encoders:
+                encoder.freeze(self.config.freeze_layers)
 
     def train(self, mode: bool = True) -> "MulTAB":
         """Training mode for what is trained; a frozen encoder stays as at inference, without dropout."""

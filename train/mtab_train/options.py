@@ -14,6 +14,7 @@ from mtab.provenance import Protocol
 from mtab_train.config import LARGEST_SEED, PRESETS, ModelConfig, TrainConfig
 
 if TYPE_CHECKING:
+    from mtab.data import Corpus
     from mtab_train.start import Start
 
 
@@ -39,8 +40,8 @@ model_options = together(
         type=click.Choice(list(PRESETS)),
         default="tiny",
         show_default=True,
-        help="Size of the model: base is the paper's, compact learns from scratch on a small corpus, tiny is "
-        "base in small.",
+        help="Model and its training: base is the paper's, compact learns from scratch on a small corpus, "
+        "tiny is base in small; mmer and tim-net are rivals of the paper's.",
     ),
     click.option(
         "--audio-model",
@@ -61,6 +62,18 @@ model_options = together(
         "--text-training",
         type=click.Choice(["frozen", "full"]),
         help="Part of the text encoder that is trained.",
+    ),
+    click.option(
+        "--freeze-layers",
+        type=click.IntRange(min=0),
+        metavar="N",
+        help="First layers of each trained encoder that are not, with all below them.  [default: 0]",
+    ),
+    click.option(
+        "--use-weighted-layer-sum",
+        is_flag=True,
+        default=None,
+        help="Take a learned weighted sum of an encoder's layers, not the last one's output.",
     ),
     click.option(
         "--modalities",
@@ -102,6 +115,21 @@ train_options = together(
     click.option("--batch-size", type=click.IntRange(min=1), help="Utterances in a batch."),
     click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="Peak learning rate."),
     click.option("--weight-decay", type=click.FloatRange(0), help="Weight decay of AdamW."),
+    click.option(
+        "--layerwise-lr-decay",
+        type=click.FloatRange(0, 1, min_open=True),
+        help="Factor by which each layer of an encoder learns more slowly than the one above.  [default: 1]",
+    ),
+    click.option(
+        "--lora-rank",
+        type=click.IntRange(min=0),
+        help="Rank of the adapters (LoRA) through which alone the encoders are trained.  [default: 0, none]",
+    ),
+    click.option(
+        "--lora-alpha",
+        type=click.FloatRange(0, min_open=True),
+        help="Weight of the adapters, divided by their rank.  [default: 16]",
+    ),
     click.option(
         "--lr-scheduler-type",
         type=click.Choice(["constant_with_warmup", "linear", "cosine"]),
@@ -218,6 +246,34 @@ cache_option = click.option(
 )
 
 
+def read_corpora(values: dict[str, Any]) -> "list[Corpus]":
+    """The corpora that the options of `corpora_options` name, as they are annotated."""
+    from mtab.data import read_corpus
+
+    datasets, data_dirs = values["datasets"], values["data_dirs"]
+    if len(data_dirs) not in (0, len(datasets)):
+        raise click.UsageError(
+            f"--data-dir given {len(data_dirs)} times, expected one for each of {len(datasets)} --dataset"
+        )
+    places = data_dirs or [None] * len(datasets)
+    return [
+        read_corpus(
+            dataset, place, values["columns"] if dataset == "manifest" or len(datasets) == 1 else None
+        )
+        for dataset, place in zip(datasets, places, strict=True)
+    ]
+
+
+def one_corpus(corpora: "list[Corpus]", label_map: Path | None) -> "Corpus":
+    """The corpora as one, with the labels of the map."""
+    from mtab.data import join_corpora, map_labels, read_label_map
+
+    if label_map is not None:
+        table = read_label_map(label_map)
+        corpora = [map_labels(corpus, table) for corpus in corpora]
+    return corpora[0] if len(corpora) == 1 else join_corpora(corpora)
+
+
 def model_from(values: dict[str, Any], random_weights: bool = False) -> ModelConfig:
     """The model that the options of `model_options` describe, with its encoders' own configurations.
 
@@ -248,12 +304,14 @@ def start_from(values: dict[str, Any]) -> "Start":
     if values["init_from"] is None:
         model = model_from(values)
         _require_audio(model, training)
-        return Start(model, _replace(PRESETS[values["preset"]].train, training), values["preset"])
+        train = _replace(PRESETS[values["preset"]].train, training)
+        _require_trained_encoder(model, train)
+        return Start(model, train, values["preset"])
     # The architecture is the other run's, and so is the training unless an option says otherwise.
     context = click.get_current_context()
     for name in (
         *("preset", "audio_model", "text_model"),
-        *("modalities", "without_tab", "without_mha", "fusion_align"),
+        *("modalities", "without_tab", "without_mha", "fusion_align", "use_weighted_layer_sum"),
     ):
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             raise click.UsageError(
@@ -264,12 +322,22 @@ def start_from(values: dict[str, Any]) -> "Start":
     if changes.get("modality_dropout") and not run.model.modality_dropout:
         raise click.UsageError(f"--modality-dropout: {run.folder} has no stand-in for a missing modality")
     _require_audio(run.model, training)
-    return Start(_replace(run.model, changes), _replace(run.train, training), run.config.preset, run.folder)
+    model, train = _replace(run.model, changes), _replace(run.train, training)
+    _require_trained_encoder(model, train)
+    return Start(model, train, run.config.preset, run.folder)
 
 
 def _require_audio(model: ModelConfig, training: dict[str, Any]) -> None:
     if training.get("ctc_weight") and model.audio_config is None:
         raise click.UsageError("--ctc-weight: the model does not listen")
+
+
+def _require_trained_encoder(model: ModelConfig, train: TrainConfig) -> None:
+    if not model.trained_encoders and (train.lora_rank or train.layerwise_lr_decay < 1):
+        option = "--lora-rank" if train.lora_rank else "--layerwise-lr-decay"
+        raise click.UsageError(
+            f"{option}: no transformer encoder is trained; see --text-training and --audio-training"
+        )
 
 
 def _given(values: dict[str, Any], cls: type) -> dict[str, Any]:

@@ -1,9 +1,10 @@
 """A run folder: one model's training, complete in itself.
 
 ``run.json`` (which data), ``config.json`` (`ModelConfig`), ``train_config.json`` (`TrainConfig`),
-``preprocessor_config.json`` and ``tokenizer.json`` (as in a bundle), ``model.safetensors`` (the selected
-epoch), ``calibration.json`` (its temperature), ``metrics.jsonl`` (one line an epoch), ``results.json``,
-``predictions.csv`` and pictures; ``checkpoints/`` holds what `--resume` needs.
+``preprocessor_config.json``, ``tokenizer.json`` and ``training_clips.json`` (as in a bundle),
+``model.safetensors`` (the selected epoch), ``calibration.json`` (its temperature), ``metrics.jsonl`` (one
+line an epoch), ``results.json``, ``predictions.csv`` and pictures; ``checkpoints/`` holds what `--resume`
+needs, ``corpus/`` the manifest of several corpora, or of one whose labels were mapped.
 """
 
 import json
@@ -21,7 +22,7 @@ from mtab_train.config import ModelConfig, TrainConfig
 
 RUN, CONFIG, TRAIN_CONFIG, WEIGHTS = "run.json", "config.json", "train_config.json", "model.safetensors"
 METRICS, RESULTS, PREDICTIONS = "metrics.jsonl", "results.json", "predictions.csv"
-CALIBRATION, SUMMARY = "calibration.json", "summary.json"
+CALIBRATION, SUMMARY, CORPUS = "calibration.json", "summary.json", "corpus"
 CURVES, CONFUSION_MATRIX = "curves.png", "confusion_matrix.png"
 AT_ITS_END = (RESULTS, CALIBRATION, PREDICTIONS, CURVES, CONFUSION_MATRIX)
 """What the end of a training adds, of the weights that it ends with; a run with the first has finished."""
@@ -33,6 +34,7 @@ class RunConfig:
 
     ``corpus_sha256`` is `mtab.data.corpus_hash` of all usable utterances. ``dataset`` is None for a model
     that was never trained, ``fold`` for a cross-validation; ``columns`` are a manifest's own names.
+    ``data_dir`` is absolute, or within the run folder.
     """
 
     dataset: str | None
@@ -57,6 +59,11 @@ class Run:
     config: RunConfig
     model: ModelConfig
     train: TrainConfig
+
+    @property
+    def data_dir(self) -> Path | None:
+        """Where the corpus lies: in the run folder, where it was put together for the run."""
+        return None if self.config.data_dir is None else self.folder / self.config.data_dir
 
     @property
     def weights(self) -> Path:
@@ -91,12 +98,12 @@ def run_corpus(run: Run, data_dir: Path | None = None, columns: Mapping[str, str
     Raises `DataError` if it is gone, or is not the same any more.
     """
     config = run.config
-    if config.dataset is None or config.data_dir is None:
+    if config.dataset is None or run.data_dir is None:
         raise DataError(f"{run.folder}: was made without a corpus, expected a run of mtab-train fit")
     corpus = validate(
         read_corpus(
             config.dataset,
-            data_dir or Path(config.data_dir),
+            data_dir or run.data_dir,
             config.columns if columns is None else columns,
         )
     )

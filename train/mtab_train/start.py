@@ -11,12 +11,13 @@ from typing import get_args
 import numpy as np
 import torch
 from accelerate.utils import set_seed
-from transformers import AutoFeatureExtractor, AutoTokenizer, Wav2Vec2FeatureExtractor
+from transformers import AutoFeatureExtractor, Wav2Vec2FeatureExtractor
 
 import mtab
 from mtab.audio import SAMPLE_RATE
 from mtab.config import to_dict
-from mtab.data import Corpus, corpus_hash
+from mtab.data import Corpus, corpus_hash, keep_corpus
+from mtab.data.clips import CLIPS
 from mtab.errors import ConfigError, DataError
 from mtab.files import atomic_folder, write_json
 from mtab.preprocess import CONFIG_FILE, TOKENIZER_FILE, Preprocessor, PreprocessorConfig
@@ -31,11 +32,22 @@ from mtab_train.checkpoint import (
     save_weights,
 )
 from mtab_train.config import ModelConfig, TrainConfig
+from mtab_train.encoders import encoder_config
 from mtab_train.examples import ratings
 from mtab_train.model import DimensionHead, MulTAB
 from mtab_train.results import read_results
-from mtab_train.run import AT_ITS_END, Parts, Run, RunConfig, open_run, read_history, run_parts, write_run
-from mtab_train.tokenizer import train_tokenizer
+from mtab_train.run import (
+    AT_ITS_END,
+    CORPUS,
+    Parts,
+    Run,
+    RunConfig,
+    open_run,
+    read_history,
+    run_parts,
+    write_run,
+)
+from mtab_train.tokenizer import save_tokenizer, train_tokenizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,17 +148,22 @@ def continue_run(folder: Path, epochs: int) -> Run:
 def describe_run(folder: Path, start: Start, corpus: Corpus, folds: str, fold: str | None) -> Run:
     """The configurations of a run that is to be; without a ``fold`` those of a cross-validation.
 
-    Raises `DataError` if the corpus has one class alone.
+    A corpus that lies in no file is written to the run's folder. Raises `DataError` if there is one class
+    alone.
     """
     if len(corpus.labels) < 2:
         found = ", ".join(corpus.labels) or "none"
         raise DataError(f"{corpus.place}: one class ({found}), expected two or more to tell apart")
     model = dataclasses.replace(start.model, labels=corpus.labels)
+    if corpus.kept:
+        place = (corpus.source or corpus.root).resolve()
+    else:
+        place = keep_corpus(corpus, folder / CORPUS).relative_to(folder)
     config = RunConfig(
         dataset=corpus.name,
         title=corpus.title,
         synthetic=corpus.synthetic,
-        data_dir=str((corpus.source or corpus.root).resolve()),
+        data_dir=str(place),
         folds=folds,
         fold=fold,
         preset=start.preset,
@@ -201,8 +218,8 @@ def _prepare(run: Run, start: Start, texts: Iterable[str]) -> tuple[Run, MulTAB]
     audio, text = model.audio_encoder, model.text_encoder
     defaults = PreprocessorConfig()
     config = PreprocessorConfig(
-        # The light encoder hears how loud a clip is.
-        do_normalize=run.model.acoustic is None and _do_normalize(run.model.audio_model),
+        # What is measured of a clip is also how loud it is.
+        do_normalize=not run.model.measures and _do_normalize(run.model.audio_model),
         modalities=run.model.modalities,
         min_samples=defaults.min_samples if audio is None else audio.min_samples,
         max_tokens=defaults.max_tokens if text is None else text.max_tokens,
@@ -215,7 +232,7 @@ def _prepare(run: Run, start: Start, texts: Iterable[str]) -> tuple[Run, MulTAB]
 def _from_run(run: Run, source: Path) -> MulTAB:
     """Another run's model; a class or dimension that both know keeps its row of the head."""
     other = open_run(source)
-    for name in (CONFIG_FILE, TOKENIZER_FILE):
+    for name in (CONFIG_FILE, TOKENIZER_FILE, CLIPS):
         if (source / name).is_file():
             shutil.copy(source / name, run.folder / name)
     model = MulTAB.from_config(run.model)
@@ -241,21 +258,7 @@ def _write_tokenizer(run: Run, texts: Iterable[str]) -> int:
     assert config.text_config is not None
     if config.text_model is None:
         return train_tokenizer(texts, config.text_config["vocab_size"], path)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(config.text_model, trust_remote_code=False)
-    except Exception as error:  # the library raises whatever a value happens to break
-        raise ConfigError(f"{config.text_model}: has no tokenizer that can be read ({error})") from None
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:
-        raise ConfigError(f"{config.text_model}: its tokenizer has no tokenizer.json, expected a fast one")
-    # Where a checkpoint holds none, transformers makes an empty one.
-    most = config.text_config["vocab_size"]
-    if not 256 < len(tokenizer) <= most:
-        raise ConfigError(
-            f"{config.text_model}: a tokenizer of {len(tokenizer)} tokens, expected 257 to {most}"
-        )
-    backend.save(str(path))
-    return len(tokenizer)
+    return save_tokenizer(config.text_model, encoder_config(config.text_config).to_dict(), path)
 
 
 def _do_normalize(source: str | None) -> bool:

@@ -18,6 +18,7 @@ from transformers import get_scheduler
 from mtab.audio import SAMPLE_RATE
 from mtab.config import from_dict, to_dict
 from mtab.data import Corpus
+from mtab.data.clips import add_clips
 from mtab.errors import ConfigError, EngineError, MtabError
 from mtab.files import write_json, write_text
 from mtab.preprocess import Preprocessor
@@ -38,9 +39,11 @@ from mtab_train.checkpoint import (
 from mtab_train.config import TrainConfig
 from mtab_train.encoder_cache import EncoderCache, frozen_outputs
 from mtab_train.examples import Example, lengths, prepare
+from mtab_train.lora import merge_adapters, without_adapters
 from mtab_train.losses import concordance_loss, supervised_contrastive
 from mtab_train.metrics import chance_of
 from mtab_train.model import MulTAB, count_parameters
+from mtab_train.optimizer import parameter_groups
 from mtab_train.results import Results, format_ccc
 from mtab_train.run import (
     CALIBRATION,
@@ -115,9 +118,7 @@ class Trainer:
         self.model = MulTAB.from_config(run.model).to(self.accelerator.device)
         self.batch_model = BatchModel(self.model, self.config).to(self.accelerator.device)
         self.optimizer = torch.optim.AdamW(
-            [parameter for parameter in self.batch_model.parameters() if parameter.requires_grad],
-            lr=self.config.learning_rate,
-            weight_decay=self.config.weight_decay,
+            parameter_groups(self.batch_model, self.config), weight_decay=self.config.weight_decay
         )
         group = self.accelerator.num_processes * self.config.gradient_accumulation_steps
         self.steps_per_epoch = -(-len(self.batches(0)) // group)
@@ -159,6 +160,8 @@ class Trainer:
             examples.append(prepared.examples)
             problems += prepared.problems
             self.clips_cut += prepared.clips_cut
+        if self.accelerator.is_main_process:
+            add_clips(self.run.folder, (each.clip for each in examples[0] if each.clip is not None))
         # By the paper's protocol one part selects and is scored.
         self.problems = tuple(dict.fromkeys(problems))
         for problem in self.problems[:PROBLEMS_SHOWN]:
@@ -351,7 +354,7 @@ class Trainer:
         if improved:
             answering = self.batch_model if self.average is None else self.average.module
             assert isinstance(answering, BatchModel)
-            save_weights(answering.model, self.run.weights)
+            save_weights(without_adapters(answering.model), self.run.weights)
         write_text(self.run.folder / METRICS, "".join(json.dumps(each) + "\n" for each in self.history))
         scaler = self.accelerator.scaler
         state = TrainerState(
@@ -387,6 +390,8 @@ class Trainer:
 
     def _finish(self) -> Results:
         """Score the test utterances with the chosen epoch's weights, and write what a reader wants."""
+        parameters = count_parameters(self.model)
+        merge_adapters(self.model)
         load_weights(self.model, self.run.weights)
         test, answers = self._evaluate(self.batch_model, self.test, "test")
         calibration = self._calibrate(answers.logits)
@@ -402,7 +407,7 @@ class Trainer:
             "chance": to_dict(chance_of(test["confusion_matrix"])),
             "problems": len(self.problems),
             "clips_cut": self.clips_cut,
-            "parameters": count_parameters(self.model),
+            "parameters": parameters,
             "seconds": round(self.seconds, 3),
         }
         results = from_dict(Results, written, self.run.folder / RESULTS)

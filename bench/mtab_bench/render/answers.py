@@ -89,12 +89,29 @@ def warnings(report: Report) -> list[str]:
 
 
 def section_warnings(section: Section) -> list[str]:
-    """What disturbed a section, or ended it early."""
-    found = []
+    """What is missing of a section's corpus or known to its model, what disturbed it, or ended it early."""
+    found = [] if section.protocol is None else _corpus_warnings(section.protocol)
     if section.timing is not None and section.timing.warning:
         found.append(section.timing.warning)
     if section.interrupted:
         found.append("Interrupted: it holds what was complete by then.")
+    return found
+
+
+def _corpus_warnings(protocol: Protocol) -> list[str]:
+    """What was left out of a corpus, and what the model was trained on."""
+    found = []
+    if protocol.left_out:
+        labels = ", ".join(f"{label} {number}" for label, number in protocol.left_out.items())
+        total = sum(protocol.left_out.values())
+        found.append(f"{total} utterances left out, whose labels are no class of the model: {labels}.")
+    if protocol.overlap:
+        found.append(
+            f"{protocol.overlap} of {protocol.utterances} clips are among those that the model was trained "
+            "on: the figures flatter."
+        )
+    elif protocol.overlap is None and protocol.part is not None and protocol.fold is None:
+        found.append("Whether the model was trained on these utterances is not known.")
     return found
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from mtab_bench.render.answers import chosen, unheard_classes
 from mtab_bench.render.backends import BACKEND, latency_cells, latency_columns, skipped_row
+from mtab_bench.render.breakdown_tables import breakdown_tables
 from mtab_bench.render.formats import (
     coefficient,
     count,
@@ -19,9 +20,10 @@ from mtab_bench.sections.evaluation import EvaluatedBackend, Evaluation
 
 
 def evaluation_tables(section: Evaluation) -> list[Table]:
-    """Those that stand above the pictures: scores, recall, dimensions, parity, latency."""
+    """Those that stand above the pictures: scores, recall, dimensions, breakdowns, parity, latency."""
     return [
         *(_scores(section), _recall(section), *_dimensions(section)),
+        *breakdown_tables(section),
         *(*_parity(section), *_dimension_parity(section), _latency(section)),
     ]
 

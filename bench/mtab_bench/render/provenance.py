@@ -51,6 +51,8 @@ def protocol_line(protocol: Protocol, of: str = "test utterances") -> str:
     parts = [protocol.title]
     if protocol.fold is not None:
         parts += [f"fold {protocol.fold} of {protocol.folds}", f"{protocol.protocol} protocol"]
+    elif protocol.part is not None:
+        parts.append(protocol.part)
     parts += [
         f"{len(protocol.classes)} classes",
         f"{protocol.utterances} {of}",

@@ -1,6 +1,6 @@
-"""The section ``evaluation``: a bundle on every backend beside PyTorch, on its corpus's test set."""
+"""The section ``evaluation``: a bundle on every backend beside PyTorch, on labelled utterances."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -13,12 +13,14 @@ from mtab.limits import BATCH_SIZE
 from mtab.machine import usable_cores
 from mtab.parity import Answers, answer_both_ways, budget_of, forward
 from mtab.preprocess import Preprocessor
+from mtab.sample import spread
 from mtab.timing import Timing
 from mtab.traffic import NewLengths
 from mtab_bench.backends import REFERENCE, Inputs, Run, bundle_backends, open_backend
 from mtab_bench.interleaving import HOW, Phase, time_phases
 from mtab_bench.reference import reference_model, require_one
 from mtab_bench.sections.accuracy import Accuracy, BackendParity, Concordance
+from mtab_bench.sections.breakdown import Breakdown, break_down
 from mtab_bench.sections.samples import Latency, Timed
 from mtab_bench.sections.section import (
     BackendEntry,
@@ -28,11 +30,15 @@ from mtab_bench.sections.section import (
     Section,
     now,
 )
+from mtab_bench.snr import estimate_snr
 from mtab_bench.test_set import LoadedTestSet, read_test_set
 from mtab_train.examples import ratings
 
 MIN_SAMPLES = 200
-"""Few utterances are passed over again until each backend has so many samples."""
+"""Few utterances are passed over again until each backend has so many samples.
+
+Of utterances that are not the training's test part no more are timed, evenly spread over all.
+"""
 REPEATED = 50
 """Utterances that are timed again, uncut."""
 DESCRIPTION = (
@@ -59,7 +65,7 @@ class EvaluatedBackend(BackendEntry):
 class EvaluatedUtterance:
     """An utterance: its clip's path, class, seconds of speech, tokens, and probabilities by backend.
 
-    Probabilities are in the order of the protocol's classes.
+    Probabilities are in the order of the protocol's classes; ``snr`` is `mtab_bench.snr.estimate_snr`.
     """
 
     id: str
@@ -68,11 +74,17 @@ class EvaluatedUtterance:
     seconds: float | None
     tokens: int | None
     probabilities: dict[str, tuple[float, ...]]
+    speaker: str | None = None
+    gender: str | None = None
+    snr: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation(Section):
-    """``preprocessing`` is what reading and preprocessing an utterance takes; it is in no backend's times."""
+    """``preprocessing`` is what reading and preprocessing an utterance takes; it is in no backend's times.
+
+    ``breakdowns`` are of the answers of one backend, ``broken_down``.
+    """
 
     name: ClassVar[str] = "evaluation"
     title: ClassVar[str] = "Accuracy"
@@ -84,6 +96,8 @@ class Evaluation(Section):
     reference: str
     backends: dict[str, EvaluatedBackend]
     utterances: tuple[EvaluatedUtterance, ...]
+    broken_down: str | None = None
+    breakdowns: tuple[Breakdown, ...] = ()
 
     @property
     def measured(self) -> dict[str, EvaluatedBackend]:
@@ -98,20 +112,24 @@ def evaluate(
     checkpoint: Path | None = None,
     threads: int | None = None,
     columns: Mapping[str, str] | None = None,
+    split: str | None = None,
+    fold: str | None = None,
+    label_map: Path | None = None,
 ) -> Evaluation:
-    """Measure accuracy, parity and latency of ``bundle`` on the test part of the fold it was trained for.
+    """Measure accuracy, parity and latency of ``bundle`` on a corpus.
 
-    Every engine and precision that it has. What cannot be had here is skipped, with the reason; so is
-    PyTorch where it or the checkpoint is missing. ``threads`` (None: one a usable core) holds for all.
-    Ctrl-C while the clock runs ends the timing alone.
+    By default that is the test part of the fold that it was trained for, or all of another corpus; see
+    `mtab_bench.test_set.read_test_set` for ``split``, ``fold`` and ``label_map``. Every engine and precision
+    that it has. What cannot be had here is skipped, with the reason; so is PyTorch where it or the checkpoint
+    is missing. ``threads`` (None: one a usable core) holds for all. Ctrl-C while the clock runs ends the
+    timing alone.
 
     Raises `MtabError` if the bundle or the corpus cannot be used, or no engine can be had.
     """
     threads = threads or usable_cores()
     reference, model, skipped = reference_model(bundle, checkpoint, threads)
     preprocess = Preprocessor.from_folder(bundle.folder)
-    test = read_test_set(bundle, preprocess, dataset, data_dir, columns)
-    inputs = [preprocess.collate([features]) for features in test.features]
+    test = read_test_set(bundle, preprocess, dataset, data_dir, columns, split, fold, label_map)
 
     backends = [*([] if model is None else [reference]), *bundle_backends(bundle, threads)]
     reasons = {} if skipped is None else {REFERENCE: skipped}
@@ -130,7 +148,7 @@ def evaluate(
             runs.pop(key, None)
             reasons[key] = str(error)
     require_one(bundle, [backend.key for backend in backends if backend.key != REFERENCE], reasons)
-    times = _time(runs, preprocess, test, inputs)
+    times = _time(runs, preprocess, test)
 
     labels = bundle.config.labels
     true = np.array([labels.index(utterance.label) for utterance in test.utterances])
@@ -158,8 +176,13 @@ def evaluate(
             ),
             parity=parity,
             timed=times.of(key),
-            medians=times.medians(key, len(inputs)),
+            medians=times.medians(key),
         )
+    main = REFERENCE if REFERENCE in runs else next(iter(runs))
+    snrs = [
+        None if features.input_values is None else estimate_snr(features.input_values)
+        for features in test.features
+    ]
     return Evaluation(
         created=now(),
         machine=Machine.here(),
@@ -177,8 +200,20 @@ def evaluate(
                 seconds=features.seconds,
                 tokens=None if features.input_ids is None else len(features.input_ids),
                 probabilities={key: tuple(unbatched[key]["probabilities"][i].tolist()) for key in runs},
+                speaker=utterance.speaker,
+                gender=utterance.gender,
+                snr=snrs[i],
             )
             for i, (utterance, features) in enumerate(zip(test.utterances, test.features, strict=True))
+        ),
+        broken_down=main,
+        breakdowns=break_down(
+            true,
+            unbatched[main]["probabilities"].argmax(axis=1),
+            [utterance.speaker for utterance in test.utterances],
+            [utterance.gender for utterance in test.utterances],
+            [features.seconds for features in test.features],
+            snrs,
         ),
     )
 
@@ -192,19 +227,23 @@ def _concordances(bundle: Bundle, test: LoadedTestSet, answers: Answers) -> dict
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Times:
-    """Requests of new lengths and repeated ones; ``spoken`` are the seconds of speech drawn of each item."""
+    """Requests of new lengths, and repeated ones; ``spoken`` are the seconds of speech drawn by utterance.
+
+    ``timed`` are the numbers of the utterances that requests are made of, by item.
+    """
 
     timings: list[Timing]
     interrupted: bool
     spoken: list[list[float]]
+    timed: np.ndarray
 
     def of(self, key: str) -> Timed | None:
         if not self.timings:
             return None
         new, *rest = self.timings
-        # Some requests are drawn for warm-up, or of a block that is measured again: of some items more.
+        # Some requests are drawn for warm-up, or of a block that is measured again: of some utterances more.
         means = np.array([np.mean(each) if each else np.nan for each in self.spoken])
-        speech = float(means[new.items].mean())
+        speech = float(means[self.timed[new.items]].mean())
         return Timed.of(
             new.samples(key),
             speech=speech,
@@ -212,27 +251,31 @@ class _Times:
             repeated=rest[0].samples(key) if rest else None,
         )
 
-    def medians(self, key: str, count: int) -> tuple[float | None, ...]:
-        found: list[list[float]] = [[] for _ in range(count)]
+    def medians(self, key: str) -> tuple[float | None, ...]:
+        found: list[list[float]] = [[] for _ in self.spoken]
         for new in self.timings[:1]:
-            for item, seconds in zip(new.items.tolist(), new.seconds[key].tolist(), strict=True):
+            numbers = self.timed[new.items].tolist()
+            for number, seconds in zip(numbers, new.seconds[key].tolist(), strict=True):
                 if not np.isnan(seconds):
-                    found[item].append(seconds)
+                    found[number].append(seconds)
         return tuple(float(np.median(each)) if each else None for each in found)
 
 
-def _time(
-    runs: dict[str, Run], preprocess: Preprocessor, test: LoadedTestSet, inputs: Sequence[Inputs]
-) -> _Times:
+def _time(runs: dict[str, Run], preprocess: Preprocessor, test: LoadedTestSet) -> _Times:
     new = NewLengths()
-    spoken: list[list[float]] = [[] for _ in inputs]
+    spoken: list[list[float]] = [[] for _ in test.features]
+    everything = range(len(test.features))
+    timed = list(everything) if test.held_out else spread(everything, MIN_SAMPLES)
 
     def draw(item: int) -> Inputs:
-        features = new.features(test.features[item])
-        spoken[item].append(features.seconds or 0.0)
+        features = new.features(test.features[timed[item]])
+        spoken[timed[item]].append(features.seconds or 0.0)
         return preprocess.collate([features])
 
-    repeated = min(len(inputs), REPEATED)
-    phases = (Phase(draw, len(inputs), MIN_SAMPLES), Phase(inputs.__getitem__, repeated, repeated))
+    def repeat(item: int) -> Inputs:
+        return preprocess.collate([test.features[timed[item]]])
+
+    repeated = min(len(timed), REPEATED)
+    phases = (Phase(draw, len(timed), MIN_SAMPLES), Phase(repeat, repeated, repeated))
     timings, interrupted = time_phases(runs, phases)
-    return _Times(timings, interrupted, spoken)
+    return _Times(timings, interrupted, spoken, np.array(timed))

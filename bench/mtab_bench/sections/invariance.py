@@ -164,7 +164,7 @@ def measure_invariance(
         seed=seed,
         backends=found | InvariantBackend.absent(),
         published=None
-        if model is None or model.audio_encoder is None or model.config.acoustic is not None
+        if model is None or model.audio_encoder is None or model.config.measures
         else published(model, preprocess, features, batch_size, seed),
     )
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Self
 
@@ -66,7 +66,9 @@ class Protocol:
     """Which utterances a section is of, and how the model's training had divided them.
 
     ``corpus_sha256`` is over the whole part of the fold, also where only some ``utterances`` of it were
-    measured. ``folds``, ``fold``, ``protocol`` and ``utterances_per_class`` are None for synthetic inputs.
+    measured. ``folds``, ``fold`` and ``protocol`` are None where they are not the training's test part, and
+    like ``utterances_per_class`` for synthetic inputs. ``part``, ``left_out`` and ``overlap`` are as in
+    `mtab_bench.test_set.LoadedTestSet`.
     """
 
     dataset: str | None
@@ -81,6 +83,9 @@ class Protocol:
     utterances: int
     utterances_per_class: dict[str, int] | None = None
     speech_seconds: float
+    part: str | None = None
+    left_out: dict[str, int] = field(default_factory=dict)
+    overlap: int | None = None
     problem_count: int = 0
     problems: tuple[Problem, ...] = ()
 
@@ -97,14 +102,17 @@ class Protocol:
             title=test.corpus.title,
             synthetic=test.corpus.synthetic,
             corpus_sha256=corpus_hash(test.utterances),
-            folds=training.folds,
-            fold=training.fold,
-            protocol=training.protocol,
+            folds=training.folds if test.held_out else None,
+            fold=training.fold if test.held_out else None,
+            protocol=training.protocol if test.held_out else None,
             seed=training.seed,
             classes=tuple(bundle.config.labels),
             utterances=len(drawn),
             utterances_per_class={label: found[label] for label in bundle.config.labels},
             speech_seconds=sum(test.features[i].seconds or 0.0 for i in drawn),
+            part=test.part,
+            left_out=test.left_out,
+            overlap=test.overlap,
             problem_count=len(test.problems),
             problems=tuple(Problem(str(each.file), each.line, each.message) for each in test.problems),
         )

@@ -264,10 +264,13 @@ class _Bench:
         """Both encoders through optimum, by the part's name; none where it is skipped."""
         if OPTIMUM in self._skipped or self._options.optimum is None or not self._options.wants(OPTIMUM):
             return {}
+        from mtab_train.encoders import AudioEncoder, TextEncoder
+
         published = {}
         try:
             for part in ("audio_encoder", "text_encoder"):
-                if (encoder := getattr(self._model, part)) is not None:
+                # What transformers does not publish, optimum cannot export.
+                if isinstance(encoder := getattr(self._model, part), AudioEncoder | TextEncoder):
                     graph = export_by_optimum(self._options.optimum, encoder, self._place / part)
                     published[part] = PublishedEncoder(graph, self._options.threads)
         except EngineError as error:

@@ -1,4 +1,4 @@
-"""Readers of corpora, without torch: IEMOCAP, MELD, EmoDB and a CSV manifest.
+"""Readers of corpora, without torch: IEMOCAP, MELD, five acted corpora and a CSV manifest.
 
 >>> from mtab.data import make_folds, read_corpus, validate
 >>> corpus = validate(read_corpus("emodb", Path("EmoDB")))           # doctest: +SKIP
@@ -7,13 +7,16 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
+from mtab.data.acted import ACTED, read_acted
 from mtab.data.check import validate
-from mtab.data.emodb import read_emodb
 from mtab.data.folds import default_scheme, find_fold, fold_warnings, make_folds
 from mtab.data.iemocap import read_iemocap
+from mtab.data.joining import join_corpora, keep_corpus
+from mtab.data.labels import LabelMap, map_labels, read_label_map
 from mtab.data.layout import find_data_dir
 from mtab.data.manifest import read_manifest
 from mtab.data.meld import read_meld
@@ -26,6 +29,7 @@ __all__ = [
     "SYNTHETIC_MARKER",
     "Corpus",
     "Fold",
+    "LabelMap",
     "Problem",
     "Utterance",
     "corpus_hash",
@@ -33,13 +37,21 @@ __all__ = [
     "find_data_dir",
     "find_fold",
     "fold_warnings",
+    "join_corpora",
+    "keep_corpus",
     "make_folds",
+    "map_labels",
     "read_corpus",
+    "read_label_map",
     "read_manifest",
     "validate",
 ]
 
-_READERS = {"iemocap": read_iemocap, "meld": read_meld, "emodb": read_emodb, "manifest": read_manifest}
+_READERS = {
+    "iemocap": read_iemocap,
+    "meld": read_meld,
+    **{name: partial(read_acted, name) for name in ACTED},
+}
 DATASETS: tuple[Dataset, ...] = get_args(Dataset)
 
 
@@ -52,7 +64,7 @@ def read_corpus(
     own names, see `read_manifest`. Bad lines are skipped and listed in ``problems``. Raises `DataError` if
     the corpus is not there or holds no usable utterance.
     """
-    if dataset not in _READERS:
+    if dataset not in DATASETS:
         raise DataError(f"unknown corpus {dataset!r}, expected one of {', '.join(DATASETS)}")
     source = find_data_dir(dataset, data_dir)
     if dataset == "manifest":

@@ -10,8 +10,17 @@ from mtab.data.records import Corpus, Fold, Utterance
 from mtab.errors import DataError
 from mtab.files import path_component
 
-SCHEMES = "session, speaker, speaker-pair, speaker:K, random:K or official"
-_SCHEME = re.compile(r"session|speaker|speaker-pair|(speaker|random):\d+|official")
+SCHEMES = "session, speaker, speaker-pair, speaker:K, speaker-group:K, random:K or official"
+_SCHEME = re.compile(r"session|speaker|speaker-pair|(speaker|speaker-group|random):\d+|official")
+_USUAL = {
+    "iemocap": "session",
+    "meld": "official",
+    "emodb": "speaker",
+    "nemo": "speaker",
+    "tess": "speaker",
+    "ravdess": "speaker-group:5",
+    "cremad": "speaker-group:5",
+}
 VALIDATION_SHARE = 0.1
 _MIN_SPEAKERS = 4
 
@@ -24,11 +33,11 @@ def is_scheme(text: str) -> bool:
 def default_scheme(corpus: Corpus) -> str:
     """The usual division of a corpus; for a manifest the first that its columns allow.
 
-    IEMOCAP: session; MELD: official; EmoDB: speaker; a manifest: official, session, speaker, random:5.
+    IEMOCAP: session; MELD: official; EmoDB, nEMO and TESS: speaker; RAVDESS and CREMA-D: speaker-group:5; a
+    manifest: official, session, speaker, random:5.
     """
-    usual = {"iemocap": "session", "meld": "official", "emodb": "speaker"}
-    if corpus.name in usual:
-        return usual[corpus.name]
+    if corpus.name in _USUAL:
+        return _USUAL[corpus.name]
     if {utterance.split for utterance in corpus.utterances} >= {"train", "test"} and _all_have(
         corpus, "split"
     ):
@@ -42,8 +51,9 @@ def default_scheme(corpus: Corpus) -> str:
 def make_folds(corpus: Corpus, scheme: str | None = None, seed: int = 0) -> list[Fold]:
     """Divide the utterances by ``scheme`` (None: `default_scheme`): each is in one part of a fold.
 
-    Test is one session, speaker, pair of speakers (sorted, two by two), one of K groups of speakers with
-    about as many utterances each, random K-th part (stratified by label), or the corpus's own test split.
+    Test is one session, speaker, pair of speakers (sorted, two by two), one of K groups of speakers (with
+    about as many utterances each by ``speaker:K``, next to each other in their order by ``speaker-group:K``),
+    random K-th part (stratified by label), or the corpus's own test split.
     Validation is the corpus's own dev split, or about 10 % drawn from the training part, the same for the
     same ``seed`` and fold: whole speakers if there are four or more, else whole dialogues, else utterances
     stratified by label.
@@ -151,7 +161,7 @@ def _held_out(corpus: Corpus, scheme: str, seed: int) -> dict[str, set[str]]:
             )
         ordered = _by_label(corpus.utterances, random.Random(f"{seed} random"))
         return {f"random-{i + 1}": _ids(ordered[i::k]) for i in range(k)}
-    if kind == "speaker" and count:
+    if count:
         return _speaker_groups(corpus, scheme, int(count))
     if scheme in ("session", "speaker"):
         groups = _groups(_require(corpus, scheme, scheme), scheme)
@@ -165,13 +175,26 @@ def _held_out(corpus: Corpus, scheme: str, seed: int) -> dict[str, set[str]]:
 
 
 def _speaker_groups(corpus: Corpus, scheme: str, k: int) -> dict[str, set[str]]:
-    """K groups of whole speakers: the one with most utterances goes to the group with fewest, and so on."""
+    """K groups of whole speakers.
+
+    ``speaker:K``: the one with most utterances goes to the group with fewest, and so on. ``speaker-group:K``:
+    neighbours in the order of their names, the groups as even as can be; a corpus that numbers men and women
+    in turn has both in every group. Of several corpora each is divided, and a group has some of each.
+    """
     speakers = _groups(_require(corpus, "speaker", scheme), "speaker")
     if not 2 <= k <= len(speakers):
         raise DataError(f"{corpus.place}: {scheme} of {len(speakers)} speakers, expected 2 to that many")
     groups: list[set[str]] = [set() for _ in range(k)]
-    for name in sorted(speakers, key=lambda name: (-len(speakers[name]), name)):
-        min(groups, key=len).update(_ids(speakers[name]))
+    if scheme.startswith("speaker-group"):
+        for utterances in _groups(corpus.utterances, "corpus").values():
+            names = sorted({utterance.speaker or "" for utterance in utterances})
+            for place, name in enumerate(names):
+                groups[place * k // len(names)].update(_ids(speakers[name]))
+        if not all(groups):
+            raise DataError(f"{corpus.place}: {scheme} of corpora that all have fewer speakers")
+    else:
+        for name in sorted(speakers, key=lambda name: (-len(speakers[name]), name)):
+            min(groups, key=len).update(_ids(speakers[name]))
     return {f"speakers-{i + 1}-of-{k}": ids for i, ids in enumerate(groups)}
 
 

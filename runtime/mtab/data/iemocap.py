@@ -90,6 +90,7 @@ def _read_turn(line: str, session: Path, dialogue: str, transcripts: dict[str, s
         # Ses01F_impro01_M002 is a turn of the man of session 1: the first letter says who wore the
         # motion-capture markers.
         speaker=f"Ses{actors}{gender}",
+        gender="female" if gender == "F" else "male",
         session=session.name.removeprefix("Session"),
         dialogue=dialogue,
         start=float(start),

@@ -5,7 +5,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from mtab.data.columns import choose_columns
 from mtab.data.records import Corpus, Problem, Utterance
@@ -27,11 +27,12 @@ def read_manifest(path: Path, labelled: bool = True, columns: Mapping[str, str] 
     Recordings that are only to be predicted have no label: unless ``labelled`` it may be empty or absent.
     A corpus of audio alone needs no column text, one of text alone none for audio.
 
-    Optional columns: id, speaker, session, dialogue, split (train, dev or test), start and end (seconds:
-    the part of the audio file that holds the utterance), valence, arousal, dominance (numbers on any scale,
-    read if ``labelled``; a cell may be empty); any other column is ignored. ``columns`` gives the file's own
-    names for some of them, by ours: ``{"audio": "path"}``; an empty one says that there is no such column.
-    Audio is relative to the CSV. Audio or text may be empty, not both. Labels are sorted.
+    Optional columns: id, corpus (see `Utterance.of_corpus`), speaker, gender, session, dialogue, split
+    (train, dev or test), start and end (seconds: the part of the audio file that holds the utterance),
+    valence, arousal, dominance (numbers on any scale, read if ``labelled``; a cell may be empty); any other
+    column is ignored. ``columns`` gives the file's own names for some of them, by ours: ``{"audio":
+    "path"}``; an empty one says that there is no such column. Audio is relative to the CSV. Audio or text may
+    be empty, not both. Labels are sorted.
 
     Rows that cannot be used are ``problems``; what is ignored or looks like a slip is in ``notices``.
     Raises `DataError` if the file is not there or not UTF-8, or its header cannot be used.
@@ -87,7 +88,7 @@ def as_utterance(row: dict[str, str], folder: Path, line: int, labelled: bool) -
     if split is not None and split not in SPLITS:
         raise ValueError(f"split {split!r}, expected {', '.join(SPLITS)} or nothing")
     read = ("start", "end", *(get_args(Dimension) if labelled else ()))
-    numbers = {column: _number(column, row.get(column, "")) for column in read}
+    numbers: dict[str, Any] = {column: _number(column, row.get(column, "")) for column in read}
     start, end = numbers["start"], numbers["end"]
     if start is not None and start < 0:
         raise ValueError(f"start {start:g}, expected 0 seconds or more")
@@ -95,18 +96,20 @@ def as_utterance(row: dict[str, str], folder: Path, line: int, labelled: bool) -
         raise ValueError(f"end {end:g}, expected more than start {start or 0.0:g}")
     cut = bool(audio) and (start is not None or end is not None)
     span = f"@{row.get('start', '')}-{row.get('end', '')}" if cut else ""
-    return Utterance(
+    utterance = Utterance(
         id=row.get("id") or (audio + span if audio else f"line{line}"),
         audio=folder / audio if audio else None,
         text=text or None,
         label=label,
         speaker=row.get("speaker") or None,
+        gender=row.get("gender") or None,
         session=row.get("session") or None,
         dialogue=row.get("dialogue") or None,
         split=split,
         cut=cut,
         **numbers,
     )
+    return utterance.of_corpus(row["corpus"]) if row.get("corpus") else utterance
 
 
 def _number(column: str, cell: str) -> float | None:

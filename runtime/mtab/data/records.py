@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import get_args
 
@@ -12,6 +12,9 @@ from mtab.types import Dimension
 
 SYNTHETIC_MARKER = "SYNTHETIC.txt"
 """A corpus folder that holds this file was made by ``mtab-train synth``; every figure from it says so."""
+
+PEOPLE = ("speaker", "session", "dialogue")
+"""What two corpora may call alike and have nothing in common."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +26,8 @@ class Utterance:
     file holds the utterance alone. ``session`` is a recording session (IEMOCAP) or whatever a user's
     manifest calls one; ``dialogue`` groups utterances that belong together; ``split`` is the corpus's own
     ``train``, ``dev`` or ``test``. ``valence``, ``arousal`` and ``dominance`` are what people rated it, each
-    in the corpus's own units (IEMOCAP's go from 1 to 5).
+    in the corpus's own units (IEMOCAP's go from 1 to 5). ``gender`` is the speaker's,
+    ``corpus`` the one that an utterance of several comes from.
     """
 
     id: str
@@ -40,6 +44,13 @@ class Utterance:
     valence: float | None = None
     arousal: float | None = None
     dominance: float | None = None
+    gender: str | None = None
+    corpus: str | None = None
+
+    def of_corpus(self, name: str) -> "Utterance":
+        """The same one among utterances of several corpora: `PEOPLE` get the corpus's name before theirs."""
+        people = {each: f"{name}-{value}" for each in PEOPLE if (value := getattr(self, each)) is not None}
+        return replace(self, corpus=name, **people)
 
     @property
     def dimensions(self) -> dict[Dimension, float]:
@@ -74,7 +85,8 @@ class Corpus:
     ``excluded`` counts what is sound but lies outside the label set on purpose (IEMOCAP's other emotions).
     ``source`` is the path to read it from again: a manifest's own file need not be its folder's only one.
     ``columns`` are the manifest's names of columns where they are not ours, by ours; ``own_name`` is what a
-    user's corpus is called, where ``name`` is its layout's.
+    user's corpus is called, where ``name`` is its layout's. ``kept`` is false for one that was put together
+    here and lies in no file.
     """
 
     name: str
@@ -87,6 +99,7 @@ class Corpus:
     notices: tuple[Problem, ...] = ()
     columns: Mapping[str, str] = field(default_factory=dict)
     own_name: str | None = None
+    kept: bool = True
 
     @property
     def synthetic(self) -> bool:

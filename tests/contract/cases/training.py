@@ -1,8 +1,18 @@
 """What goes wrong with a corpus, a run and a training."""
 
 import json
+from fractions import Fraction
+from pathlib import Path
 
-from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
+import torch
+from transformers import (
+    BertConfig,
+    BertModel,
+    GPT2Config,
+    Wav2Vec2Config,
+    Wav2Vec2FeatureExtractor,
+    Wav2Vec2Model,
+)
 
 from cases import Case, Place
 from mtab.errors import ConfigError, DataError, MtabError
@@ -25,6 +35,33 @@ def of_another_rate(place: Place) -> list[object]:
     Wav2Vec2Model(Wav2Vec2Config.from_dict(values)).save_pretrained(model)
     Wav2Vec2FeatureExtractor(sampling_rate=8_000).save_pretrained(model)
     return fit(place, place.corpus.root / "manifest.csv", "--audio-model", model)
+
+
+def of_another_family(place: Place) -> list[object]:
+    model = place.folder / "encoder"
+    GPT2Config().save_pretrained(model)
+    return fit(place, place.corpus.root / "manifest.csv", "--text-model", model)
+
+
+def bert(folder: Path, words: int) -> Path:
+    """A BERT for a vocabulary of 8 tokens, with one of ``words``."""
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    BertModel(BertConfig(vocab_size=8, **sizes)).save_pretrained(folder)
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    (folder / "vocab.txt").write_text("\n".join([*special, *map(str, range(words - len(special)))]))
+    return folder
+
+
+def of_pickled_objects(place: Place) -> list[object]:
+    model = bert(place.folder / "encoder", 8)
+    (model / "model.safetensors").unlink()
+    torch.save({"weight": Fraction(1, 3)}, model / "pytorch_model.bin")
+    return fit(place, place.corpus.root / "manifest.csv", "--text-model", model)
+
+
+def of_another_vocabulary(place: Place) -> list[object]:
+    model = bert(place.folder / "encoder", 9)
+    return fit(place, place.corpus.root / "manifest.csv", "--text-model", model)
 
 
 def with_an_unknown_class(place: Place) -> list[object]:
@@ -53,6 +90,36 @@ CASES = (
         of_another_rate,
         ConfigError,
         "<FOLDER>: preprocessor_config.json has sampling_rate 8000, expected 16000",
+    ),
+    Case(
+        "A pretrained encoder of a family that is not known",
+        of_another_family,
+        ConfigError,
+        "<FOLDER>: is a 'gpt2' model, expected one of bert, distilbert, roberta, xlm-roberta",
+    ),
+    Case(
+        "A pytorch_model.bin that is a pickle of objects",
+        of_pickled_objects,
+        ConfigError,
+        "<FOLDER>: pytorch_model.bin holds fractions.Fraction, expected tensors alone, best as safetensors",
+    ),
+    Case(
+        "A tokenizer that does not fit its model",
+        of_another_vocabulary,
+        ConfigError,
+        "<FOLDER>: its tokenizer has id 8, expected at most 7 for its model",
+    ),
+    Case(
+        "Layers to freeze where no encoder is trained",
+        lambda place: fit(
+            place,
+            place.corpus.root / "manifest.csv",
+            *("--modalities", "text", "--text-training", "frozen", "--freeze-layers", 2),
+        ),
+        None,
+        "freeze_layers is 2, expected a transformer encoder that is trained; see --text-training and "
+        "--audio-training",
+        2,
     ),
     Case(
         "A corpus to score a run on with a class that the run does not know",

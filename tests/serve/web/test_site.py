@@ -121,6 +121,18 @@ def test_other_tokens_are_refused(spoil: Callable[..., Path]) -> None:
     assert refusal_under_node(spoil(change)) == reason
 
 
+def test_other_tokens_of_a_text_of_several_lines_are_refused(spoil: Callable[..., Path]) -> None:
+    """U+2028 and U+0085, which end a line for Python and none for JSON."""
+
+    def change(values: dict[str, Any]) -> None:
+        text = next(each for each in values["self_test"]["texts"] if "\u2028" in each["text"])
+        text["ids"][1] += 1
+
+    reason = refusal_under_node(spoil(change))
+    assert reason is not None
+    assert reason.endswith("as other tokens than the runtime")
+
+
 def test_a_graph_that_cannot_be_run_is_refused(spoil: Callable[..., Path]) -> None:
     site = spoil(lambda values: values.update(labels=[]))
     (site / "bundle" / "model.onnx").write_bytes(b"no graph")

@@ -1,0 +1,137 @@
+"""TIM-Net (Ye et al., 2023, arXiv 2211.08233) as an audio encoder: the rival whose block the TAB changes.
+
+39 cepstra a frame go through a stack of temporal-aware blocks forwards in time and one backwards. What both
+make at a scale is summed, averaged over time, and weighed by scale. All of that is linear after the blocks:
+it is the mean over frames of a sum over scales. The encoder gives that sum, and the head takes the mean.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mtab_train.acoustic import BANDS, WINDOW, Frames, cosine_transform
+from mtab_train.config import ACOUSTIC_HOP, TimNetConfig
+from mtab_train.masking import MaskedBatchNorm1d, valid_mask
+
+
+class CausalConvolution(nn.Module):
+    """A dilated causal convolution of two taps, (B, S, C) -> (B, S, C).
+
+    As one linear layer over both taps, side by side: on a CPU PyTorch's dilated convolution of so few
+    channels takes several times as long.
+    """
+
+    def __init__(self, size: int, dilation: int) -> None:
+        super().__init__()
+        self.dilation = dilation
+        self.linear = nn.Linear(2 * size, size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        earlier = nn.functional.pad(x, (0, 0, self.dilation, 0))[:, : x.shape[1]]
+        return self.linear(torch.cat([earlier, x], dim=2))
+
+
+class SubBlock(nn.Module):
+    """Convolution, batch norm, ReLU, spatial dropout (whole channels): (B, S, C) -> (B, S, C)."""
+
+    def __init__(self, size: int, dilation: int, dropout: float) -> None:
+        super().__init__()
+        self.convolution = CausalConvolution(size, dilation)
+        self.norm = MaskedBatchNorm1d(size)
+        self.dropout = nn.Dropout1d(dropout)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        x = self.norm(self.convolution(x * mask[..., None]).transpose(1, 2), mask)
+        return self.dropout(torch.relu(x)).transpose(1, 2)
+
+
+class DilatedTemporalAwareBlock(nn.Module):
+    """TAB as TIM-Net has it: F' = F * sigmoid(two sub-blocks of F), (B, S, C) -> (B, S, C)."""
+
+    def __init__(self, size: int, dilation: int, dropout: float) -> None:
+        super().__init__()
+        self.sub_blocks = nn.ModuleList(SubBlock(size, dilation, dropout) for _ in range(2))
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        attention = x
+        for sub_block in self.sub_blocks:
+            attention = sub_block(attention, mask)
+        return x * torch.sigmoid(attention)
+
+
+class TimNetEncoder(nn.Module):
+    """Waveform -> the sum over scales at each frame of 10 ms; the same alone and in any padded batch."""
+
+    cosines: Tensor
+
+    def __init__(self, config: TimNetConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.frames = Frames()
+        size = config.hidden_size
+        cosines = torch.from_numpy(cosine_transform(np.arange(size)).astype(np.float32))
+        self.register_buffer("cosines", cosines, persistent=False)
+        self.input_norm = MaskedBatchNorm1d(size, affine=False)
+        self.inputs = nn.ModuleList(nn.Linear(size, size) for _ in range(2))
+        self.blocks = nn.ModuleList(
+            nn.ModuleList(
+                DilatedTemporalAwareBlock(size, 2**scale, config.hidden_dropout)
+                for scale in range(config.num_scales)
+            )
+            for _ in range(2)
+        )
+        self.scale_weights = nn.Parameter(torch.full((config.num_scales,), 1 / config.num_scales))
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of the hidden states."""
+        return self.config.hidden_size
+
+    @property
+    def feature_size(self) -> int:
+        """Width of `features`."""
+        return BANDS + 2
+
+    @property
+    def strides(self) -> list[int]:
+        """Samples from one hidden state to the next."""
+        return [ACOUSTIC_HOP]
+
+    @property
+    def min_samples(self) -> int:
+        """Samples that make the first frame."""
+        return WINDOW
+
+    def features(self, input_values: Tensor, lengths: Tensor) -> Tensor:
+        """`Frames`: (B, samples) -> (B, S, M + 2)."""
+        return self.frames(input_values, lengths)
+
+    def frame_lengths(self, lengths: Tensor) -> Tensor:
+        """Frames of each utterance, (B,) -> (B,); 0 for fewer samples than make one."""
+        return self.frames.lengths(lengths)
+
+    def context(self, features: Tensor, frames: Tensor) -> Tensor:
+        """Frames (B, S, M + 2) and their number (B,) -> hidden states (B, S, C)."""
+        mask = valid_mask(frames.clamp(min=1), features.shape[1])
+        cepstra = (features[..., :BANDS] @ self.cosines).transpose(1, 2)
+        cepstra = self.input_norm(cepstra, mask).transpose(1, 2)
+        forwards, backwards = cepstra, _reversed(cepstra, frames)
+        forwards, backwards = (layer(x) for layer, x in zip(self.inputs, (forwards, backwards), strict=True))
+        total = torch.zeros_like(cepstra)
+        for scale, (onwards, back) in enumerate(zip(*self.blocks, strict=True)):
+            forwards, backwards = onwards(forwards, mask), back(backwards, mask)
+            total = total + self.scale_weights[scale] * (forwards + _reversed(backwards, frames))
+        return total
+
+    def forward(self, input_values: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Waveforms (B, samples) and their lengths -> hidden states and their lengths."""
+        frames = self.frame_lengths(lengths)
+        return self.context(self.features(input_values, lengths), frames), frames
+
+
+def _reversed(x: Tensor, frames: Tensor) -> Tensor:
+    """Each row's valid frames the other way round, padding where it was: (B, S, C) -> (B, S, C)."""
+    place = torch.arange(x.shape[1], device=x.device)[None, :]
+    mirrored = frames[:, None] - 1 - place
+    index = torch.where(mirrored >= 0, mirrored, place)
+    return x.gather(1, index[..., None].expand_as(x))
