@@ -18,20 +18,28 @@ from mtab.data import Corpus
 from mtab_bench.cli import main
 from mtab_bench.paper.cited import CITED
 from mtab_bench.paper.results import Paper
-from mtab_bench.paper.rows import ROWS, protocols
+from mtab_bench.paper.rows import ROWS, SIZES, ModelRow, protocols
 from mtab_bench.render.paper_pictures import charts
 from mtab_bench.render.paper_tables import paper_tables
 from mtab_train.config import PRESETS, Preset
 from mtab_train.start import Start
 
-MODELS = ("mul-tab", "without-tab", "without-mha")
+MODELS = ("mul-tab", "without-tab", "without-mha", "mmer")
+
+
+def patch_presets(patch: pytest.MonkeyPatch, start: Start) -> None:
+    """A model that trains in a second, in place of all but TIM-Net."""
+    for name, changes in (
+        ("tiny", {}),
+        ("mmer-tiny", {"ctc_weight": 0.1, "supcon_weight": 0.1}),
+        ("compact", {"protocol": "fixed"}),
+    ):
+        patch.setitem(PRESETS, name, Preset(start.model, replace(start.train, **changes)))
 
 
 @pytest.fixture(autouse=True)
 def nano_presets(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    fixed = replace(start.train, protocol="fixed")
-    monkeypatch.setitem(PRESETS, "tiny", Preset(start.model, start.train))
-    monkeypatch.setitem(PRESETS, "compact", Preset(start.model, fixed))
+    patch_presets(monkeypatch, start)
 
 
 def paper(root: Path, out: Path, *arguments: object) -> Result:
@@ -48,8 +56,7 @@ def whole(
     """All rows, by both protocols."""
     out = tmp_path_factory.mktemp("paper") / "out"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(PRESETS, "tiny", Preset(start.model, start.train))
-        patch.setitem(PRESETS, "compact", Preset(start.model, replace(start.train, protocol="fixed")))
+        patch_presets(patch, start)
         done = paper(tones.root, out)
     assert done.exit_code == 0, done.output
     return out, load_config(Paper, out / "paper.json"), done
@@ -66,6 +73,17 @@ def test_every_row_is_there(whole: tuple[Path, Paper, Result]) -> None:
     assert {protocol for row, protocol in ran if row in MODELS} == {"honest", "paper"}
     assert {protocol for row, protocol in ran if row not in MODELS} == {"fixed"}
     assert all(each.complete and len(each.folds) == 2 for each in found.entries)
+
+
+def test_rivals_are_as_large_as_mul_tab() -> None:
+    row = ROWS["mmer"]
+    assert isinstance(row, ModelRow)
+    assert [row.named_preset(size) for size in SIZES] == ["mmer", "mmer-tiny", "mmer-tiny"]
+    row = ROWS["without-tab"]
+    assert isinstance(row, ModelRow)
+    assert [row.named_preset(size) for size in SIZES] == list(SIZES)
+    assert row.recipe("base", None).model.num_tab_layers == 0
+    assert row.recipe("base", 7).train == replace(PRESETS["base"].train, epochs=7)
 
 
 def test_what_shares_a_column(whole: tuple[Path, Paper, Result]) -> None:

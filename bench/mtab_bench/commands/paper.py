@@ -7,8 +7,7 @@ import click
 
 from mtab.console import Command
 from mtab.options import corpus_options
-from mtab_bench.paper.rows import ROWS, Asked
-from mtab_train.config import PRESETS
+from mtab_bench.paper.rows import ROWS, SIZES, Asked
 from mtab_train.options import cache_option, folds_option, machine_options
 
 
@@ -37,10 +36,10 @@ class _Rows(click.ParamType):
 )
 @click.option(
     "--preset",
-    type=click.Choice(list(PRESETS)),
+    type=click.Choice(SIZES),
     default="base",
     show_default=True,
-    help="Preset of Mul-TAB and its ablations: base is the paper's.",
+    help="Preset of Mul-TAB and its ablations: base is the paper's. MMER is as large.",
 )
 @click.option(
     "--protocol",
@@ -91,8 +90,8 @@ def paper_command(
 ) -> None:
     """Redo the paper: train every row on every fold, and write its tables and charts.
 
-    Rows are Mul-TAB, its ablations, the compact model, and the classical floors. It says first what they
-    cost on this device. Interrupted at any moment, the same command goes on, and other rows, protocols and
+    Rows are Mul-TAB, its ablations, MMER, TIM-Net, the compact model, and the classical floors. It
+    says first what they cost on this device. Interrupted at any moment, the same command goes on, and other rows, protocols and
     seeds can be added with the same folder. Writes paper.json, paper.md, paper.html, which opens from disk,
     and charts.
 

@@ -17,17 +17,22 @@ Asked = Literal["both", "honest", "paper", "fixed"]
 
 @dataclass(frozen=True, slots=True)
 class ModelRow:
-    """A model that our trainer trains: a preset (None: the command's) and what is changed of it."""
+    """A model that our trainer trains: a preset (None: the command's) and what is changed of it.
+
+    ``small`` stands in for the preset where the command's is not the paper's own size.
+    """
 
     name: str
     title: str
     preset: str | None = None
+    small: str | None = None
     model: Mapping[str, Any] = field(default_factory=dict)
     train: Mapping[str, Any] = field(default_factory=dict)
 
     def named_preset(self, chosen: str) -> str:
         """The name of its preset, where the command's is ``chosen``."""
-        return self.preset or chosen
+        named = self.preset if chosen == "base" else self.small or self.preset
+        return named or chosen
 
     def recipe(self, chosen: str, epochs: int | None) -> Preset:
         """The model and its training; ``epochs`` in place of the preset's (None: those)."""
@@ -57,6 +62,8 @@ class FloorRow:
 
 
 Row = ModelRow | FloorRow
+SIZES = ("base", "compact", "tiny")
+"""The presets of Mul-TAB."""
 
 _STATISTICS = ", with statistics of the test speaker"
 ROWS: dict[str, Row] = {
@@ -65,6 +72,8 @@ ROWS: dict[str, Row] = {
         ModelRow("mul-tab", "Mul-TAB"),
         ModelRow("without-tab", "Mul-TAB without TAB", model={"num_tab_layers": 0}),
         ModelRow("without-mha", "Mul-TAB without MHA", model={"num_self_attention_layers": 0}),
+        ModelRow("mmer", "MMER", "mmer", "mmer-tiny"),
+        ModelRow("tim-net", "TIM-Net", "tim-net"),
         ModelRow("compact", "compact", "compact"),
         FloorRow("egemaps-svm", "eGeMAPS, SVM", "eGeMAPSv02"),
         FloorRow("compare-svm", "ComParE, SVM", "ComParE_2016"),
