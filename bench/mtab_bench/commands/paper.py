@@ -91,9 +91,9 @@ def paper_command(
     """Redo the paper: train every row on every fold, and write its tables and charts.
 
     Rows are Mul-TAB, its ablations, MMER, TIM-Net, the compact model, and the classical floors. It
-    says first what they cost on this device. Interrupted at any moment, the same command goes on, and other rows, protocols and
-    seeds can be added with the same folder. Writes paper.json, paper.md, paper.html, which opens from disk,
-    and charts.
+    says first what they cost on this device. Interrupted at any moment, the same command goes on, and
+    other rows, protocols and seeds can be added with the same folder. Writes paper.json, paper.md,
+    paper.html, which opens from disk, and charts.
 
     \b
     Examples:
