@@ -108,7 +108,7 @@ def paper_command(
     from mtab.progress import track
     from mtab_bench.paper.cost import estimate, gpu_line, to_text
     from mtab_bench.paper.results import gather
-    from mtab_bench.paper.rows import chosen_rows, unusable
+    from mtab_bench.paper.rows import unusable
     from mtab_bench.paper.running import begin, make_jobs, make_recipe, run_job
     from mtab_bench.render.paper import CHARTS, paper_text
     from mtab_bench.render.paper_files import HTML, JSON, MARKDOWN, write_paper
@@ -120,10 +120,12 @@ def paper_command(
     for notice in corpus.notices:
         click.echo(f"Notice: {notice}", err=True)
     recipe = make_recipe(corpus, folds or default_scheme(corpus), preset, epochs)
-    chosen = chosen_rows(rows or ())
-    left_out = {row.name: reason for row in chosen if (reason := unusable(row, preset, corpus)) is not None}
-    for name, reason in left_out.items():
-        click.echo(f"Left out: {name} {reason}", err=True)
+    chosen = [row for name, row in ROWS.items() if rows is None or name in rows]
+    # Of all rows: what the folder says of them does not depend on which this command runs.
+    left_out = {name: reason for name, row in ROWS.items() if (reason := unusable(row, preset, corpus))}
+    for row in chosen:
+        if row.name in left_out:
+            click.echo(f"Left out: {row.name} {left_out[row.name]}", err=True)
     jobs = make_jobs([row for row in chosen if row.name not in left_out], recipe, asked, seeds)
     if not dry_run:
         recipe = begin(out, recipe)

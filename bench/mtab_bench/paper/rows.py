@@ -1,13 +1,12 @@
 """The rows of the paper's tables that run here: models that are trained, and classical floors."""
 
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from mtab.console import install_hint
 from mtab.data import Corpus
-from mtab.errors import ConfigError
 from mtab.provenance import Protocol
 from mtab.types import Modality
 from mtab_train.config import PRESETS, Preset
@@ -106,16 +105,6 @@ def modalities(row: Row, chosen: str) -> tuple[Modality, ...]:
     if isinstance(row, FloorRow):
         return (row.modality,)
     return row.recipe(chosen, None).model.modalities
-
-
-def chosen_rows(names: Sequence[str]) -> list[Row]:
-    """The rows with these names in the order of the tables; all of them without a name.
-
-    Raises `ConfigError` for a name that no row has.
-    """
-    if unknown := [name for name in names if name not in ROWS]:
-        raise ConfigError(f"--rows: no row {unknown[0]!r}, expected some of {', '.join(ROWS)}")
-    return [row for name, row in ROWS.items() if not names or name in names]
 
 
 def unusable(row: Row, chosen: str, corpus: Corpus) -> str | None:

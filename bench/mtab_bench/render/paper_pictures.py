@@ -167,7 +167,7 @@ def _ablation(axes: Axes, paper: Paper, group: tuple[Entry, ...]) -> str:
     means = {row_name(each): 100 * each.mean.war for each in group}
     axes.barh(range(len(means)), list(means.values()), color=BLUE, alpha=0.6, height=0.65)
     # Beside the bars stand the dots.
-    rows(axes, [f"{title}: {value:.1f} %" for title, value in means.items()])
+    rows(axes, [f"{title}: {value:.1f}" for title, value in means.items()])
     axes.set_xlabel("WAR, %")
     for number, entry in enumerate(group):
         values = [100 * each.figures.war for each in entry.folds]
