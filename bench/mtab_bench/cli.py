@@ -23,6 +23,7 @@ from mtab_bench.commands.options import (
     overwrite_option,
     split_option,
 )
+from mtab_bench.commands.paper import paper_command
 from mtab_bench.commands.report import report_command
 from mtab_bench.commands.robustness import robustness_command
 from mtab_bench.commands.sdk import sdk_command
@@ -93,6 +94,7 @@ for command in (
     invariance_command,
     batching_command,
     training_command,
+    paper_command,
     compare_command,
     gpu_command,
     memory_command,

@@ -61,6 +61,11 @@ EVERY = {
         "training", *BUNDLE, *CORPUS, "--preset", "tiny", "--batch-size", 4, "--utterances", 20,
         "--epochs", 1, "--columns", "label=label", "--json",
     ),
+    "paper": (
+        "paper", *CORPUS, "--columns", "label=label", "--folds", "speaker:2", "--rows", "tfidf,mul-tab",
+        "--preset", "tiny", "--protocol", "honest", "--seeds", 1, "--epochs", 1, "--out", "OUT", "--dry-run",
+        "--device", "cpu", "--threads", 1, "--workers", 0, "--cache", "--ray", "local",
+    ),
     "soak": ("soak", "BUNDLE", "--requests", 20, "--threads", 2, "--device", "cpu", "--json"),
     "timeline": (
         "timeline", "BUNDLE", *CORPUS, "--hours", 0.005, "--seed", 1, "--device", "cpu",
@@ -103,7 +108,8 @@ def test_every_option(
     if "--json" in arguments:
         begin = 0 if done.stdout.startswith("[") else done.stdout.index("{\n")
         assert json.loads(done.stdout[begin:])
-    if name.split(",")[0] in ("soak", "memory", "timeline", "live", "vad", "serve", "robustness"):
+    others = ("paper", "soak", "memory", "timeline", "live", "vad", "serve", "robustness")
+    if name.split(",")[0] in others:
         return
     section = {"main": "evaluation", "latency": "speed"}.get(name.split(",")[0], name.split(",")[0])
     report = json.loads((out / "report.json").read_text())

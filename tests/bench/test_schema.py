@@ -1,13 +1,17 @@
-"""docs/report-schema.md names every key that a report's dataclasses have."""
+"""The documentation names every key that a report's dataclasses have."""
 
 import dataclasses
 import typing
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
+from mtab_bench.paper import results
+from mtab_bench.paper.results import Paper
 from mtab_bench.report import SCHEMA_VERSION, Report
 
-SCHEMA = Path(__file__).parents[2] / "docs" / "report-schema.md"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def keys(kind: object, seen: set[object]) -> Iterator[str]:
@@ -24,9 +28,13 @@ def keys(kind: object, seen: set[object]) -> Iterator[str]:
         yield from keys(argument, seen)
 
 
-def test_every_key_is_described() -> None:
-    text = SCHEMA.read_text(encoding="utf-8")
-    found = list(keys(Report, set()))
-    assert len(found) > 100
+@pytest.mark.parametrize(
+    ("page", "kind", "version", "at_least"),
+    [("report-schema.md", Report, SCHEMA_VERSION, 100), ("paper.md", Paper, results.SCHEMA_VERSION, 40)],
+)
+def test_every_key_is_described(page: str, kind: type, version: int, at_least: int) -> None:
+    text = (DOCS / page).read_text(encoding="utf-8")
+    found = list(keys(kind, set()))
+    assert len(found) > at_least
     assert [name for name in found if f"`{name}`" not in text and f"`{name}[]`" not in text] == []
-    assert f"`schema_version` is **{SCHEMA_VERSION}**" in text
+    assert f"`schema_version` is **{version}**" in text

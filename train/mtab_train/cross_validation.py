@@ -45,8 +45,9 @@ class FoldScores:
 class Summary:
     """``summary.json``: mean and standard deviation (n - 1) of the test scores, each fold weighing the same.
 
-    ``chance`` is the mean of theirs; ``at_chance`` are the folds whose model is no better. ``problems`` were
-    skipped, in the fold that had most.
+    The deviation is 0 where a corpus's own division is one fold. ``chance`` is the mean of theirs;
+    ``at_chance`` are the folds whose model is no better. ``problems`` were skipped, in the fold that
+    had most.
     """
 
     mean: Figures
@@ -119,7 +120,7 @@ def summarize(results: Mapping[str, Results]) -> Summary:
     ccc = [test.ccc for test in tests.values() if test.ccc is not None]
     return Summary(
         mean=Figures(*figures.mean(axis=0).tolist(), ccc=_over_folds(ccc, np.mean)),
-        std=Figures(*figures.std(axis=0, ddof=1).tolist(), ccc=_over_folds(ccc, _deviation)),
+        std=Figures(*np.apply_along_axis(_deviation, 0, figures).tolist(), ccc=_over_folds(ccc, _deviation)),
         chance=Figures(*chance.mean(axis=0).tolist()),
         at_chance=tuple(fold for fold, test in tests.items() if chances[fold].explains(test.war, test.uar)),
         best_fold=max(tests, key=lambda fold: tests[fold].war),
@@ -149,5 +150,5 @@ def _over_folds(
     return {name: float(over(values)) if values else None for name, values in found.items()}
 
 
-def _deviation(values: list[float]) -> float:
+def _deviation(values: Sequence[float] | np.ndarray) -> float:
     return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0

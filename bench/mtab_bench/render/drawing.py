@@ -38,16 +38,21 @@ def picture(draw: Callable[..., str]) -> Callable[..., Markup]:
     """Make ``draw(axes, section, ...)``, which returns its alternative text, return the SVG element."""
 
     @wraps(draw)
-    @rc_context(STYLE)
     def drawn(section: Any, *arguments: Any) -> Markup:
-        figure = new_figure(*SIZE)
-        axes = figure.subplots()
-        alternative = draw(axes, section, *arguments)
-        figure.patch.set_visible(False)
-        axes.patch.set_visible(False)
-        return _inline(figure, "-".join([draw.__name__, *map(str, arguments)]), alternative)
+        return inline(draw, "-".join([draw.__name__, *map(str, arguments)]), section, *arguments)
 
     return drawn
+
+
+@rc_context(STYLE)
+def inline(draw: Callable[..., str], name: str, *arguments: Any) -> Markup:
+    """The SVG element that ``draw(axes, *arguments)`` makes; ``name`` begins its ids."""
+    figure = new_figure(*SIZE)
+    axes = figure.subplots()
+    alternative = draw(axes, *arguments)
+    figure.patch.set_visible(False)
+    axes.patch.set_visible(False)
+    return _inline(figure, name, alternative)
 
 
 def printable(text: str) -> str:

@@ -15,14 +15,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 def to_html(report: Report) -> str:
     """The whole report as a page: every number on it is one of the report's, rounded."""
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["cell"] = cell
+    environment = new_environment()
     environment.globals |= {
         "answers": answers,
         "evaluation_tables": evaluation_tables,
@@ -33,6 +26,19 @@ def to_html(report: Report) -> str:
         "missing": [kind.command for name, kind in SECTIONS.items() if name not in report.sections],
     }
     return environment.get_template("page.html.j2").render(report=report, bundle=report.bundle)
+
+
+def new_environment() -> Environment:
+    """What the pages' templates are read by."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["cell"] = cell
+    return environment
 
 
 def cell(value: Cell) -> Markup | str:

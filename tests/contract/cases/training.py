@@ -1,5 +1,6 @@
 """What goes wrong with a corpus, a run and a training."""
 
+import dataclasses
 import json
 from fractions import Fraction
 from pathlib import Path
@@ -15,7 +16,9 @@ from transformers import (
 )
 
 from cases import Case, Place
+from mtab.data import default_scheme
 from mtab.errors import ConfigError, DataError, MtabError
+from mtab_bench.paper.running import begin, make_recipe
 
 
 def fit(place: Place, manifest: object, *options: object) -> list[object]:
@@ -72,6 +75,16 @@ def with_an_unknown_class(place: Place) -> list[object]:
     return ["mtab-train", "eval", place.run, "--dataset", "manifest", "--data-dir", manifest]
 
 
+def of_another_recipe(place: Place, **changes: str) -> list[object]:
+    out, root = place.folder / "redone", place.corpus.root
+    recipe = make_recipe(place.corpus, default_scheme(place.corpus), "tiny", None)
+    begin(out, dataclasses.replace(recipe, **changes))
+    return [
+        *("mtab-bench", "paper", "--dataset", "manifest", "--data-dir", root),
+        *("--rows", "tfidf", "--preset", "tiny", "--out", out),
+    ]
+
+
 def with_broken_configuration(place: Place) -> list[object]:
     run = place.copy_of(place.run)
     (run / "config.json").write_text(json.dumps({"labels": 3}))
@@ -126,6 +139,18 @@ CASES = (
         with_an_unknown_class,
         DataError,
         "<FILE>: label 'sad', expected those of <FOLDER>: high, low",
+    ),
+    Case(
+        "A folder of the paper's rows that was begun with another preset",
+        lambda place: of_another_recipe(place, preset="base"),
+        ConfigError,
+        "<FILE>: was begun with preset base, found tiny; choose another --out",
+    ),
+    Case(
+        "A folder of the paper's rows whose corpus has changed since",
+        lambda place: of_another_recipe(place, corpus_sha256="0" * 64),
+        ConfigError,
+        "<FILE>: the corpus has changed since: found <HASH>…, expected 000000000000…; choose another --out",
     ),
     Case(
         "Dimensions to learn from a corpus without a rating",

@@ -1,0 +1,1 @@
+"""The paper's experiments on a corpus: its rows, its rivals and the classical floors, compared."""
