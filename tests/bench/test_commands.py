@@ -64,6 +64,7 @@ EVERY = {
     "paper": (
         "paper", *CORPUS, "--columns", "label=label", "--folds", "speaker:2", "--rows", "tfidf,mul-tab",
         "--preset", "tiny", "--protocol", "honest", "--seeds", 1, "--epochs", 1, "--out", "OUT", "--dry-run",
+        "--modalities", "audio+text", "--init-from", "RUN",
         "--device", "cpu", "--threads", 1, "--workers", 0, "--cache", "--ray", "local",
     ),
     "soak": ("soak", "BUNDLE", "--requests", 20, "--threads", 2, "--device", "cpu", "--json"),

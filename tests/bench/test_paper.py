@@ -22,7 +22,8 @@ from mtab_bench.paper.rows import ROWS, SIZES, ModelRow, protocols
 from mtab_bench.render.paper_pictures import charts
 from mtab_bench.render.paper_tables import paper_tables
 from mtab_train.config import PRESETS, Preset
-from mtab_train.start import Start
+from mtab_train.start import Start, begin_run
+from mtab_train.trainer import Trainer
 
 MODELS = ("mul-tab", "without-tab", "without-mha", "mmer")
 
@@ -69,7 +70,9 @@ def test_every_row_is_there(whole: tuple[Path, Paper, Result]) -> None:
         if name not in found.left_out:
             expected = protocols(ROWS[name], "tiny", "both")
             assert {protocol for row, protocol in ran if row == name} == set(expected)
-    assert all("opensmile" in reason for reason in found.left_out.values())
+    assert "--init-from" in found.left_out["compact-pretrained"]
+    others = {name: reason for name, reason in found.left_out.items() if name != "compact-pretrained"}
+    assert all("opensmile" in reason for reason in others.values())
     assert {protocol for row, protocol in ran if row in MODELS} == {"honest", "paper"}
     assert {protocol for row, protocol in ran if row not in MODELS} == {"fixed"}
     assert all(each.complete and len(each.folds) == 2 for each in found.entries)
@@ -273,6 +276,45 @@ def test_rows_that_need_a_transcript_are_left_out_by_name(make_tones: Any, tmp_p
     found = load_config(Paper, tmp_path / "out" / "paper.json")
     assert {"mul-tab", "tfidf"} <= found.left_out.keys()
     assert "Rows left out" in (tmp_path / "out" / "paper.md").read_text()
+
+
+def test_rows_of_one_modality(tones: Corpus, tmp_path: Path) -> None:
+    """What looks at the other is left out by name; what looks at both looks at one."""
+    rows = ("--rows", "without-mha,tfidf,compact-pretrained")
+    done = paper(tones.root, tmp_path / "out", *rows, "--modalities", "audio", "--protocol", "honest")
+    assert done.exit_code == 0, done.output
+    assert "Left out: tfidf does not look at audio alone" in done.stderr
+    assert "Left out: compact-pretrained needs a run to start from, see --init-from" in done.stderr
+    found = load_config(Paper, tmp_path / "out" / "paper.json")
+    assert [each.row for each in found.entries] == ["without-mha"]
+    assert "; audio; preset tiny" in (tmp_path / "out" / "paper.md").read_text()
+    (config,) = {path.read_text() for path in tmp_path.glob("out/runs/*/*/*/config.json")}
+    assert json.loads(config)["text_config"] is None
+    other = paper(tones.root, tmp_path / "out", "--rows", "tfidf", "--modalities", "text")
+    assert "was begun with modalities audio, found text" in other.stderr
+    text = paper(tones.root, tmp_path / "text", "--rows", "mmer,tim-net", "--modalities", "text")
+    assert "Left out: mmer needs audio, from which it learns to spell" in text.stderr
+    assert "Left out: tim-net does not look at text alone" in text.stderr
+
+
+def test_a_row_that_starts_from_a_run(start: Start, tones: Corpus, tmp_path: Path) -> None:
+    start = replace(start, preset="compact")
+    first = begin_run(tmp_path / "first", start, tones, "speaker:2", "speakers-1-of-2")
+    Trainer(first, tones, "cpu").fit()
+    rows = ("--rows", "compact-pretrained", "--init-from", first.folder)
+    done = paper(tones.root, tmp_path / "out", *rows)
+    assert done.exit_code == 0, done.output
+    (entry,) = load_config(Paper, tmp_path / "out" / "paper.json").entries
+    assert (entry.row, entry.protocol, entry.fold_count) == ("compact-pretrained", "fixed", 2)
+    for path in tmp_path.glob("out/runs/*/*/*/run.json"):
+        assert json.loads(path.read_text())["init_from"] == str(first.folder)
+    heard = paper(tones.root, tmp_path / "heard", *rows, "--modalities", "audio")
+    assert (
+        f"Error: {first.folder}: is of compact with audio+text, expected compact with audio" in heard.stderr
+    )
+    again = paper(tones.root, tmp_path / "out", "--rows", "compact-pretrained", "--init-from", tmp_path)
+    assert again.exit_code == 1
+    assert f"was begun from {first.folder}, found --init-from {tmp_path}" in again.stderr
 
 
 def test_a_dry_run_says_what_it_costs_and_writes_nothing(tones: Corpus, tmp_path: Path) -> None:

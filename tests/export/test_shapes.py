@@ -14,7 +14,7 @@ from mtab_export.shapes import LEVELS, format_shapes, parse_shapes, shape_profil
 from mtab_train.encoders import AudioEncoder
 
 CONFIG = PreprocessorConfig()
-SIZES = {"audio_hidden": 768, "text_hidden": 768, "embedding": 1536, "classes": 4}
+SIZES = {"audio_hidden": 768, "text_hidden": 768, "fused": 1536, "embedding": 1536, "classes": 4}
 SPECS = {name: spec.of(CONFIG.modalities, SIZES) for name, spec in GRAPHS.items()}
 ONE_SECOND = "input_values:1x16000,audio_lengths:1,input_ids:1x3,text_lengths:1"
 

@@ -214,7 +214,7 @@ class Statistics(nn.Module):
         return torch.cat([each.flatten(1) for each in found], dim=1)
 
     def descriptors(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The low-level descriptors (B, S, D), energy in dB (B, S, 1), and mel bands relative to it."""
+        """The low-level descriptors (B, S, D), energy in dB (B, S, 1), and the mel bands (B, S, M)."""
         mel = frames[..., :BANDS]
         power = torch.exp(mel)
         total = power.sum(dim=2, keepdim=True)
@@ -228,7 +228,7 @@ class Statistics(nn.Module):
         return torch.cat(parts, dim=2), energy, mel
 
     def _modulations(self, descriptors: Tensor, active: Tensor) -> Tensor:
-        """Log deviation of each descriptor within a band of modulations, (B, 4, D)."""
+        """Log deviation of each descriptor within a band of modulations, (B, D, 4)."""
         off = ((descriptors - _mean(descriptors, active)) * active).transpose(1, 2)
         total = active.sum(dim=1)[..., None] + 1e-3
         found = []

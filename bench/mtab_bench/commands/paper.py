@@ -7,7 +7,7 @@ import click
 
 from mtab.console import Command
 from mtab.options import corpus_options
-from mtab_bench.paper.rows import ROWS, SIZES, Asked
+from mtab_bench.paper.rows import ROWS, SIZES, Asked, Modalities
 from mtab_train.options import cache_option, folds_option, machine_options
 
 
@@ -57,6 +57,19 @@ class _Rows(click.ParamType):
     show_default=True,
     help="Number of seeds of each model, from 0.",
 )
+@click.option(
+    "--modalities",
+    type=click.Choice(get_args(Modalities)),
+    default="audio+text",
+    show_default=True,
+    help="Modalities that the rows may look at.",
+)
+@click.option(
+    "--init-from",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="Run that the row compact-pretrained starts from, as one on other corpora.",
+)
 @click.option("--epochs", type=click.IntRange(min=1), help="Number of epochs.  [default: each preset's]")
 @click.option(
     "--out",
@@ -82,6 +95,8 @@ def paper_command(
     preset: str,
     asked: Asked,
     seeds: int,
+    modalities: Modalities,
+    init_from: Path | None,
     epochs: int | None,
     out: Path,
     dry_run: bool,
@@ -100,6 +115,7 @@ def paper_command(
       mtab-bench paper --dataset iemocap --data-dir IEMOCAP --out redone --dry-run
       mtab-bench paper --dataset iemocap --data-dir IEMOCAP --out redone --device cuda
       mtab-bench paper --dataset emodb --data-dir EmoDB --preset tiny --protocol fixed --seeds 2 --out emodb
+      mtab-bench paper --dataset emodb --data-dir EmoDB --modalities audio --rows compact --out sound
       mtab-bench paper --dataset meld --data-dir MELD --rows tfidf,tfidf-balanced --out words
     """
     from mtab.config import to_dict
@@ -119,10 +135,13 @@ def paper_command(
     corpus = validate(read_corpus(dataset, data_dir, columns))
     for notice in corpus.notices:
         click.echo(f"Notice: {notice}", err=True)
-    recipe = make_recipe(corpus, folds or default_scheme(corpus), preset, epochs)
+    recipe = make_recipe(corpus, folds or default_scheme(corpus), preset, epochs, modalities)
     chosen = [row for name, row in ROWS.items() if rows is None or name in rows]
     # Of all rows: what the folder says of them does not depend on which this command runs.
-    left_out = {name: reason for name, row in ROWS.items() if (reason := unusable(row, preset, corpus))}
+    reasons = {
+        name: unusable(row, preset, corpus, modalities, init_from is not None) for name, row in ROWS.items()
+    }
+    left_out = {name: reason for name, reason in reasons.items() if reason is not None}
     for row in chosen:
         if row.name in left_out:
             click.echo(f"Left out: {row.name} {left_out[row.name]}", err=True)
@@ -137,7 +156,7 @@ def paper_command(
         return
     with resumable("the same command"):
         for job in track(jobs, "rows"):
-            run_job(job, recipe, corpus, out, cluster, **machine)
+            run_job(job, recipe, corpus, out, cluster, init_from, **machine)
             write_json(out / JSON, to_dict(gather(out, recipe, corpus, left_out)))
     paper = gather(out, recipe, corpus, left_out)
     write_paper(out, paper)

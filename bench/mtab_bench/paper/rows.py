@@ -12,13 +12,15 @@ from mtab.types import Modality
 from mtab_train.config import PRESETS, Preset
 
 Asked = Literal["both", "honest", "paper", "fixed"]
+Modalities = Literal["audio+text", "audio", "text"]
 
 
 @dataclass(frozen=True, slots=True)
 class ModelRow:
     """A model that our trainer trains: a preset (None: the command's) and what is changed of it.
 
-    ``small`` stands in for the preset where the command's is not the paper's own size.
+    ``small`` stands in for the preset where the command's is not the paper's own size. One that is
+    ``pretrained`` starts from another run.
     """
 
     name: str
@@ -27,17 +29,26 @@ class ModelRow:
     small: str | None = None
     model: Mapping[str, Any] = field(default_factory=dict)
     train: Mapping[str, Any] = field(default_factory=dict)
+    pretrained: bool = False
 
     def named_preset(self, chosen: str) -> str:
         """The name of its preset, where the command's is ``chosen``."""
         named = self.preset if chosen == "base" else self.small or self.preset
         return named or chosen
 
-    def recipe(self, chosen: str, epochs: int | None) -> Preset:
-        """The model and its training; ``epochs`` in place of the preset's (None: those)."""
+    def modalities(self, chosen: str, asked: Modalities = "audio+text") -> tuple[Modality, ...]:
+        """What the model takes of the modalities ``asked``."""
+        present = PRESETS[self.named_preset(chosen)].model.modalities
+        return tuple(each for each in present if each in asked.split("+"))
+
+    def recipe(self, chosen: str, epochs: int | None, asked: Modalities = "audio+text") -> Preset:
+        """The model of the modalities ``asked`` and its training; ``epochs``: None for the preset's."""
         preset = PRESETS[self.named_preset(chosen)]
-        changes = dict(self.train) | ({} if epochs is None else {"epochs": epochs})
-        return Preset(replace(preset.model, **self.model), replace(preset.train, **changes))
+        model = dict(self.model)
+        for each in set(preset.model.modalities) - set(self.modalities(chosen, asked)):
+            model |= {f"{each}_config": None, f"{each}_model": None}
+        train = dict(self.train) | ({} if epochs is None else {"epochs": epochs})
+        return Preset(replace(preset.model, **model), replace(preset.train, **train))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +85,7 @@ ROWS: dict[str, Row] = {
         ModelRow("mmer", "MMER", "mmer", "mmer-tiny"),
         ModelRow("tim-net", "TIM-Net", "tim-net"),
         ModelRow("compact", "compact", "compact"),
+        ModelRow("compact-pretrained", "compact, pre-trained", "compact", pretrained=True),
         FloorRow("egemaps-svm", "eGeMAPS, SVM", "eGeMAPSv02"),
         FloorRow("compare-svm", "ComParE, SVM", "ComParE_2016"),
         FloorRow("tfidf", "TF-IDF, logistic regression", "TF-IDF", None),
@@ -100,16 +112,21 @@ def protocols(row: Row, chosen: str, asked: Asked) -> tuple[Protocol, ...]:
     return ("honest", "paper")
 
 
-def modalities(row: Row, chosen: str) -> tuple[Modality, ...]:
-    """What a row needs of an utterance."""
-    if isinstance(row, FloorRow):
-        return (row.modality,)
-    return row.recipe(chosen, None).model.modalities
+def unusable(
+    row: Row, chosen: str, corpus: Corpus, asked: Modalities = "audio+text", pretrained: bool = False
+) -> str | None:
+    """Why a row cannot be run on the modalities ``asked`` of a corpus; None if it can.
 
-
-def unusable(row: Row, chosen: str, corpus: Corpus) -> str | None:
-    """Why a row cannot be run on a corpus; None if it can."""
-    for modality in modalities(row, chosen):
+    ``pretrained`` says that there is a run to start from.
+    """
+    needed = (row.modality,) if isinstance(row, FloorRow) else row.modalities(chosen, asked)
+    if not needed or not set(needed) <= set(asked.split("+")):
+        return f"does not look at {asked} alone"
+    if isinstance(row, ModelRow) and row.pretrained and not pretrained:
+        return "needs a run to start from, see --init-from"
+    if isinstance(row, ModelRow) and "audio" not in needed and row.recipe(chosen, None).train.ctc_weight:
+        return "needs audio, from which it learns to spell"
+    for modality in needed:
         if all(getattr(each, modality) is None for each in corpus.utterances):
             what = "transcript" if modality == "text" else "clip"
             return f"needs a {what} for each utterance, and {corpus.place} has none"

@@ -18,8 +18,9 @@ from mtab.files import atomic_folder, write_json
 from mtab.progress import track
 from mtab.provenance import Protocol
 from mtab_bench.paper.floors import FloorFeatures, write_answers
-from mtab_bench.paper.rows import Asked, FloorRow, ModelRow, Row, protocols
+from mtab_bench.paper.rows import Asked, FloorRow, Modalities, ModelRow, Row, protocols
 from mtab_bench.sections.section import now
+from mtab_train.config import ModelConfig
 from mtab_train.cross_validation import cross_validate
 from mtab_train.encoders import with_encoders
 from mtab_train.run import PREDICTIONS, RESULTS, RUN, Run, open_run, write_run
@@ -43,6 +44,7 @@ class Recipe:
     preset: str
     epochs: int | None
     corpus_sha256: str
+    modalities: Modalities = "audio+text"
     created: str = field(default_factory=now)
     mtab_version: str = mtab.__version__
 
@@ -68,7 +70,9 @@ class Job:
         return out / RUNS / self.row.name / f"{self.protocol}-seed{self.seed}"
 
 
-def make_recipe(corpus: Corpus, folds: str, preset: str, epochs: int | None) -> Recipe:
+def make_recipe(
+    corpus: Corpus, folds: str, preset: str, epochs: int | None, modalities: Modalities = "audio+text"
+) -> Recipe:
     """The recipe of what is asked for. Raises `DataError` for folds that the corpus does not allow."""
     make_folds(corpus, folds)
     return Recipe(
@@ -80,6 +84,7 @@ def make_recipe(corpus: Corpus, folds: str, preset: str, epochs: int | None) -> 
         preset=preset,
         epochs=epochs,
         corpus_sha256=corpus_hash(corpus.utterances),
+        modalities=modalities,
     )
 
 
@@ -93,7 +98,7 @@ def begin(out: Path, recipe: Recipe) -> Recipe:
         write_json(path, to_dict(recipe))
         return recipe
     begun = load_config(Recipe, path)
-    for name in ("corpus_sha256", "dataset", "title", "folds", "classes", "preset", "epochs"):
+    for name in ("corpus_sha256", "dataset", "title", "folds", "classes", "preset", "epochs", "modalities"):
         before, after = getattr(begun, name), getattr(recipe, name)
         if before != after:
             if name == "corpus_sha256" and begun.title == recipe.title:
@@ -129,11 +134,13 @@ def run_job(
     corpus: Corpus,
     out: Path,
     cluster: str | None = None,
+    init_from: Path | None = None,
     **machine: Any,
 ) -> None:
     """Do all folds of a job that are not done; ``cluster`` and ``machine`` as of `cross_validate`.
 
-    Raises `DataError` if the corpus has changed since the recipe was begun.
+    ``init_from`` is the run that a pre-trained row starts from. Raises `DataError` if the corpus has changed
+    since the recipe was begun, and `ConfigError` if the row was begun from another run.
     """
     if (found := corpus_hash(corpus.utterances)) != recipe.corpus_sha256:
         raise DataError(
@@ -143,7 +150,7 @@ def run_job(
     if isinstance(job.row, FloorRow):
         _run_floor(job, job.row, recipe, corpus, out)
     else:
-        cross_validate(_begin_model(job, job.row, recipe, corpus, out), corpus, cluster, **machine)
+        cross_validate(_begin_model(job, job.row, recipe, corpus, out, init_from), corpus, cluster, **machine)
 
 
 def folds_left(job: Job, recipe: Recipe, corpus: Corpus, out: Path) -> list[Fold]:
@@ -155,20 +162,41 @@ def folds_left(job: Job, recipe: Recipe, corpus: Corpus, out: Path) -> list[Fold
 
 def row_start(row: ModelRow, recipe: Recipe, protocol: Protocol, seed: int) -> Start:
     """The configurations that a row's model starts from; no checkpoint is looked for."""
-    preset = row.recipe(recipe.preset, recipe.epochs)
+    preset = row.recipe(recipe.preset, recipe.epochs, recipe.modalities)
     train = replace(preset.train, protocol=protocol, seed=seed)
     return Start(preset.model, train, row.named_preset(recipe.preset))
 
 
-def _begin_model(job: Job, row: ModelRow, recipe: Recipe, corpus: Corpus, out: Path) -> Run:
+def _begin_model(
+    job: Job, row: ModelRow, recipe: Recipe, corpus: Corpus, out: Path, init_from: Path | None
+) -> Run:
     folder = job.folder(out)
+    first = init_from.resolve() if row.pretrained and init_from is not None else None
     if not (folder / RUN).is_file():
         start = row_start(row, recipe, job.protocol, job.seed)
-        model = with_encoders(start.model, start.model.audio_model, start.model.text_model)
-        start = replace(start, model=model)
+        if first is None:
+            model = with_encoders(start.model, start.model.audio_model, start.model.text_model)
+        else:
+            model = _pretrained(first, start)
+        start = replace(start, model=model, init_from=first)
         with atomic_folder(folder) as partial:
             write_run(describe_run(partial, start, corpus, recipe.folds, None))
-    return open_run(folder)
+    run = open_run(folder)
+    if (begun := run.config.init_from) != (first and str(first)):
+        raise ConfigError(
+            f"{folder}: was begun from {begun}, found --init-from {first}; choose another --out"
+        )
+    return run
+
+
+def _pretrained(folder: Path, start: Start) -> ModelConfig:
+    """The model of the run that a row starts from. Raises `ConfigError` if it is not the row's."""
+    run = open_run(folder)
+    found = run.config.preset, "+".join(run.model.modalities)
+    expected = start.preset, "+".join(start.model.modalities)
+    if found != expected:
+        raise ConfigError(f"{folder}: is of {' with '.join(found)}, expected {' with '.join(expected)}")
+    return run.model
 
 
 def _run_floor(job: Job, row: FloorRow, recipe: Recipe, corpus: Corpus, out: Path) -> None:

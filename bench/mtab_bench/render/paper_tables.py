@@ -30,7 +30,8 @@ def origin(paper: Paper, group: list[Entry] | None = None) -> str:
     if group is not None:
         seeds = sorted({each.seed for each in group})
         parts.append(f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}")
-    return "; ".join([*parts, f"preset {recipe.preset}", f"corpus {recipe.corpus_sha256[:12]}"])
+    parts += [recipe.modalities, f"preset {recipe.preset}", f"corpus {recipe.corpus_sha256[:12]}"]
+    return "; ".join(parts)
 
 
 def group_title(group: list[Entry]) -> str:
