@@ -9,6 +9,7 @@ utterances, S frames of 10 ms, M mel bands.
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -323,7 +324,30 @@ def _moments(x: Tensor, weights: Tensor) -> Tensor:
     )
 
 
-class AcousticEncoder(nn.Module):
+class MeasuredEncoder(nn.Module):
+    """An audio encoder that starts from `Frames`, and so from nothing that is learned.
+
+    ``strides`` are frames from one hidden state to the next, by layer.
+    """
+
+    feature_size = BANDS + 2
+    """Width of `features`."""
+
+    min_samples = WINDOW
+    """Samples that make the first frame."""
+
+    def __init__(self, hidden_size: int, strides: Sequence[int] = ()) -> None:
+        super().__init__()
+        self.frames = Frames()
+        self.hidden_size = hidden_size
+        self.strides = [HOP, *strides]
+
+    def features(self, input_values: Tensor, lengths: Tensor) -> Tensor:
+        """`Frames`: (B, samples) -> (B, S, M + 2)."""
+        return self.frames(input_values, lengths)
+
+
+class AcousticEncoder(MeasuredEncoder):
     """Waveform -> hidden states of 40 ms, and statistics; the same alone and in any padded batch.
 
     The sequence is told how bands differ from their mean over the utterance: what the mean is, the
@@ -331,9 +355,8 @@ class AcousticEncoder(nn.Module):
     """
 
     def __init__(self, config: AcousticConfig) -> None:
-        super().__init__()
+        super().__init__(config.hidden_size, config.conv_stride)
         self.config = config
-        self.frames = Frames()
         self.statistics = Statistics()
         size = config.hidden_size
         self.input_norm = MaskedBatchNorm1d(BANDS + 2)
@@ -344,30 +367,6 @@ class AcousticEncoder(nn.Module):
         self.norms = nn.ModuleList(MaskedBatchNorm1d(size) for _ in config.conv_stride)
         self.positions = nn.Conv1d(size, size, config.num_conv_pos_embeddings, groups=size)
         self.dropout = nn.Dropout(config.hidden_dropout)
-
-    @property
-    def hidden_size(self) -> int:
-        """Width of the hidden states."""
-        return self.config.hidden_size
-
-    @property
-    def feature_size(self) -> int:
-        """Width of `features`."""
-        return BANDS + 2
-
-    @property
-    def strides(self) -> list[int]:
-        """Their product is the number of samples from one hidden state to the next."""
-        return [HOP, *self.config.conv_stride]
-
-    @property
-    def min_samples(self) -> int:
-        """Samples that make the first frame."""
-        return WINDOW
-
-    def features(self, input_values: Tensor, lengths: Tensor) -> Tensor:
-        """`Frames`: (B, samples) -> (B, S, M + 2)."""
-        return self.frames(input_values, lengths)
 
     def context(self, features: Tensor, count: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Frames (B, S, M + 2) and their number (B,) -> hidden states, their number, statistics (B, F)."""

@@ -13,11 +13,10 @@ from mtab.files import atomic_file, cache_dir
 from mtab.preprocess import Preprocessor
 from mtab.progress import track
 from mtab_train import augmentation
-from mtab_train.acoustic import FRAMES_VERSION, AcousticEncoder
+from mtab_train.acoustic import FRAMES_VERSION, MeasuredEncoder
 from mtab_train.config import ModelConfig
 from mtab_train.examples import Example
 from mtab_train.model import MulTAB
-from mtab_train.tim_net import TimNetEncoder
 
 
 def frozen_outputs(config: ModelConfig) -> dict[str, str]:
@@ -152,7 +151,7 @@ def _key(model: MulTAB, modality: str, key: str) -> str:
     encoder = model.audio_encoder if modality == "audio" else model.text_encoder
     assert encoder is not None
     digest = hashlib.sha256()
-    if isinstance(encoder, AcousticEncoder | TimNetEncoder):
+    if isinstance(encoder, MeasuredEncoder):
         digest.update(f"{FRAMES_VERSION} {augmentation.VERSION} {torch.__version__}".encode())
         return digest.hexdigest()[:32]
     # The last digits of a result are those of one kind of device and one version.

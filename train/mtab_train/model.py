@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from mtab.errors import ConfigError
 from mtab.types import Dimension
-from mtab_train.acoustic import AcousticEncoder, StatisticsEmbedding
+from mtab_train.acoustic import AcousticEncoder, MeasuredEncoder, StatisticsEmbedding
 from mtab_train.config import ModelConfig
 from mtab_train.encoders import AudioEncoder, Encoder, TextEncoder
 from mtab_train.masking import Interpolation, MaskedBatchNorm1d, MaskedMax, MaskedMean, valid_mask
@@ -300,7 +300,7 @@ class MulTAB(nn.Module):
         ]
 
     def _freeze(self) -> None:
-        if isinstance(self.audio_encoder, AcousticEncoder | TimNetEncoder):
+        if isinstance(self.audio_encoder, MeasuredEncoder):
             # Its frames have nothing that is trained.
             self.audio_encoder.requires_grad_(self.config.audio_training != "frozen")
         elif self.audio_encoder is not None and self.config.audio_training != "full":

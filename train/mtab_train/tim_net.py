@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mtab_train.acoustic import BANDS, WINDOW, Frames, cosine_transform
-from mtab_train.config import ACOUSTIC_HOP, TimNetConfig
+from mtab_train.acoustic import BANDS, MeasuredEncoder, cosine_transform
+from mtab_train.config import TimNetConfig
 from mtab_train.masking import MaskedBatchNorm1d, valid_mask
 
 
@@ -59,15 +59,13 @@ class DilatedTemporalAwareBlock(nn.Module):
         return x * torch.sigmoid(attention)
 
 
-class TimNetEncoder(nn.Module):
+class TimNetEncoder(MeasuredEncoder):
     """Waveform -> the sum over scales at each frame of 10 ms; the same alone and in any padded batch."""
 
     cosines: Tensor
 
     def __init__(self, config: TimNetConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.frames = Frames()
+        super().__init__(config.hidden_size)
         size = config.hidden_size
         cosines = torch.from_numpy(cosine_transform(np.arange(size)).astype(np.float32))
         self.register_buffer("cosines", cosines, persistent=False)
@@ -81,30 +79,6 @@ class TimNetEncoder(nn.Module):
             for _ in range(2)
         )
         self.scale_weights = nn.Parameter(torch.full((config.num_scales,), 1 / config.num_scales))
-
-    @property
-    def hidden_size(self) -> int:
-        """Width of the hidden states."""
-        return self.config.hidden_size
-
-    @property
-    def feature_size(self) -> int:
-        """Width of `features`."""
-        return BANDS + 2
-
-    @property
-    def strides(self) -> list[int]:
-        """Samples from one hidden state to the next."""
-        return [ACOUSTIC_HOP]
-
-    @property
-    def min_samples(self) -> int:
-        """Samples that make the first frame."""
-        return WINDOW
-
-    def features(self, input_values: Tensor, lengths: Tensor) -> Tensor:
-        """`Frames`: (B, samples) -> (B, S, M + 2)."""
-        return self.frames(input_values, lengths)
 
     def frame_lengths(self, lengths: Tensor) -> Tensor:
         """Frames of each utterance, (B,) -> (B,); 0 for fewer samples than make one."""
