@@ -5,6 +5,7 @@ openSMILE is audEERING's, free for research alone; it comes with the extra ``flo
 
 import csv
 import hashlib
+import importlib
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -110,8 +111,8 @@ def extract(samples: np.ndarray, feature_set: str) -> np.ndarray:
 
 @cache
 def _extractor(feature_set: str) -> Any:
-    import opensmile
-
+    # By name: whoever checks the types here need not have it.
+    opensmile: Any = importlib.import_module("opensmile")
     return opensmile.Smile(
         feature_set=opensmile.FeatureSet[feature_set], feature_level=opensmile.FeatureLevel.Functionals
     )
