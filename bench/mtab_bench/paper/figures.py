@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mtab_bench.sections.breakdown import RESAMPLES, resampled
 from mtab_export.gate import accuracy_change
 from mtab_train.metrics import scores
-
-RESAMPLES = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,16 +124,7 @@ def difference_from(
 def _intervals(true: np.ndarray, predicted: np.ndarray) -> tuple[tuple[float, float], tuple[float, float]]:
     """Of WAR and UAR; a class that a draw has no utterance of takes no part in its mean recall."""
     drawn = np.random.default_rng(0).integers(len(true), size=(RESAMPLES, len(true)))
-    classes, right = true[drawn], (true == predicted)[drawn]
-    with np.errstate(invalid="ignore"):
-        recalls = [
-            (right & (classes == label)).sum(axis=1) / (classes == label).sum(axis=1)
-            for label in np.unique(true)
-        ]
-    war, uar = (
-        np.percentile(each, [2.5, 97.5]).tolist()
-        for each in (right.mean(axis=1), np.nanmean(recalls, axis=0))
-    )
+    war, uar = (np.percentile(each, [2.5, 97.5]).tolist() for each in resampled(true, predicted, drawn))
     return (war[0], war[1]), (uar[0], uar[1])
 
 
