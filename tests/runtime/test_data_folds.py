@@ -225,6 +225,21 @@ def test_official_without_dev_draws_validation() -> None:
     assert len(fold.train) == 40
 
 
+def test_official_dev_tests_the_dev_split_and_says_so() -> None:
+    both = speakers(*"abcde", split="train") + speakers("d", split="dev")
+    corpus = corpus_of(both + speakers("t", split="test"))
+    (fold,) = folds = make_folds(corpus, "official-dev")
+    assert (fold.name, fold.folder) == ("official-dev", "official-dev")
+    assert field(fold.test, "split") == {"dev"}
+    assert field(fold.train + fold.validation, "split") == {"train"}
+    assert (len(fold.train), len(field(fold.validation, "speaker"))) == (40, 1)
+    (warning,) = fold_warnings(corpus, "official-dev", folds)
+    assert "official-dev: tested on the corpus's dev split" in warning
+    # Without a test split the official scheme names the other one.
+    with pytest.raises(DataError, match="split test, expected some for official; see --folds official-dev"):
+        make_folds(corpus_of(both), "official")
+
+
 @pytest.mark.parametrize(
     ("utterances", "scheme", "message"),
     [
@@ -232,6 +247,7 @@ def test_official_without_dev_draws_validation() -> None:
         (speakers("a", "b"), "official", "20 of 20 utterances have no split"),
         (speakers("a", "b", split="train"), "official", "split test"),
         (speakers("a", "b", split="test"), "official", "split train"),
+        (speakers("a", "b", split="train"), "official-dev", "split dev, expected some for official-dev$"),
         (speakers("a"), "speaker", "one group"),
         (speakers("a", "b"), "speaker-pair", "one group"),
         (speakers("a", "b"), "random:1", "expected 2"),

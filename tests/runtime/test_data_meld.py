@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from mtab.data import make_folds, read_corpus, validate
+from mtab.data import default_scheme, make_folds, read_corpus, validate
 from mtab.errors import DataError
 
 HEADER = (
@@ -43,6 +43,8 @@ def root(tmp_path: Path) -> Path:
     )
     write_split(root, "dev", [f"1,Yeah!,Ross,joy,positive,0,0,{TIMES}"])
     write_split(root, "test", [f"1,Oh no.,Joey,sadness,negative,3,12,{TIMES}"])
+    for folder in FOLDERS.values():
+        (root / folder).mkdir()
     return root
 
 
@@ -64,8 +66,8 @@ def test_fields(root: Path, where: str) -> None:
 def test_each_split_unpacked_into_its_own_folder(root: Path) -> None:
     for split, folder in FOLDERS.items():
         (root / split).mkdir()
-        (root / f"{split}_sent_emo.csv").rename(root / split / f"{split}_sent_emo.csv")
-        (root / split / folder).mkdir()
+        for name in (f"{split}_sent_emo.csv", folder):
+            (root / name).rename(root / split / name)
     corpus = read_corpus("meld", root)
     assert len(corpus.utterances) == 4
     assert corpus.utterances[0].audio == root / "train/train_splits/dia0_utt0.mp4"
@@ -84,6 +86,29 @@ def test_converted_clips_are_found_and_damage_is_listed(root: Path) -> None:
     assert [problem.file.name for problem in corpus.problems] == ["dia0_utt1.mp4", "dia0_utt0.mp4"]
     assert "unreadable" in corpus.problems[0].message
     assert "not found" in corpus.problems[1].message
+
+
+def test_without_a_folder_of_clips_a_split_has_transcripts_alone(root: Path) -> None:
+    write_split(root, "dev", [f"1,Yeah!,Ross,joy,positive,0,0,{TIMES}", f"2,,Ross,joy,positive,0,1,{TIMES}"])
+    for folder in (FOLDERS["train"], FOLDERS["dev"]):
+        (root / folder).rmdir()
+    corpus = validate(read_corpus("meld", root))
+    assert [(each.id, each.audio) for each in corpus.utterances] == [
+        ("train_dia0_utt0", None),
+        ("train_dia0_utt1", None),
+        ("dev_dia0_utt0", None),
+    ]
+    assert [str(notice) for notice in corpus.notices] == [
+        f"{root / FOLDERS[split]}: not found, expected the clips of {split}; its utterances have transcripts "
+        "alone"
+        for split in ("train", "dev")
+    ]
+    # One without either is none, and where there is a folder each clip is looked for.
+    assert [(each.file.name, each.line) for each in corpus.problems] == [
+        ("dev_sent_emo.csv", 3),
+        ("dia3_utt12.mp4", None),
+    ]
+    assert "dia0_utt1 has no transcript and no clip" in corpus.problems[0].message
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252"])
@@ -170,6 +195,11 @@ def test_official_folds(root: Path) -> None:
     (fold,) = make_folds(read_corpus("meld", root))
     assert fold.name == "official"
     assert [len(part) for part in (fold.train, fold.validation, fold.test)] == [2, 1, 1]
+    (root / "test_sent_emo.csv").unlink()
+    (fold,) = make_folds(read_corpus("meld", root))
+    assert fold.name == "official-dev"
+    assert {utterance.split for utterance in (*fold.train, *fold.validation)} == {"train"}
+    assert [utterance.id for utterance in fold.test] == ["dev_dia0_utt0"]
 
 
 def test_the_real_annotations() -> None:
@@ -180,6 +210,11 @@ def test_the_real_annotations() -> None:
     assert Counter(utterance.split for utterance in corpus.utterances) == {"train": 9989, "dev": 1109}
     # The split without a file is the only problem; the corpus's paper gives the class counts.
     assert [problem.file.name for problem in corpus.problems] == ["test_sent_emo.csv"]
+    # Nor is there a clip.
+    notices = [each.file.name for each in corpus.notices if each.line is None]
+    assert notices == ["train_splits", "dev_splits_complete"]
+    assert {utterance.audio for utterance in corpus.utterances} == {None}
+    assert default_scheme(corpus) == "official-dev"
     dev = Counter(utterance.label for utterance in corpus.utterances if utterance.split == "dev")
     assert dev == {
         "anger": 153,

@@ -10,8 +10,8 @@ from mtab.data.records import Corpus, Fold, Utterance
 from mtab.errors import DataError
 from mtab.files import path_component
 
-SCHEMES = "session, speaker, speaker-pair, speaker:K, speaker-group:K, random:K or official"
-_SCHEME = re.compile(r"session|speaker|speaker-pair|(speaker|speaker-group|random):\d+|official")
+SCHEMES = "session, speaker, speaker-pair, speaker:K, speaker-group:K, random:K, official or official-dev"
+_SCHEME = re.compile(r"session|speaker|speaker-pair|(speaker|speaker-group|random):\d+|official(-dev)?")
 _USUAL = {
     "iemocap": "session",
     "meld": "official",
@@ -33,14 +33,14 @@ def is_scheme(text: str) -> bool:
 def default_scheme(corpus: Corpus) -> str:
     """The usual division of a corpus; for a manifest the first that its columns allow.
 
-    IEMOCAP: session; MELD: official; EmoDB, nEMO and TESS: speaker; RAVDESS and CREMA-D: speaker-group:5; a
-    manifest: official, session, speaker, random:5.
+    IEMOCAP: session; MELD: official, without its test split official-dev; EmoDB, nEMO and TESS: speaker;
+    RAVDESS and CREMA-D: speaker-group:5; a manifest: official, session, speaker, random:5.
     """
+    splits = {utterance.split for utterance in corpus.utterances}
     if corpus.name in _USUAL:
-        return _USUAL[corpus.name]
-    if {utterance.split for utterance in corpus.utterances} >= {"train", "test"} and _all_have(
-        corpus, "split"
-    ):
+        usual = _USUAL[corpus.name]
+        return "official-dev" if usual == "official" and "test" not in splits else usual
+    if splits >= {"train", "test"} and _all_have(corpus, "split"):
         return "official"
     for field in ("session", "speaker"):
         if _all_have(corpus, field) and len(_groups(corpus.utterances, field)) > 1:
@@ -53,7 +53,8 @@ def make_folds(corpus: Corpus, scheme: str | None = None, seed: int = 0) -> list
 
     Test is one session, speaker, pair of speakers (sorted, two by two), one of K groups of speakers (with
     about as many utterances each by ``speaker:K``, next to each other in their order by ``speaker-group:K``),
-    random K-th part (stratified by label), or the corpus's own test split.
+    random K-th part (stratified by label), or the corpus's own test split; by ``official-dev`` its own dev
+    split, and the test split is left out.
     Validation is the corpus's own dev split, or about 10 % drawn from the training part, the same for the
     same ``seed`` and fold: whole speakers if there are four or more, else whole dialogues, else utterances
     stratified by label.
@@ -65,8 +66,8 @@ def make_folds(corpus: Corpus, scheme: str | None = None, seed: int = 0) -> list
         raise DataError(f"{corpus.place}: no usable utterance, expected some to divide")
     if not is_scheme(scheme):
         raise DataError(f"{corpus.place}: unknown folds {scheme!r}, expected {SCHEMES}")
-    if scheme == "official":
-        return [_official(corpus, seed)]
+    if scheme in ("official", "official-dev"):
+        return [_official(corpus, scheme, seed)]
     held_out = _held_out(corpus, scheme, seed)
     if len(held_out) < 2:
         raise DataError(
@@ -89,7 +90,11 @@ def fold_warnings(corpus: Corpus, scheme: str, folds: Sequence[Fold]) -> list[st
     mixed = set()
     for fold in folds:
         mixed |= _speakers(fold.test) & _speakers((*fold.train, *fold.validation))
-    if mixed and scheme != "official":
+    if scheme == "official-dev":
+        warnings.append(
+            "official-dev: tested on the corpus's dev split; the figures are not those of its test split"
+        )
+    elif mixed and scheme != "official":
         every = len(_speakers(corpus.utterances))
         warnings.append(
             f"{scheme}: {len(mixed)} of {every} speakers are in training and test, so that figures are of "
@@ -136,18 +141,20 @@ def find_fold(corpus: Corpus, scheme: str | None, name: str | None, seed: int = 
     return folds[name]
 
 
-def _official(corpus: Corpus, seed: int) -> Fold:
-    parts = _groups(_require(corpus, "split", "official"), "split")
-    for part in ("train", "test"):
+def _official(corpus: Corpus, scheme: str, seed: int) -> Fold:
+    parts = _groups(_require(corpus, "split", scheme), "split")
+    tested = "dev" if scheme == "official-dev" else "test"
+    for part in ("train", tested):
         if part not in parts:
+            hint = "; see --folds official-dev" if part == "test" and "dev" in parts else ""
             raise DataError(
-                f"{corpus.place}: no usable utterance in split {part}, expected some for official"
+                f"{corpus.place}: no usable utterance in split {part}, expected some for {scheme}{hint}"
             )
-    if "dev" in parts:
+    if tested == "test" and "dev" in parts:
         train, validation = tuple(parts["train"]), tuple(parts["dev"])
     else:
         train, validation = _divide(parts["train"], f"{seed} official")
-    return Fold("official", "official", train, validation, tuple(parts["test"]))
+    return Fold(scheme, scheme, train, validation, tuple(parts[tested]))
 
 
 def _held_out(corpus: Corpus, scheme: str, seed: int) -> dict[str, set[str]]:

@@ -26,7 +26,8 @@ def read_meld(path: Path) -> Corpus:
     """Read MELD from its root (the folder of ``train_sent_emo.csv``) or the folder that holds it.
 
     A split whose CSV is absent is listed as a problem. ``start`` and ``end`` are times in the episode; each
-    clip holds its utterance alone. Stray bytes of cp1252, which the corpus's files hold, are mended and
+    clip holds its utterance alone. Where a split's folder of clips is absent, its utterances have
+    ``audio=None`` and a notice says so. Stray bytes of cp1252, which the corpus's files hold, are mended and
     counted in ``notices``. No clip is opened. Raises `DataError` if there is no CSV at all.
     """
     root = find_root(
@@ -47,7 +48,11 @@ def read_meld(path: Path) -> Corpus:
             continue
         table = read_table(file, read_mended(file, notices), _COLUMNS)
         notices += table.notices
-        found = list(_read_split(split, table, _clip_folder(file, split), notices))
+        clips = _clip_folder(file, split)
+        if not clips.is_dir():
+            found = f"not found, expected the clips of {split}; its utterances have transcripts alone"
+            notices.append(Problem(clips, found))
+        found = list(_read_split(split, table, clips, notices))
         utterances += [each for each in found if isinstance(each, Utterance)]
         skipped = [*table.problems, *(each for each in found if isinstance(each, Problem))]
         problems += sorted(skipped, key=lambda problem: problem.line or 0)
@@ -70,7 +75,8 @@ def _read_split(
     split: str, table: Table, clips: Path, notices: list[Problem]
 ) -> Iterator[Utterance | Problem]:
     file = table.file
-    present = {clip.name for clip in clips.iterdir() if not hidden(clip)} if clips.is_dir() else set()
+    spoken = clips.is_dir()
+    present = {clip.name for clip in clips.iterdir() if not hidden(clip)} if spoken else set()
     seen: set[str] = set()
     for each in table.rows:
         line, row = each.line, each.cells
@@ -92,12 +98,15 @@ def _read_split(
             yield Problem(file, f"{stem} a second time, expected once", line)
             continue
         seen.add(stem)
+        if not spoken and not row["Utterance"]:
+            yield Problem(file, f"{stem} has no transcript and no clip, expected one of them", line)
+            continue
         if row["Emotion"] != label:
             notices.append(Problem(file, f"Emotion {row['Emotion']!r} read as {label!r}", line))
         name = next((stem + suffix for suffix in _SUFFIXES if stem + suffix in present), f"{stem}.mp4")
         yield Utterance(
             id=f"{split}_{stem}",
-            audio=clips / name,
+            audio=clips / name if spoken else None,
             text=row["Utterance"] or None,
             label=label,
             speaker=row["Speaker"] or None,
