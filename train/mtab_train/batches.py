@@ -1,6 +1,7 @@
 """From examples to padded batches of tensors."""
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -8,9 +9,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from mtab.preprocess import Features, Preprocessor
-from mtab_train.encoder_cache import EncoderCache
 from mtab_train.examples import Example, ratings
 from mtab_train.losses import spell
+
+if TYPE_CHECKING:
+    from mtab_train.encoder_cache import EncoderCache
 
 Batch = dict[str, Tensor]
 """The model's inputs, or cached encodings in place of some, ``labels`` (B,) int64, and ``dimensions`` (B, D)
@@ -24,7 +27,7 @@ class ExampleDataset(Dataset[tuple[Example, Features, int]]):
         self,
         examples: Sequence[Example],
         preprocess: Preprocessor,
-        cache: EncoderCache | None = None,
+        cache: "EncoderCache | None" = None,
         spelled: bool = False,
         dimensions: Sequence[str] = (),
         variants: Sequence[int] | None = None,

@@ -16,6 +16,7 @@ from mtab_train import augmentation
 from mtab_train.acoustic import FRAMES_VERSION, MeasuredEncoder
 from mtab_train.config import ModelConfig
 from mtab_train.examples import Example
+from mtab_train.micro_batches import no_memory
 from mtab_train.model import MulTAB
 
 
@@ -64,7 +65,8 @@ class EncoderCache:
     ) -> int:
         """Encode what is not there yet, each utterance alone; how many encodings that were.
 
-        Also the clips' variants, up to the number ``variants``.
+        Also the clips' variants, up to the number ``variants``. Raises `MtabError` if the device has no
+        memory for an utterance.
         """
         missing = [
             (example, modality, variant)
@@ -80,8 +82,11 @@ class EncoderCache:
             others = [other for other in example.content if other != modality]
             arrays = preprocess.collate([example.read(preprocess, others, variant)])
             inputs = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
-            with torch.inference_mode():
-                encoded = _encode(model, self.outputs[modality], inputs)[0].cpu().numpy()
+            try:
+                with torch.inference_mode():
+                    encoded = _encode(model, self.outputs[modality], inputs)[0].cpu().numpy()
+            except torch.OutOfMemoryError:
+                raise no_memory(example, device, training=False) from None
             with atomic_file(self._path(example, modality, variant)) as partial:
                 np.save(partial, encoded, allow_pickle=False)
         return len(missing)

@@ -21,6 +21,7 @@ from mtab_train.checkpoint import load_model
 from mtab_train.config import TrainConfig
 from mtab_train.examples import Example, lengths, prepare
 from mtab_train.metrics import chance_of
+from mtab_train.micro_batches import MicroBatches
 from mtab_train.run import CONFUSION_MATRIX, PREDICTIONS, RESULTS, Run, run_corpus, run_parts
 from mtab_train.sampling import evaluation_batches
 from mtab_train.scoring import answer, answer_scores, classes, in_order, write_predictions
@@ -78,7 +79,10 @@ def evaluate_run(
     batches = evaluation_batches(lengths(prepared.examples), batch_size)
     dataset_ = ExampleDataset(prepared.examples, preprocess)
     with progress("answering", len(batches), "batches") as shown:
-        answers = answer(BatchModel(model, TrainConfig()), dataset_, batches, where, workers, shown.update)
+        micro_batches = MicroBatches(run.folder, where)
+        answers = answer(
+            BatchModel(model, TrainConfig()), dataset_, batches, micro_batches, workers, shown.update
+        )
     found = in_order(answers)
     logits, temperature = found.logits, float(model.temperature)
     measured = answer_scores(found, prepared.examples, labels, run.model.dimensions)

@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from mtab_train.batches import Batch, ExampleDataset
 from mtab_train.calibration import negative_log_likelihood
 from mtab_train.examples import Example, ratings
 from mtab_train.metrics import concordances, scores
+from mtab_train.micro_batches import MicroBatches
 
 
 class Answers(NamedTuple):
@@ -32,25 +34,34 @@ def answer(
     model: nn.Module,
     dataset: ExampleDataset,
     batches: Sequence[list[int]],
-    device: torch.device,
+    micro_batches: MicroBatches,
     workers: int = 0,
     answered: Callable[[], None] = lambda: None,
 ) -> list[tuple[int, Answers]]:
-    """Indices of ``dataset`` with their answers by a `BatchModel`.
+    """Indices of ``dataset`` with their answers by a `BatchModel`, on the device of ``micro_batches``.
 
-    ``answered`` is called after each batch.
+    ``answered`` is called after each batch. Raises `MtabError` if there is no memory for one utterance.
     """
     model.eval()
     answers: list[tuple[int, Answers]] = []
     with torch.inference_mode():
         for indices, batch in zip(batches, dataset.batches(batches, workers), strict=True):
-            output = model(to_device(batch, device)).output
-            logits = output.logits.cpu().numpy()
-            dimensions = np.empty((len(logits), 0), np.float32)
-            if output.dimensions is not None:
-                dimensions = output.dimensions.cpu().numpy()
-            answers += zip(indices, map(Answers, logits, dimensions), strict=True)
+            rows = partial(_answer, model, batch, micro_batches)
+            found = micro_batches.fit(rows, [[dataset.examples[index] for index in indices]])
+            answers += zip(indices, found, strict=True)
             answered()
+    return answers
+
+
+def _answer(model: nn.Module, batch: Batch, micro_batches: MicroBatches) -> list[Answers]:
+    answers: list[Answers] = []
+    for part in micro_batches.parts(batch):
+        output = model(to_device(part, micro_batches.device)).output
+        logits = output.logits.cpu().numpy()
+        dimensions = np.empty((len(logits), 0), np.float32)
+        if output.dimensions is not None:
+            dimensions = output.dimensions.cpu().numpy()
+        answers += map(Answers, logits, dimensions)
     return answers
 
 

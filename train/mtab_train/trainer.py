@@ -5,6 +5,8 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -42,6 +44,7 @@ from mtab_train.examples import Example, lengths, prepare
 from mtab_train.lora import merge_adapters, without_adapters
 from mtab_train.losses import concordance_loss, supervised_contrastive
 from mtab_train.metrics import chance_of
+from mtab_train.micro_batches import MicroBatches, loss_share
 from mtab_train.model import MulTAB, count_parameters
 from mtab_train.optimizer import parameter_groups
 from mtab_train.results import Results, format_ccc
@@ -133,6 +136,9 @@ class Trainer:
         if self.config.class_weights == "balanced":
             weights = class_weights(self.train, len(run.model.labels)).to(self.accelerator.device)
         self.loss = nn.CrossEntropyLoss(weights, label_smoothing=self.config.label_smoothing_factor)
+        device, processes = self.accelerator.device, self.accelerator.num_processes
+        self.training = MicroBatches(run.folder, device, training=True, processes=processes)
+        self.answering = MicroBatches(run.folder, device)
         self.average = load_average(run.folder, self.batch_model, self.config.ema_decay)
         self.history, self.best, self.seconds = list(state.history), state.best, state.seconds
         self._restore(state)
@@ -256,29 +262,28 @@ class Trainer:
         )
         total, right, seen = 0.0, 0, 0
         begun = time.perf_counter()
+        loaded = dataset.batches(batches, self.workers)
+        group = self.config.gradient_accumulation_steps
         with self._shown(f"epoch {epoch}", len(batches), "batches") as shown:
-            for index, batch in enumerate(dataset.batches(batches, self.workers), start=1):
-                batch = to_device(batch, self.accelerator.device)
+            for start in range(0, len(batches), group):
+                indices = batches[start : start + group]
+                examples = [[self.train[index] for index in batch] for batch in indices]
+                taken = list(islice(loaded, len(indices)))
                 if self.run.model.modality_dropout:
-                    drop_modalities(batch, self.run.model.modality_dropout)
-                last = index % self.config.gradient_accumulation_steps == 0 or index == len(batches)
-                with nullcontext() if last else self.accelerator.no_sync(model):
-                    step = model(batch)
-                    loss = self._loss(step, batch)
-                    self.accelerator.backward(loss)
-                total += loss.item() * len(batch["labels"])
-                right += int((step.output.logits.argmax(dim=1) == batch["labels"]).sum())
-                seen += len(batch["labels"])
-                if last:
-                    if self.config.max_grad_norm is not None:
-                        self.accelerator.clip_grad_norm_(model.parameters(), self.config.max_grad_norm)
-                    optimizer.step()
-                    optimizer.zero_grad()
-                    self.scheduler.step()
-                    if self.average is not None:
-                        self.average.update_parameters(self.batch_model)
+                    for batch in taken:
+                        drop_modalities(batch, self.run.model.modality_dropout)
+                gradients = partial(self._gradients, model, optimizer, taken)
+                lost, answered = self.training.fit(gradients, examples)
+                if self.config.max_grad_norm is not None:
+                    self.accelerator.clip_grad_norm_(model.parameters(), self.config.max_grad_norm)
+                optimizer.step()
+                optimizer.zero_grad()
+                self.scheduler.step()
+                if self.average is not None:
+                    self.average.update_parameters(self.batch_model)
+                total, right, seen = total + lost, right + answered, seen + sum(map(len, examples))
                 shown.describe(f"epoch {epoch}, loss {total / seen:.3f}")
-                shown.update()
+                shown.update(len(taken))
         self._require_finite(f"the loss of epoch {epoch}", total)
         seconds = round(time.perf_counter() - begun, 3)
         row: dict[str, Any] = {
@@ -287,11 +292,28 @@ class Trainer:
             "train": {"loss": total / seen, "war": right / seen, "seconds": seconds},
         }
         if self._selects_on is not None:
-            answering = model if self.average is None else self.average
+            answering = self.batch_model if self.average is None else self.average
             selection, _ = self._evaluate(answering, self.validation, self._selects_on)
             self._require_finite(f"the {self._selects_on} loss of epoch {epoch}", selection["loss"])
             row[self._selects_on] = selection
         return row
+
+    def _gradients(self, model: nn.Module, optimizer: Any, batches: Sequence[Batch]) -> tuple[float, int]:
+        """Add up the gradients of a step; the sum of its utterances' losses, and how many were right."""
+        # An attempt that ran out of memory may have left some.
+        optimizer.zero_grad()
+        parts = [(part, batch) for batch in batches for part in self.training.parts(batch)]
+        total, right = 0.0, 0
+        for number, (part, batch) in enumerate(parts, start=1):
+            counts = loss_share(part, batch, self.loss.weight)
+            part = to_device(part, self.accelerator.device)
+            with nullcontext() if number == len(parts) else self.accelerator.no_sync(model):
+                step = model(part)
+                loss = counts * self._loss(step, part)
+                self.accelerator.backward(loss)
+            total += loss.item() * len(batch["labels"])
+            right += int((step.output.logits.argmax(dim=1) == part["labels"]).sum())
+        return total, right
 
     def _require_finite(self, name: str, loss: float) -> None:
         if not np.isfinite(loss):
@@ -333,7 +355,7 @@ class Trainer:
         own = batches[self.accelerator.process_index :: self.accelerator.num_processes]
         dataset = ExampleDataset(examples, self.preprocess, self.cache)
         with self._shown(f"answering {name} part", len(own), "batches") as shown:
-            answers = answer(model, dataset, own, self.accelerator.device, self.workers, shown.update)
+            answers = answer(model, dataset, own, self.answering, self.workers, shown.update)
         found = in_order(gather_object(answers))
         return answer_scores(found, examples, self.run.model.labels, self.run.model.dimensions), found
 

@@ -19,6 +19,9 @@ from cases import Case, Place
 from mtab.data import default_scheme
 from mtab.errors import ConfigError, DataError, MtabError
 from mtab_bench.paper.running import begin, make_recipe
+from mtab_train.run import open_run
+from mtab_train.start import Start, begin_run
+from mtab_train.trainer import Trainer
 
 
 def fit(place: Place, manifest: object, *options: object) -> list[object]:
@@ -83,6 +86,20 @@ def of_another_recipe(place: Place, **changes: str) -> list[object]:
         *("mtab-bench", "paper", "--dataset", "manifest", "--data-dir", root),
         *("--rows", "tfidf", "--preset", "tiny", "--out", out),
     ]
+
+
+def longer_than_memory(place: Place) -> None:
+    """Here is no GPU: what torch raises there is raised by a hook of the model."""
+
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    run = open_run(place.run)
+    start = Start(run.model, run.train, run.config.preset)
+    begun = begin_run(place.folder / "run", start, place.corpus, "speaker", "speaker-0")
+    trainer = Trainer(begun, place.corpus, "cpu")
+    trainer.batch_model.register_forward_pre_hook(full)
+    trainer.fit()
 
 
 def with_broken_configuration(place: Place) -> list[object]:
@@ -157,6 +174,14 @@ CASES = (
         lambda place: fit(place, place.corpus.root / "manifest.csv", "--tasks", "emotion,dimensions"),
         DataError,
         "<FILE>: no utterance is rated, expected numbers under valence, arousal or dominance; see --tasks",
+    ),
+    Case(
+        "A clip in training that the device has no memory for, alone",
+        longer_than_memory,
+        MtabError,
+        "<FOLDER>: cpu ran out of memory on utterance <ID> alone (<SECONDS> s), expected a shorter one; see "
+        "--max-seconds or --mixed-precision",
+        None,
     ),
     Case(
         "A corpus that is not there",
