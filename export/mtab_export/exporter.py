@@ -77,8 +77,8 @@ def export_bundle(
     graph goes the one of reasons, judged in the same way: `mtab_export.reasons`. Raises `GateError`, and
     writes nothing, if none is within budget; `BundleError` if ``folder`` holds a damaged bundle or another
     checkpoint's and ``overwrite`` was not given; `ConfigError` for weights that are not numbers, and for a
-    run whose training has not ended unless the options take one that is ``unfinished``; `DataError` if no
-    utterance can be used.
+    run whose training has not ended unless the options take one that is ``unfinished``, or with a head for
+    each of several corpora; `DataError` if no utterance can be used.
     """
     for precision in options.precisions:
         options.opset_of(precision)
@@ -86,6 +86,11 @@ def export_bundle(
         raise ConfigError(
             f"{run.folder}: its training has not ended (no {RESULTS}), expected a finished run; go on with "
             f"mtab-train fit --resume {run.folder}, or give --unfinished for its best epoch so far"
+        )
+    if run.model.classifier_heads == "corpus":
+        raise ConfigError(
+            f"{run.folder}: has a head for each of several corpora, expected one; mtab-train fit --init-from "
+            f"{run.folder} trains it on the corpus that counts"
         )
     model = load_model(run)
     if broken := [name for name, tensor in model.state_dict().items() if not tensor.isfinite().all()]:

@@ -22,6 +22,7 @@ from mtab_bench.paper.rows import ROWS, SIZES, ModelRow, protocols
 from mtab_bench.render.paper_pictures import charts
 from mtab_bench.render.paper_tables import paper_tables
 from mtab_train.config import PRESETS, Preset
+from mtab_train.run import write_run
 from mtab_train.start import Start, begin_run
 from mtab_train.trainer import Trainer
 
@@ -301,6 +302,7 @@ def test_a_row_that_starts_from_a_run(start: Start, tones: Corpus, tmp_path: Pat
     start = replace(start, preset="compact")
     first = begin_run(tmp_path / "first", start, tones, "speaker:2", "speakers-1-of-2")
     Trainer(first, tones, "cpu").fit()
+    write_run(replace(first, model=replace(first.model, classifier_heads="corpus")))
     rows = ("--rows", "compact-pretrained", "--init-from", first.folder)
     done = paper(tones.root, tmp_path / "out", *rows)
     assert done.exit_code == 0, done.output
@@ -308,6 +310,8 @@ def test_a_row_that_starts_from_a_run(start: Start, tones: Corpus, tmp_path: Pat
     assert (entry.row, entry.protocol, entry.fold_count) == ("compact-pretrained", "fixed", 2)
     for path in tmp_path.glob("out/runs/*/*/*/run.json"):
         assert json.loads(path.read_text())["init_from"] == str(first.folder)
+        # Whatever heads it was trained with, the row has one.
+        assert json.loads(path.with_name("config.json").read_text())["classifier_heads"] == "joint"
     heard = paper(tones.root, tmp_path / "heard", *rows, "--modalities", "audio")
     assert (
         f"Error: {first.folder}: is of compact with audio+text, expected compact with audio" in heard.stderr

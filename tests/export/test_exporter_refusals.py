@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import json
 import shutil
 from pathlib import Path
 
@@ -37,6 +38,18 @@ def test_a_bundle_of_another_checkpoint_is_not_added_to(own_run: Path, tone_bund
     replaced = run("--checkpoint", own_run, "--overwrite")
     assert replaced.exit_code == 0, replaced.output
     assert open_bundle(bundle).manifest.checkpoint.sha256 == sha256(own_run / "model.safetensors")
+
+
+def test_a_head_for_each_corpus(own_run: Path) -> None:
+    config = json.loads((own_run / "config.json").read_text())
+    (own_run / "config.json").write_text(json.dumps(config | {"classifier_heads": "corpus"}))
+    refused = run("--checkpoint", own_run)
+    assert refused.exit_code == 1
+    assert refused.stderr.count("\n") == 1
+    assert f"has a head for each of several corpora, expected one; mtab-train fit --init-from {own_run}" in (
+        refused.stderr
+    )
+    assert not (own_run / "bundle").exists()
 
 
 def test_a_damaged_bundle_is_not_added_to(own_run: Path, tone_bundle: Path) -> None:

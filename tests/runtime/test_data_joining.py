@@ -1,6 +1,7 @@
 """Several corpora as one, labels mapped by a table, and the manifest that keeps them."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from mtab.data import (
     corpus_hash,
     join_corpora,
     keep_corpus,
+    labels_by_corpus,
     make_folds,
     map_labels,
     read_label_map,
@@ -103,6 +105,19 @@ def test_labels_by_a_table(tmp_path: Path) -> None:
     assert joined.labels == ("anger", "neutral")
     assert joined.title == "emodb+ravdess"
     assert joined.excluded == {"b": 1}
+
+
+def test_labels_of_each_corpus_alone(tmp_path: Path) -> None:
+    emodb, ravdess = corpus_of("emodb", "ab", tmp_path), corpus_of("ravdess", "bc", tmp_path)
+    corpus = labels_by_corpus(join_corpora([emodb, ravdess]))
+    assert corpus.labels == ("emodb/a", "emodb/b", "ravdess/b", "ravdess/c")
+    assert [u.label for u in corpus.utterances] == list(corpus.labels)
+    again = read_manifest(keep_corpus(corpus, tmp_path / "corpus"))
+    assert (again.labels, again.title) == (corpus.labels, "emodb+ravdess")
+    with pytest.raises(DataError, match=r"one corpus \(emodb\), expected several to tell apart"):
+        labels_by_corpus(emodb)
+    with pytest.raises(DataError, match="corpus 'a/b', expected a name without a slash"):
+        labels_by_corpus(join_corpora([emodb, replace(ravdess, own_name="a/b")]))
 
 
 def test_labels_of_a_manifest_with_a_column_corpus(tmp_path: Path) -> None:

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from mtab.data import Corpus
+from mtab.data import Corpus, read_corpus, validate
 from mtab_train import fit_command
+from mtab_train.checkpoint import read_tensors
 from mtab_train.config import ModelConfig
 from mtab_train.run import AT_ITS_END, newest_run, open_run, run_corpus
-from mtab_train.start import Start
+from mtab_train.start import Start, begin_run
 
 from .commands import corpus_of, run
 
@@ -140,6 +142,50 @@ def test_labels_without_a_table_are_joined_by_name(
     done = run("fit", *two_corpora(tmp_path, make_tones), "--epochs", 1, "--out", tmp_path / "run")
     assert done.exit_code == 0, done.output
     assert open_run(tmp_path / "run").model.labels == ("high", "low", "shrill")
+
+
+def test_two_corpora_with_a_head_each(tmp_path: Path, make_tones: Callable[[Path], Path]) -> None:
+    corpora, both = two_corpora(tmp_path, make_tones), tmp_path / "both"
+    done = run(
+        *("fit", *corpora, "--classifier-heads", "corpus", "--folds", "speaker-group:3", "--epochs", 2),
+        *("--class-weights", "balanced", "--mixup-alpha", 0.3, "--label-smoothing-factor", 0.1),
+        *("--out", both),
+    )
+    assert done.exit_code == 0, done.output
+    assert "chance: WAR 0.500  UAR 0.500" in done.output
+    opened = open_run(both)
+    labels = ("one/high", "one/low", "two/low", "two/shrill")
+    assert opened.model.labels == run_corpus(opened).labels == labels
+    with (both / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 24
+    for row in rows:
+        own = [label for label in labels if label[:3] == row["utterance"][:3]]
+        assert {row["label"], row["predicted"]} <= {*own}
+        assert sum(float(row[label]) for label in own) == pytest.approx(1, abs=1e-6)
+    again = run("eval", both)
+    assert again.exit_code == 0, again.output
+    assert "chance: WAR 0.500  UAR 0.500" in again.output
+
+    # The corpus that counts keeps its own classes, in one head again.
+    two = ("--dataset", "manifest", "--data-dir", tmp_path / "two" / "manifest.csv")
+    started = run("fit", *two, "--init-from", both, "--epochs", 1, "--out", tmp_path / "second")
+    assert started.exit_code == 0, started.output
+    assert "kept: low, shrill; dropped: one/high, one/low" in started.output
+    model = open_run(tmp_path / "second").model
+    assert (model.labels, model.classifier_heads) == (("low", "shrill"), "joint")
+    corpus = validate(read_corpus("manifest", tmp_path / "two" / "manifest.csv"))
+    begin_run(tmp_path / "begun", Start(model, opened.train, "tiny", both), corpus, "speaker", "speaker-0")
+    state = read_tensors(tmp_path / "begun" / "checkpoints" / "epoch-0000" / "model.safetensors")
+    for name, tensor in read_tensors(both / "model.safetensors").items():
+        expected = tensor[2:] if name.startswith("head.classifier") else tensor
+        assert torch.equal(state[f"model.{name}"], expected), name
+
+
+def test_a_head_for_each_of_one_corpus(tones: Corpus, tmp_path: Path) -> None:
+    refused = run("fit", *corpus_of(tones), "--classifier-heads", "corpus", "--out", tmp_path / "run")
+    assert refused.exit_code == 1
+    assert "one corpus (tones0), expected several to tell apart" in refused.output
 
 
 FROZEN = ("--modalities", "text", "--text-training", "frozen")

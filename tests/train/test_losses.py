@@ -8,8 +8,83 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.utils.class_weight import compute_class_weight
 
-from mtab_train.losses import CHARACTERS, CharacterCtc, concordance_loss, spell, supervised_contrastive
+from mtab.data import Utterance
+from mtab_train.batches import class_weights
+from mtab_train.examples import Example
+from mtab_train.losses import (
+    CHARACTERS,
+    CharacterCtc,
+    CorpusCrossEntropy,
+    concordance_loss,
+    spell,
+    supervised_contrastive,
+)
+
+from .small_models import UTTERANCES, batch, make
+
+CORPORA = (0, 0, 2, 2, 2)
+"""Two classes of one corpus, three of another."""
+
+
+def test_corpus_cross_entropy_by_hand() -> None:
+    """Logits of 0 and ln 3 are shares of 1/4 and 3/4; what the other corpus's classes get is no matter."""
+    logits = torch.tensor([[0, math.log(3), 50, -2, 7], [9, 9, 0, 0, math.log(2)]], requires_grad=True)
+    loss = CorpusCrossEntropy(CORPORA, None, 0.0)(logits, torch.tensor([1, 4]))
+    assert loss.item() == pytest.approx((math.log(4 / 3) + math.log(2)) / 2)
+    loss.backward()
+    assert logits.grad is not None
+    expected = [[1 / 8, -1 / 8, 0, 0, 0], [0, 0, 1 / 8, 1 / 8, -1 / 4]]
+    np.testing.assert_allclose(logits.grad, expected, atol=1e-7)
+    assert (logits.grad[[0, 0, 0, 1, 1], [2, 3, 4, 0, 1]] == 0).all()
+    # Smoothed over its own two: half of each.
+    loss = CorpusCrossEntropy(CORPORA, None, 1.0)(logits[:1], torch.tensor([1]))
+    assert loss.item() == pytest.approx((math.log(4) + math.log(4 / 3)) / 2)
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=12), st.floats(0, 0.9), st.integers(0, 1000))
+@settings(max_examples=50, deadline=None)
+def test_corpus_cross_entropy_is_torchs_of_each_corpus(
+    labels: list[int], smoothing: float, seed: int
+) -> None:
+    """The mean over the corpora of torch's own loss on their classes, by the weights of their utterances."""
+    random = torch.Generator().manual_seed(seed)
+    logits = torch.randn(len(labels), 5, generator=random)
+    weights, true = 0.5 + torch.rand(5, generator=random), torch.tensor(labels)
+    expected = 0.0
+    for own in (slice(0, 2), slice(2, 5)):
+        rows = (true >= own.start) & (true < own.stop)
+        if rows.any():
+            of_one = torch.nn.CrossEntropyLoss(weights[own], label_smoothing=smoothing)
+            part = of_one(logits[rows][:, own], true[rows] - own.start)
+            expected += float(part * weights[true[rows]].sum() / weights[true].sum())
+    found = CorpusCrossEntropy(CORPORA, weights, smoothing)(logits, true)
+    assert found.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_corpus_teaches_nothing_about_the_classes_of_another() -> None:
+    model = make(labels=("a/x", "a/y", "b/x", "b/y"), classifier_heads="corpus")
+    loss = CorpusCrossEntropy(model.config.corpora, None, 0.1)
+    loss(model(*batch(UTTERANCES)).logits, torch.tensor([0, 1, 1])).backward()
+    gradient = model.head.classifier.weight.grad
+    assert gradient is not None
+    assert (gradient[2:] == 0).all()
+    assert (gradient[:2].abs().max(dim=1).values > 1e-3).all()
+
+
+def test_balanced_class_weights_are_scikit_learns_of_each_corpus() -> None:
+    labels = [0, 0, 0, 1, 2, 4, 4, 4, 4, 2]
+    utterance = Utterance("u", None, "Hi", "x")
+    examples = [Example(utterance, label, (None, None), 0, 1, {}) for label in labels]
+    joint = compute_class_weight("balanced", classes=np.array([0, 1, 2, 4]), y=labels)
+    weights = class_weights(examples, (0,) * 5)
+    np.testing.assert_allclose(weights[[0, 1, 2, 4]], joint * 4 / 5, rtol=1e-6)
+    first = compute_class_weight("balanced", classes=np.array([0, 1]), y=labels[:4])
+    second = compute_class_weight("balanced", classes=np.array([2, 4]), y=labels[4:])
+    # An absent class counts among those of its corpus, and weighs 1 itself.
+    expected = [*first, second[0] * 2 / 3, 1, second[1] * 2 / 3]
+    np.testing.assert_allclose(class_weights(examples, CORPORA), expected, rtol=1e-6)
 
 
 def test_concordance_loss_by_hand() -> None:

@@ -76,6 +76,13 @@ def test_chance_is_the_commonest_class_and_one_in_the_classes() -> None:
     assert not chance.explains(0.5, 0.7)
 
 
+def test_chance_of_a_head_a_corpus_is_that_of_each() -> None:
+    """The commonest of 50 and 20, and of 30; one in two classes, and one of one."""
+    chance = chance_of([[50, 0, 0, 0], [0, 20, 0, 0], [0, 0, 30, 0], [0, 0, 0, 0]], (0, 0, 2, 2))
+    assert chance.war == pytest.approx(0.8)
+    assert chance.uar == pytest.approx((1 / 2 + 1 / 2 + 1) / 3)
+
+
 def test_luck_stays_within_its_limits() -> None:
     """Guesses by the class shares of 19 in 20 draws are explained, and few of a model that knows a little."""
     random = np.random.default_rng(0)

@@ -9,7 +9,7 @@ from mtab_train.acoustic import AcousticEncoder
 from mtab_train.batches import Batch
 from mtab_train.config import TrainConfig
 from mtab_train.lora import add_adapters
-from mtab_train.losses import CharacterCtc
+from mtab_train.losses import CharacterCtc, OwnClasses
 from mtab_train.model import Mix, MulTAB, Output
 
 
@@ -25,13 +25,15 @@ class BatchModel(nn.Module):
     """The model on a `Batch`, in which cached encodings may stand for what is frozen.
 
     Where the training asks for CTC it has the head for it, which is no part of the model; where it asks for
-    LoRA it puts adapters into the model.
+    LoRA it puts adapters into the model. Of a model with a head for each of several corpora, an utterance's
+    answer is that of its own, ``own_classes``, as its label tells; in training the loss sees to that.
     """
 
     def __init__(self, model: MulTAB, config: TrainConfig) -> None:
         super().__init__()
         self.model = model
         self.mixup_alpha = config.mixup_alpha
+        self.own_classes = OwnClasses(model.config.corpora)
         if config.lora_rank:
             add_adapters(model, config.lora_rank, config.lora_alpha)
         self.ctc = None
@@ -54,7 +56,10 @@ class BatchModel(nn.Module):
             text = batch["text_states"] if cached else model.text_encoder(batch["input_ids"], tokens)
         mix = self._draw_mix(batch["labels"]) if self.training and self.mixup_alpha else None
         fused, lengths = model.fuse(speech, frames, text, tokens)
-        return Step(model.classify(fused, lengths, statistics, mix), spelling, mix)
+        output = model.classify(fused, lengths, statistics, mix)
+        if not self.training:
+            output = output._replace(logits=self.own_classes(output.logits, batch["labels"]))
+        return Step(output, spelling, mix)
 
     def _listen(self, batch: Batch) -> tuple[Tensor, ...]:
         """As `MulTAB.listen`, on what the batch holds of the audio."""

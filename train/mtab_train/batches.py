@@ -78,8 +78,12 @@ class ExampleDataset(Dataset[tuple[Example, Features, int]]):
         )
 
 
-def class_weights(examples: Sequence[Example], classes: int) -> Tensor:
-    """Inverse to frequency, n / (classes * n_c), as scikit-learn's ``balanced``; 1 for an absent class."""
-    counts = np.bincount([example.label for example in examples], minlength=classes)
-    weights = len(examples) / (classes * np.maximum(counts, 1))
+def class_weights(examples: Sequence[Example], corpora: Sequence[int]) -> Tensor:
+    """Inverse to frequency, n / (classes * n_c), as scikit-learn's ``balanced``; 1 for an absent class.
+
+    n and classes are those of the class's own head, by `ModelConfig.corpora`.
+    """
+    counts = np.bincount([example.label for example in examples], minlength=len(corpora))
+    utterances, classes = np.bincount(corpora, counts)[[*corpora]], np.bincount(corpora)[[*corpora]]
+    weights = utterances / (classes * np.maximum(counts, 1))
     return torch.tensor(np.where(counts, weights, 1.0), dtype=torch.float32)

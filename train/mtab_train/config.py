@@ -87,6 +87,8 @@ class ModelConfig:
     ``freeze_layers`` are taken out of the training of every encoder that is trained, from the first on, and
     ``use_weighted_layer_sum`` puts a learned sum of its layers in place of its last one's.
     ``pooling`` is over time, and before ``head_activation``; the paper's rivals have others.
+    With ``classifier_heads`` by corpus each of several corpora has classes of its own, ``<corpus>/<label>``,
+    and every utterance is answered among those of its corpus: that is for pre-training.
     ``dimensions`` are what a second head answers beside the classes; the paper has none.
     """
 
@@ -110,6 +112,7 @@ class ModelConfig:
     head_activation: Literal["gelu", "none"] = "gelu"
     dropout: float = 0.1
     modality_dropout: float = 0.0
+    classifier_heads: Literal["joint", "corpus"] = "joint"
     dimensions: tuple[Dimension, ...] = ()
 
     def __post_init__(self) -> None:
@@ -149,6 +152,14 @@ class ModelConfig:
             )
         if self.use_weighted_layer_sum and self.measures and self.text_config is None:
             raise ConfigError("use_weighted_layer_sum is true, expected a transformer encoder with layers")
+
+    @property
+    def corpora(self) -> tuple[int, ...]:
+        """For each class a number that is the same for those of one head."""
+        if self.classifier_heads == "joint":
+            return (0,) * len(self.labels)
+        names = [label.partition("/")[0] for label in self.labels]
+        return tuple(map(names.index, names))
 
     @property
     def modalities(self) -> tuple[Modality, ...]:

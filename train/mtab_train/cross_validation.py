@@ -11,7 +11,6 @@ from mtab.config import to_dict
 from mtab.data import Corpus, find_fold, make_folds
 from mtab.errors import DataError
 from mtab.files import atomic_folder, write_json
-from mtab_train.metrics import chance_of
 from mtab_train.results import Results, read_results
 from mtab_train.run import RESULTS, RUN, SUMMARY, Run, open_run, write_run
 from mtab_train.start import Start, begin_run, describe_run
@@ -114,7 +113,7 @@ def train_fold(run: Run, corpus: Corpus, name: str, **machine: Any) -> None:
 def summarize(results: Mapping[str, Results]) -> Summary:
     """What the folds' results, by the fold's name, come to."""
     tests = {fold: result.test for fold, result in results.items()}
-    chances = {fold: chance_of(test.confusion_matrix) for fold, test in tests.items()}
+    chances = {fold: result.chance for fold, result in results.items()}
     figures = np.array([[test.war, test.uar, test.weighted_f1] for test in tests.values()])
     chance = np.array([[each.war, each.uar] for each in chances.values()])
     ccc = [test.ccc for test in tests.values() if test.ccc is not None]

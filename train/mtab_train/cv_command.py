@@ -13,6 +13,7 @@ from mtab_train.fit_command import machine, new_start, refuse_repeated, resumabl
 from mtab_train.options import (
     cache_option,
     folds_option,
+    heads_option,
     machine_options,
     model_options,
     run_options,
@@ -40,6 +41,7 @@ MOST_ROWS = 8
 )
 @model_options
 @tasks_option
+@heads_option
 @train_options
 @machine_options
 @cache_option

@@ -50,7 +50,7 @@ def evaluate(run: Path, out: Path | None, overwrite: bool, batch_size: int, **va
     for problem in found.problems:
         click.echo(f"skipped: {problem}", err=True)
     click.echo(f"{run} on {found.scores.utterances} utterances of {found.title}")
-    click.echo(f"{format_scores(found.scores)}\n\n{format_confusion(found.scores)}")
+    click.echo(f"{format_scores(found.scores, found.chance)}\n\n{format_confusion(found.scores)}")
     if out is not None:
         write_evaluation(found, out, overwrite)
         click.echo(f"\nscores and predictions: {out}")

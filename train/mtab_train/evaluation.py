@@ -20,7 +20,7 @@ from mtab_train.calibration import calibrated, calibration_scores
 from mtab_train.checkpoint import load_model
 from mtab_train.config import TrainConfig
 from mtab_train.examples import Example, lengths, prepare
-from mtab_train.metrics import chance_of
+from mtab_train.metrics import Chance, chance_of
 from mtab_train.micro_batches import MicroBatches
 from mtab_train.run import CONFUSION_MATRIX, PREDICTIONS, RESULTS, Run, run_corpus, run_parts
 from mtab_train.sampling import evaluation_batches
@@ -46,6 +46,11 @@ class Evaluation:
     probabilities: np.ndarray
     dimensions: np.ndarray
     scores: Scores
+
+    @property
+    def chance(self) -> Chance:
+        """What answering without looking gets on these utterances."""
+        return chance_of(self.scores.confusion_matrix, self.run.model.corpora)
 
 
 def evaluate_run(
@@ -75,16 +80,14 @@ def evaluate_run(
     preprocess = Preprocessor.from_folder(run.folder)
     prepared = prepare(corpus, utterances, preprocess, run.model)
     where = make_accelerator(device, TrainConfig()).device
-    model = load_model(run).to(where)
+    model = BatchModel(load_model(run), TrainConfig()).to(where)
     batches = evaluation_batches(lengths(prepared.examples), batch_size)
     dataset_ = ExampleDataset(prepared.examples, preprocess)
     with progress("answering", len(batches), "batches") as shown:
         micro_batches = MicroBatches(run.folder, where)
-        answers = answer(
-            BatchModel(model, TrainConfig()), dataset_, batches, micro_batches, workers, shown.update
-        )
+        answers = answer(model, dataset_, batches, micro_batches, workers, shown.update)
     found = in_order(answers)
-    logits, temperature = found.logits, float(model.temperature)
+    logits, temperature = found.logits, float(model.model.temperature)
     measured = answer_scores(found, prepared.examples, labels, run.model.dimensions)
     measured["ece"] = to_dict(calibration_scores(logits, classes(prepared.examples), temperature).ece)
     return Evaluation(
@@ -127,7 +130,7 @@ def write_evaluation(evaluation: Evaluation, folder: Path, overwrite: bool = Fal
                 "synthetic": evaluation.corpus.synthetic,
                 "corpus_sha256": corpus_hash(tuple(each.utterance for each in evaluation.examples)),
                 "scores": to_dict(evaluation.scores),
-                "chance": to_dict(chance_of(evaluation.scores.confusion_matrix)),
+                "chance": to_dict(evaluation.chance),
                 "problems": len(evaluation.problems),
             },
         )

@@ -18,6 +18,7 @@ from mtab.types import Dimension
 from mtab_train.options import (
     cache_option,
     folds_option,
+    heads_option,
     machine_options,
     model_options,
     one_corpus,
@@ -52,6 +53,7 @@ _MACHINE = ("device", "workers", "cache")
 )
 @model_options
 @tasks_option
+@heads_option
 @train_options
 @machine_options
 @cache_option
@@ -68,6 +70,7 @@ def fit(**values: Any) -> None:
       mtab-train fit --dataset meld --preset base --mixed-precision bf16 --max-seconds 13.125
       mtab-train fit --dataset manifest --data-dir my.csv --init-from runs/iemocap-tiny-session-1
       mtab-train fit --dataset ravdess --dataset nemo --label-map labels.csv --folds speaker-group:5
+      mtab-train fit --dataset ravdess --dataset nemo --classifier-heads corpus --folds speaker-group:5
       mtab-train fit --resume runs/iemocap-tiny-session-1
       mtab-train fit --resume runs/iemocap-tiny-session-1 --epochs 30
     """
@@ -108,32 +111,37 @@ def fit(**values: Any) -> None:
     click.echo(
         f"\nepoch {results.selected_epoch} on {results.test.utterances} test utterances of {run.config.title}"
     )
-    click.echo(format_scores(results.test))
+    click.echo(format_scores(results.test, results.chance))
 
 
 def new_start(values: dict[str, Any]) -> "tuple[Start, Corpus, str]":
     """What a new run starts from, its checked corpus, and how that is divided."""
-    from mtab.data import default_scheme, validate
+    from mtab.data import default_scheme, labels_by_corpus, validate
 
     if not values["datasets"]:
         raise click.UsageError("Missing option '--dataset' (or --resume).")
     start = start_from(values)
     corpora = [validate(corpus) for corpus in read_corpora(values)]
     corpus = one_corpus(corpora, values["label_map"])
+    if start.model.classifier_heads == "corpus":
+        corpus = labels_by_corpus(corpus)
     for notice in corpus.notices:
         click.echo(f"Notice: {notice}", err=True)
     if start.init_from is not None and set(corpus.labels) != set(start.model.labels):
-        click.echo(_taken_over(start.init_from, start.model.labels, corpus.labels), err=True)
+        click.echo(_taken_over(start.init_from, start.model.labels, corpus), err=True)
     start = dataclasses.replace(start, model=with_tasks(start.model, values["tasks"], corpus))
     return start, corpus, values["folds"] or default_scheme(corpus)
 
 
-def _taken_over(source: Path, theirs: Sequence[str], ours: Sequence[str]) -> str:
+def _taken_over(source: Path, theirs: Sequence[str], corpus: "Corpus") -> str:
     """What becomes of the classes of the run that is started from."""
+    from mtab_train.start import classes_taken
+
+    taken = classes_taken(corpus, theirs)
     fates = {
-        "kept": [label for label in ours if label in theirs],
-        "begun anew": [label for label in ours if label not in theirs],
-        "dropped": [label for label in theirs if label not in ours],
+        "kept": [label for label in corpus.labels if label in taken],
+        "begun anew": [label for label in corpus.labels if label not in taken],
+        "dropped": [label for label in theirs if label not in taken.values()],
     }
     told = "; ".join(f"{fate}: {', '.join(labels)}" for fate, labels in fates.items() if labels)
     return f"Notice: other classes than {source}'s; {told}"

@@ -1,16 +1,57 @@
 """Losses beside the cross-entropy of the paper's own model, all of them options.
 
-The concordance correlation coefficient for the dimensions, and the auxiliary losses of MMER, the paper's
-baseline.
+The cross-entropy of one head a corpus, the concordance correlation coefficient for the dimensions, and the
+auxiliary losses of MMER, the paper's baseline.
 """
 
 import unicodedata
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 CHARACTERS = "|'ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 """What CTC spells with, as wav2vec2-base-960h does (``|`` is a space); class 0 is the blank."""
+
+
+class OwnClasses(nn.Module):
+    """Logits of the classes of each utterance's own corpus; ``corpora`` are `ModelConfig.corpora`."""
+
+    corpora: Tensor
+
+    def __init__(self, corpora: Sequence[int]) -> None:
+        super().__init__()
+        self.register_buffer("corpora", torch.tensor(corpora), persistent=False)
+
+    def own(self, labels: Tensor) -> Tensor:
+        """Which classes are of the label's corpus: (B,) -> (B, C) bool."""
+        return self.corpora[labels][:, None] == self.corpora
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """(B, C), (B,) -> (B, C), minus infinity for the classes of other corpora than the label's."""
+        return logits.masked_fill(~self.own(labels), -torch.inf)
+
+
+class CorpusCrossEntropy(nn.CrossEntropyLoss):
+    """`torch.nn.CrossEntropyLoss` with a head for each corpus: over the classes of an utterance's own alone.
+
+    The label is smoothed over these, and the mean is weighted over all utterances.
+    """
+
+    def __init__(self, corpora: Sequence[int], weight: Tensor | None, label_smoothing: float) -> None:
+        weight = torch.ones(len(corpora)) if weight is None else weight
+        super().__init__(weight, label_smoothing=label_smoothing)
+        self.own_classes = OwnClasses(corpora)
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """(B, C), (B,) -> a scalar."""
+        assert self.weight is not None
+        own = self.own_classes.own(labels)
+        losses = -self.own_classes(logits, labels).log_softmax(dim=1)
+        weighted = self.weight * losses.masked_fill(~own, 0)
+        true = weighted.gather(1, labels[:, None]).squeeze(1)
+        smooth = weighted.sum(dim=1) / own.sum(dim=1)
+        return torch.lerp(true, smooth, self.label_smoothing).sum() / self.weight[labels].sum()
 
 
 def concordance_loss(found: Tensor, true: Tensor) -> Tensor:

@@ -54,9 +54,10 @@ def concordances(found: np.ndarray, true: np.ndarray, dimensions: Sequence[str])
 class Chance:
     """What answering without looking gets on some utterances; every figure is in 0..1.
 
-    ``war`` is that of always answering their commonest class, ``uar`` 1 / their classes. ``war_limit`` and
-    ``uar_limit`` are the upper ends of the 95 % intervals that luck leaves around these: of the binomial
-    distribution, and of the mean of each class's own.
+    ``war`` is that of always answering their commonest class, ``uar`` 1 / their classes; of several corpora
+    with a head each, that of the commonest of each, and the mean over the classes of 1 / those of its corpus.
+    ``war_limit`` and ``uar_limit`` are the upper ends of the 95 % intervals that luck leaves around these: of
+    the binomial distribution, and of the mean of each class's own.
     """
 
     war: float
@@ -69,16 +70,20 @@ class Chance:
         return war <= self.war_limit and uar <= self.uar_limit
 
 
-def chance_of(confusion_matrix: Sequence[Sequence[int]]) -> Chance:
+def chance_of(confusion_matrix: Sequence[Sequence[int]], corpora: Sequence[int] | None = None) -> Chance:
     """Chance on the utterances of a confusion matrix (true classes down), of which there is at least one.
 
-    A class without an utterance does not count.
+    A class without an utterance does not count. ``corpora`` are `ModelConfig.corpora` (None: one head).
     """
     from scipy.stats import binom
 
-    sizes = np.array([sum(row) for row in confusion_matrix if sum(row)])
-    every, war, uar = int(sizes.sum()), float(sizes.max() / sizes.sum()), 1 / len(sizes)
-    deviation = float(np.sqrt((uar * (1 - uar) / sizes).sum()) / len(sizes))
+    sizes = np.array([sum(row) for row in confusion_matrix])
+    heads = np.zeros(len(sizes), int) if corpora is None else np.array(corpora)
+    sizes, heads = sizes[sizes > 0], heads[sizes > 0]
+    every, commonest = int(sizes.sum()), sum(int(sizes[heads == head].max()) for head in set(heads.tolist()))
+    guessed = 1 / np.bincount(heads)[heads]
+    war, uar = commonest / every, float(guessed.mean())
+    deviation = float(np.sqrt((guessed * (1 - guessed) / sizes).sum()) / len(sizes))
     return Chance(war, uar, float(binom.ppf(0.975, every, war)) / every, min(1.0, uar + 1.96 * deviation))
 
 

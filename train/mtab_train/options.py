@@ -105,6 +105,14 @@ tasks_option = click.option(
     help="What to learn: the emotion alone, or also those of valence, arousal and dominance that the corpus "
     "has ratings of.  [default: emotion; with --init-from as that run]",
 )
+heads_option = click.option(
+    "--classifier-heads",
+    type=click.Choice(["joint", "corpus"]),
+    default="joint",
+    show_default=True,
+    help="Classes of several corpora: one set, in which those of the same name are one (joint), or a set for "
+    "each corpus (corpus), to pre-train for --init-from.",
+)
 train_options = together(
     click.option("--epochs", type=click.IntRange(min=1), help="Number of epochs."),
     click.option(

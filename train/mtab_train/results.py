@@ -7,7 +7,7 @@ from pathlib import Path
 from mtab.config import load_config
 from mtab.console import table
 from mtab.provenance import Protocol, Scores
-from mtab_train.metrics import Chance, chance_of
+from mtab_train.metrics import Chance
 from mtab_train.run import RESULTS
 
 
@@ -39,11 +39,11 @@ def read_results(folder: Path) -> Results:
     return load_config(Results, folder / RESULTS)
 
 
-def format_scores(scores: Scores) -> str:
+def format_scores(scores: Scores, chance: Chance) -> str:
     """The figures, chance, each class's recall, and how the dimensions agree."""
     recalls = [(label, "-" if recall is None else f"{recall:.3f}") for label, recall in scores.recall.items()]
     figures = f"WAR {scores.war:.3f}  UAR {scores.uar:.3f}  weighted F1 {scores.weighted_f1:.3f}"
-    lines = [figures, *_chance_lines(scores), "", table(recalls, ("class", "recall"))]
+    lines = [figures, *_chance_lines(scores, chance), "", table(recalls, ("class", "recall"))]
     if scores.ccc is not None:
         lines += ["", f"{format_ccc(scores.ccc)} (chance 0)"]
     return "\n".join(lines)
@@ -58,9 +58,8 @@ def format_ccc(ccc: Mapping[str, float | None]) -> str:
     return " ".join(["CCC", *(f"{name} {'-' if c is None else f'{c:z.3f}'}" for name, c in ccc.items())])
 
 
-def _chance_lines(scores: Scores) -> list[str]:
+def _chance_lines(scores: Scores, chance: Chance) -> list[str]:
     """What chance would get, and a sentence if the model gets no more."""
-    chance = chance_of(scores.confusion_matrix)
     lines = [f"chance: WAR {chance.war:.3f}  UAR {chance.uar:.3f}"]
     if chance.explains(scores.war, scores.uar):
         lines.append(

@@ -18,6 +18,7 @@ from mtab.audio import SAMPLE_RATE
 from mtab.config import to_dict
 from mtab.data import Corpus, corpus_hash, keep_corpus
 from mtab.data.clips import CLIPS
+from mtab.data.labels import class_by_corpus
 from mtab.errors import ConfigError, DataError
 from mtab.files import atomic_folder, write_json
 from mtab.preprocess import CONFIG_FILE, TOKENIZER_FILE, Preprocessor, PreprocessorConfig
@@ -68,8 +69,11 @@ def begin_run(
         run = describe_run(partial, start, corpus, folds, fold)
         parts = run_parts(run, corpus)
         _require_modalities(run.model, corpus, parts)
-        texts = [utterance.text for utterance in parts.training if utterance.text]
-        run, model = _prepare(run, start, texts)
+        if start.init_from is not None:
+            model = _from_run(run, start.init_from, corpus)
+        else:
+            texts = [utterance.text for utterance in parts.training if utterance.text]
+            run, model = _prepare(run, texts)
         if model.head.dimensions is not None:
             _standardise(model.head.dimensions, run.model, corpus, parts)
         save_state(partial, 0, BatchModel(model, run.train), None, TrainerState())
@@ -196,18 +200,27 @@ def untrained_run(folder: Path, start: Start, texts: Iterable[str], overwrite: b
             mtab_version=mtab.__version__,
             created=_now(),
         )
-        run, model = _prepare(Run(partial, config, start.model, start.train), start, texts)
+        run, model = _prepare(Run(partial, config, start.model, start.train), texts)
         _spread_answers(model.eval(), Preprocessor.from_folder(partial), list(texts))
         save_weights(model, run.weights)
         write_run(run)
     return open_run(folder)
 
 
-def _prepare(run: Run, start: Start, texts: Iterable[str]) -> tuple[Run, MulTAB]:
+def classes_taken(corpus: Corpus, others: Sequence[str]) -> dict[str, str]:
+    """By class of a corpus, the same one among ``others``, a run's: of its name, or that of its own head."""
+    name = corpus.own_name or corpus.name
+    found = {}
+    for label in corpus.labels:
+        same = [each for each in (label, class_by_corpus(name, label)) if each in others]
+        if same:
+            found[label] = same[0]
+    return found
+
+
+def _prepare(run: Run, texts: Iterable[str]) -> tuple[Run, MulTAB]:
     """The model before its first step; its tokenizer and preprocessing are written to the run folder."""
     set_seed(run.train.seed)
-    if start.init_from is not None:
-        return run, _from_run(run, start.init_from)
     if run.model.text_config is not None:
         vocab_size = _write_tokenizer(run, texts)
         # A vocabulary learned from few texts may be smaller; a model to be timed keeps its size all the same.
@@ -229,8 +242,9 @@ def _prepare(run: Run, start: Start, texts: Iterable[str]) -> tuple[Run, MulTAB]
     return run, model
 
 
-def _from_run(run: Run, source: Path) -> MulTAB:
+def _from_run(run: Run, source: Path, corpus: Corpus) -> MulTAB:
     """Another run's model; a class or dimension that both know keeps its row of the head."""
+    set_seed(run.train.seed)
     other = open_run(source)
     for name in (CONFIG_FILE, TOKENIZER_FILE, CLIPS):
         if (source / name).is_file():
@@ -238,15 +252,17 @@ def _from_run(run: Run, source: Path) -> MulTAB:
     model = MulTAB.from_config(run.model)
     tensors = dict(load_model(other).state_dict())
     fresh = model.state_dict()
-    for layer, names, others in (
-        ("head.classifier", run.model.labels, other.model.labels),
-        ("head.dimensions", run.model.dimensions, other.model.dimensions),
+    classes = classes_taken(corpus, other.model.labels)
+    dimensions = {name: name for name in run.model.dimensions if name in other.model.dimensions}
+    for layer, names, others, taken in (
+        ("head.classifier", run.model.labels, other.model.labels, classes),
+        ("head.dimensions", run.model.dimensions, other.model.dimensions, dimensions),
     ):
         theirs = {name: tensors.pop(name) for name in list(tensors) if name.startswith(f"{layer}.")}
         for name in (name for name in fresh if name.startswith(f"{layer}.")):
             rows = fresh[name].clone()
-            for each in set(names) & set(others):
-                rows[names.index(each)] = theirs[name][others.index(each)]
+            for ours, same in taken.items():
+                rows[names.index(ours)] = theirs[name][others.index(same)]
             tensors[name] = rows
     apply_weights(model, tensors, other.weights)
     return model

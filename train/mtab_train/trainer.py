@@ -42,7 +42,7 @@ from mtab_train.config import TrainConfig
 from mtab_train.encoder_cache import EncoderCache, frozen_outputs
 from mtab_train.examples import Example, lengths, prepare
 from mtab_train.lora import merge_adapters, without_adapters
-from mtab_train.losses import concordance_loss, supervised_contrastive
+from mtab_train.losses import CorpusCrossEntropy, concordance_loss, supervised_contrastive
 from mtab_train.metrics import chance_of
 from mtab_train.micro_batches import MicroBatches, loss_share
 from mtab_train.model import MulTAB, count_parameters
@@ -134,8 +134,11 @@ class Trainer:
         )
         weights = None
         if self.config.class_weights == "balanced":
-            weights = class_weights(self.train, len(run.model.labels)).to(self.accelerator.device)
-        self.loss = nn.CrossEntropyLoss(weights, label_smoothing=self.config.label_smoothing_factor)
+            weights = class_weights(self.train, run.model.corpora).to(self.accelerator.device)
+        smoothing = self.config.label_smoothing_factor
+        self.loss = nn.CrossEntropyLoss(weights, label_smoothing=smoothing)
+        if run.model.classifier_heads == "corpus":
+            self.loss = CorpusCrossEntropy(run.model.corpora, weights, smoothing).to(self.accelerator.device)
         device, processes = self.accelerator.device, self.accelerator.num_processes
         self.training = MicroBatches(run.folder, device, training=True, processes=processes)
         self.answering = MicroBatches(run.folder, device)
@@ -312,7 +315,8 @@ class Trainer:
                 loss = counts * self._loss(step, part)
                 self.accelerator.backward(loss)
             total += loss.item() * len(batch["labels"])
-            right += int((step.output.logits.argmax(dim=1) == part["labels"]).sum())
+            logits = self.batch_model.own_classes(step.output.logits, part["labels"])
+            right += int((logits.argmax(dim=1) == part["labels"]).sum())
         return total, right
 
     def _require_finite(self, name: str, loss: float) -> None:
@@ -402,7 +406,7 @@ class Trainer:
             for name, ccc in selection.get("ccc", {}).items():
                 if ccc is not None:
                     board.add_scalar(f"ccc_{name}/{selects_on}", ccc, epoch)
-            chance = chance_of(selection["confusion_matrix"])
+            chance = chance_of(selection["confusion_matrix"], self.run.model.corpora)
             said += (
                 f"  {selects_on} WAR {selection['war']:.3f} (chance {chance.war:.3f}) UAR "
                 f"{selection['uar']:.3f} (chance {chance.uar:.3f})"
@@ -426,7 +430,7 @@ class Trainer:
             "continued_after": list(self.ends),
             "selection": None if self._selects_on is None else self.best[self._selects_on],
             "test": test,
-            "chance": to_dict(chance_of(test["confusion_matrix"])),
+            "chance": to_dict(chance_of(test["confusion_matrix"], self.run.model.corpora)),
             "problems": len(self.problems),
             "clips_cut": self.clips_cut,
             "parameters": parameters,

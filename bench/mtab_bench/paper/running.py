@@ -196,7 +196,7 @@ def _pretrained(folder: Path, start: Start) -> ModelConfig:
     expected = start.preset, "+".join(start.model.modalities)
     if found != expected:
         raise ConfigError(f"{folder}: is of {' with '.join(found)}, expected {' with '.join(expected)}")
-    return run.model
+    return replace(run.model, classifier_heads="joint")
 
 
 def _run_floor(job: Job, row: FloorRow, recipe: Recipe, corpus: Corpus, out: Path) -> None:

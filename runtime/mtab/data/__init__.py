@@ -16,7 +16,7 @@ from mtab.data.check import validate
 from mtab.data.folds import default_scheme, find_fold, fold_warnings, make_folds
 from mtab.data.iemocap import read_iemocap
 from mtab.data.joining import join_corpora, keep_corpus
-from mtab.data.labels import LabelMap, map_labels, read_label_map
+from mtab.data.labels import LabelMap, labels_by_corpus, map_labels, read_label_map
 from mtab.data.layout import find_data_dir
 from mtab.data.manifest import read_manifest
 from mtab.data.meld import read_meld
@@ -39,6 +39,7 @@ __all__ = [
     "fold_warnings",
     "join_corpora",
     "keep_corpus",
+    "labels_by_corpus",
     "make_folds",
     "map_labels",
     "read_corpus",

@@ -1,7 +1,7 @@
-"""A table that says what the labels of corpora are called in a model."""
+"""What the labels of corpora are called in a model: by a table, or by the corpus that they are of."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -74,14 +74,40 @@ def map_labels(corpus: Corpus, table: LabelMap) -> Corpus:
             f"{table.file}: no row for label {label!r} of {name} ({count} utterances), expected one; an "
             "empty cell mapped leaves them out"
         )
-    labels = tuple(sorted({utterance.label for utterance in kept}))
+    return replace(_relabelled(corpus, kept), excluded=dict(excluded))
+
+
+def class_by_corpus(corpus: str, label: str) -> str:
+    """What a label is called where each corpus has classes of its own, such as ``emodb/anger``."""
+    return f"{corpus}/{label}"
+
+
+def labels_by_corpus(corpus: Corpus) -> Corpus:
+    """The corpus with the labels of `class_by_corpus`.
+
+    Raises `DataError` if its utterances are of one corpus, or of one with a slash in its name.
+    """
+    names = sorted({corpus_name(corpus, utterance) for utterance in corpus.utterances})
+    if len(names) < 2:
+        raise DataError(f"{corpus.place}: one corpus ({', '.join(names)}), expected several to tell apart")
+    if slashed := [name for name in names if "/" in name]:
+        raise DataError(f"{corpus.place}: corpus {slashed[0]!r}, expected a name without a slash")
+    return _relabelled(
+        corpus,
+        [
+            replace(each, label=class_by_corpus(corpus_name(corpus, each), each.label))
+            for each in corpus.utterances
+        ],
+    )
+
+
+def _relabelled(corpus: Corpus, utterances: Sequence[Utterance]) -> Corpus:
     return replace(
         corpus,
         name="manifest",
         own_name=corpus.own_name or corpus.name,
         columns={},
-        labels=labels,
-        utterances=tuple(kept),
-        excluded=dict(excluded),
+        labels=tuple(sorted({utterance.label for utterance in utterances})),
+        utterances=tuple(utterances),
         kept=False,
     )

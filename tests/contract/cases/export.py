@@ -32,6 +32,16 @@ def page(place: Place, out: Path, *rest: str) -> list[object]:
 
 CASES = (
     Case(
+        "A run with a head for each of several corpora",
+        lambda place: [
+            *("mtab-export", "--checkpoint"),
+            place.edited(place.run, "config.json", lambda config: config.update(classifier_heads="corpus")),
+        ],
+        ConfigError,
+        "<FOLDER>: has a head for each of several corpora, expected one; mtab-train fit --init-from <FOLDER> "
+        "trains it on the corpus that counts",
+    ),
+    Case(
         "A run that is not there",
         lambda place: ["mtab-export", "--checkpoint", place.folder / "none"],
         ConfigError,
