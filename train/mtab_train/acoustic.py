@@ -272,7 +272,10 @@ class Statistics(nn.Module):
 
 def _mean(x: Tensor, weights: Tensor) -> Tensor:
     """Over time, weighted: (B, S, D), (B, S, 1 or D) -> (B, 1, D)."""
-    return (x * weights).sum(dim=1, keepdim=True) / (weights.sum(dim=1, keepdim=True) + 1e-3)
+    total = weights.sum(dim=1, keepdim=True) + 1e-3
+    mean = (x * weights).sum(dim=1, keepdim=True) / total
+    # A second pass takes back what rounding leaves of values far from 0: engines sum in any order.
+    return mean + ((x - mean) * weights).sum(dim=1, keepdim=True) / total
 
 
 def _spread(x: Tensor, weights: Tensor) -> Tensor:
@@ -373,8 +376,7 @@ class AcousticEncoder(MeasuredEncoder):
         statistics = self.statistics(features, count)
         mask = valid_mask(count.clamp(min=1), features.shape[1])
         mel, voice = features[..., :BANDS], features[..., BANDS:]
-        weights = mask[..., None].float()
-        mel = mel - (mel * weights).sum(dim=1, keepdim=True) / weights.sum(dim=1, keepdim=True)
+        mel = mel - _mean(mel, mask[..., None].float())
         x = self.input_norm(torch.cat([mel, voice], dim=2).transpose(1, 2), mask)
         if self.training:
             x = self._hide(x, count)
