@@ -103,7 +103,7 @@ def test_an_engine_rounds_no_more_than_pytorch(tmp_path: Path) -> None:
     count = np.array([2_000])
     inputs = (torch.from_numpy(frames.astype(np.float32)), torch.from_numpy(count))
     program = torch.onnx.export(
-        Statistics(), inputs, input_names=["frames", "count"], dynamo=True, verbose=False
+        Statistics().eval(), inputs, input_names=["frames", "count"], dynamo=True, verbose=False
     )
     assert program is not None
     program.save(tmp_path / "statistics.onnx")

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from torch import nn
 from mtab import progress as progress_module
 from mtab.config import to_dict
 from mtab.data import Corpus, read_corpus, validate
+from mtab.data.clips import clip_hash
 from mtab.errors import EngineError, MtabError
 from mtab.preprocess import Preprocessor
 from mtab_train.calibration import TEMPERATURES, calibrated, negative_log_likelihood, read_calibration
@@ -127,6 +129,13 @@ def test_progress_is_told_within_an_epoch_where_there_is_no_terminal(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(progress_module, "EVERY", 0.005)
+
+    def slowly(samples: np.ndarray) -> str:
+        # Reading such short clips could be over before a line is due.
+        time.sleep(0.01)
+        return clip_hash(samples)
+
+    monkeypatch.setattr("mtab_train.examples.clip_hash", slowly)
     fit(tmp_path / "run", start, tones, epochs=2, batch_size=1)
     told = capsys.readouterr().err
     assert re.search(r"training 1/2 epochs · epoch 2, loss [\d.]+ \d+/\d+ batches, .* elapsed, .* left", told)

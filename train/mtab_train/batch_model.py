@@ -44,19 +44,18 @@ class BatchModel(nn.Module):
     def forward(self, batch: Batch) -> Step:
         """The model's answers to a batch, (B, ...)."""
         model = self.model
-        speech = frames = text = tokens = statistics = spelling = None
+        heard, text, tokens, spelling = (), None, None, None
         if model.audio_encoder is not None:
-            speech, frames, *rest = self._listen(batch)
-            statistics = rest[0] if rest else None
+            heard = self._listen(batch)
             if self.ctc is not None and self.training:
+                speech, frames, *_ = heard
                 spelling = self.ctc(speech, frames, batch["letters"], batch["letter_lengths"])
         if model.text_encoder is not None:
             tokens = batch["text_lengths"]
             cached = "text_states" in batch
             text = batch["text_states"] if cached else model.text_encoder(batch["input_ids"], tokens)
         mix = self._draw_mix(batch["labels"]) if self.training and self.mixup_alpha else None
-        fused, lengths = model.fuse(speech, frames, text, tokens)
-        output = model.classify(fused, lengths, statistics, mix)
+        output = model.answer(heard, text, tokens, mix)
         if not self.training:
             output = output._replace(logits=self.own_classes(output.logits, batch["labels"]))
         return Step(output, spelling, mix)

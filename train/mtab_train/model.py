@@ -332,14 +332,19 @@ class MulTAB(nn.Module):
 
         A modality that the model has no encoder for is ``None``.
         """
-        speech = text = None
-        frames = statistics = None
-        if self.audio_encoder is not None:
-            speech, frames, *rest = self.listen(input_values, audio_lengths)
-            statistics = rest[0] if rest else None
-        if self.text_encoder is not None:
-            text = self.text_encoder(input_ids, text_lengths)
-        return self.classify(*self.fuse(speech, frames, text, text_lengths), statistics)
+        heard = self.listen(input_values, audio_lengths) if self.audio_encoder is not None else ()
+        text = self.text_encoder(input_ids, text_lengths) if self.text_encoder is not None else None
+        return self.answer(heard, text, text_lengths)
+
+    def answer(
+        self, heard: tuple[Tensor, ...], text: Tensor | None, tokens: Tensor | None, mix: Mix | None = None
+    ) -> Output:
+        """What the model makes of its encoders' outputs: `listen`'s, and text (B, T, h) with lengths (B,).
+
+        Those of a modality without an encoder are empty and ``None``; ``mix`` as of `classify`.
+        """
+        speech, frames, statistics = (*heard, None, None, None)[:3]
+        return self.classify(*self.fuse(speech, frames, text, tokens), statistics, mix)
 
     def listen(self, input_values: Tensor | None, audio_lengths: Tensor | None) -> tuple[Tensor, ...]:
         """What the audio encoder makes of waveforms: hidden states, their lengths, and statistics if any."""
