@@ -99,7 +99,9 @@ def test_an_engine_rounds_no_more_than_pytorch(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     shape = (1, 2_000, BANDS + 2)
     frames = random.normal([-12.0] * BANDS + [5.0, 0.7], [1.5] * BANDS + [0.2, 0.2], shape)
+    # Nearly all of it voiced: what is left for the unvoiced is small beside the rounding of so many weights.
     frames[..., -1] = frames[..., -1].clip(0, 1)
+    frames[:, 20:, -1] = frames[:, 20:, -1].clip(0.97, 1)
     count = np.array([2_000])
     inputs = (torch.from_numpy(frames.astype(np.float32)), torch.from_numpy(count))
     program = torch.onnx.export(

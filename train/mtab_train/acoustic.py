@@ -153,6 +153,10 @@ _CEPSTRA = 13
 _DYNAMIC_RANGE = 35.0
 """Decibels under the loudest frame at which a frame counts by half."""
 
+_LEAST = 1e-3
+"""Weight under which a frame counts for nothing: an engine's sigmoid is exact to some 1e-7 and no better, and
+frames that are of no account by that much may be hundreds."""
+
 _DECIBELS = 10 / math.log(10)
 _TILT_LIMIT = 4.0
 _CUTS = (1_000.0, 2_500.0, 5_000.0)
@@ -203,9 +207,9 @@ class Statistics(nn.Module):
         valid = valid_mask(count, frames.shape[1])[..., None]
         descriptors, energy, mel = self.descriptors(frames)
         loudest = energy.masked_fill(~valid, -1e4).amax(dim=1, keepdim=True)
-        active = torch.sigmoid((energy - loudest + _DYNAMIC_RANGE) / 2) * valid
+        active = _counted(torch.sigmoid((energy - loudest + _DYNAMIC_RANGE) / 2) * valid)
         periodic = torch.sigmoid((frames[..., -1:] - 0.5) * 20)
-        voiced, unvoiced = active * periodic, active * (1 - periodic)
+        voiced, unvoiced = _counted(active * periodic), _counted(active * (1 - periodic))
         found = [_moments(descriptors, weights) for weights in (active, voiced, unvoiced)]
         found += [_changes(descriptors, active, lag) for lag in _LAGS]
         found += [_changes(descriptors, voiced, 1)]
@@ -268,6 +272,10 @@ class Statistics(nn.Module):
             [torch.log(spoken * HOP / SAMPLE_RATE + 0.01), spoken / frames, sung / (spoken + 1e-3), *turns],
             dim=1,
         )
+
+
+def _counted(weights: Tensor) -> Tensor:
+    return (weights - _LEAST).clamp(min=0)
 
 
 def _mean(x: Tensor, weights: Tensor) -> Tensor:
