@@ -72,8 +72,11 @@ def bisect(trial: Trial, fp32_nodes: Sequence[str] = ()) -> list[Culprit]:
     First come the layers with a weight or, on the trial's feeds, an activation past the range of half
     precision. If the graph is over budget without them, what is left is taken apart by module: one part alone
     is made in lower precision, all others in float32, and if that costs more than `SHARE` of the whole error,
-    so are its parts. ``fp32_nodes`` stay in float32 throughout. Empty if only they are to blame.
+    so are its parts. ``fp32_nodes`` stay in float32 throughout. Empty if only they are to blame, and if the
+    graph is over budget in float32 already.
     """
+    if not trial.measure(trial.source) <= trial.budget:
+        return []
     nodes = list(load_model(trial.source).graph)
     made = load_model(trial.write(fp32_nodes))
     converted = _converted(nodes, made)
