@@ -1,7 +1,7 @@
 """From examples to padded batches of tensors."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -14,13 +14,24 @@ from mtab_train.losses import spell
 
 if TYPE_CHECKING:
     from mtab_train.encoder_cache import EncoderCache
+    from mtab_train.teacher import Lessons
 
 Batch = dict[str, Tensor]
 """The model's inputs, or cached encodings in place of some, ``labels`` (B,) int64, and ``dimensions`` (B, D)
-float32, NaN for no rating."""
+float32, NaN for no rating. Of a student also ``annotated`` (B,) bool, whether the label is the corpus's, and
+``teacher_logits`` (B, C) and ``teacher_embeddings`` (B, E) float32."""
 
 
-class ExampleDataset(Dataset[tuple[Example, Features, int]]):
+class Item(NamedTuple):
+    """An example as it was read: its number, the variant of its clip, and what the model takes of it."""
+
+    number: int
+    example: Example
+    variant: int
+    features: Features
+
+
+class ExampleDataset(Dataset[Item]):
     """Examples, decoded when they are asked for; what ``cache`` holds is not."""
 
     def __init__(
@@ -31,12 +42,14 @@ class ExampleDataset(Dataset[tuple[Example, Features, int]]):
         spelled: bool = False,
         dimensions: Sequence[str] = (),
         variants: Sequence[int] | None = None,
+        lessons: "Lessons | None" = None,
     ) -> None:
         """``spelled`` adds the transcripts' letters, (B, L) int64, and their lengths to batches, for CTC.
 
         ``dimensions`` are those whose ratings are in batches; ``variants`` which variant of each example's
-        clip is heard (None: itself).
+        clip is heard (None: itself); ``lessons`` what a teacher answers to them.
         """
+        self.lessons = lessons
         self.variants = [0] * len(examples) if variants is None else variants
         self.spelled = spelled
         self.dimensions = dimensions
@@ -47,24 +60,30 @@ class ExampleDataset(Dataset[tuple[Example, Features, int]]):
     def __len__(self) -> int:
         return len(self.examples)
 
-    def __getitem__(self, index: int) -> tuple[Example, Features, int]:
+    def __getitem__(self, index: int) -> Item:
         example, variant = self.examples[index], self.variants[index]
         cached = self.cache.modalities if self.cache else ()
-        return example, example.read(self.preprocess, cached, variant), variant
+        return Item(index, example, variant, example.read(self.preprocess, cached, variant))
 
-    def collate(self, items: Sequence[tuple[Example, Features, int]]) -> Batch:
+    def collate(self, items: Sequence[Item]) -> Batch:
         """One padded batch."""
-        arrays = self.preprocess.collate([features for _, features, _ in items])
+        arrays = self.preprocess.collate([item.features for item in items])
         if self.cache is not None:
-            arrays = self.cache.replace(arrays, [(example, variant) for example, _, variant in items])
+            arrays = self.cache.replace(arrays, [(item.example, item.variant) for item in items])
         batch = {name: torch.from_numpy(array) for name, array in arrays.items()}
-        batch["labels"] = torch.tensor([example.label for example, _, _ in items])
-        utterances = [example.utterance for example, _, _ in items]
+        examples = [item.example for item in items]
+        batch["labels"] = torch.tensor([example.label for example in examples])
+        utterances = [example.utterance for example in examples]
         batch["dimensions"] = torch.from_numpy(ratings(utterances, self.dimensions))
         if self.spelled:
-            letters = [torch.tensor(spell(example.utterance.text or "")).long() for example, _, _ in items]
+            letters = [torch.tensor(spell(utterance.text or "")).long() for utterance in utterances]
             batch["letters"] = nn.utils.rnn.pad_sequence(letters, batch_first=True)
             batch["letter_lengths"] = torch.tensor([len(each) for each in letters])
+        if self.lessons is not None:
+            batch["annotated"] = torch.tensor([example.annotated for example in examples])
+            places = [item.number for item in items], [item.variant for item in items]
+            batch["teacher_logits"] = torch.from_numpy(self.lessons.logits[places])
+            batch["teacher_embeddings"] = torch.from_numpy(self.lessons.embeddings[places])
         return batch
 
     def batches(self, indices: Sequence[list[int]], workers: int = 0) -> Iterator[Batch]:

@@ -6,6 +6,7 @@ from mtab import __version__
 from mtab.console import Group
 from mtab_train.cv_command import cv
 from mtab_train.data_command import data
+from mtab_train.distill_command import distill
 from mtab_train.eval_command import evaluate
 from mtab_train.fit_command import fit
 from mtab_train.info_command import info
@@ -27,7 +28,7 @@ def main() -> None:
     """
 
 
-for command in (synth, data, info, fit, cv, evaluate, init):
+for command in (synth, data, info, fit, cv, distill, evaluate, init):
     main.add_command(command)
 
 if __name__ == "__main__":

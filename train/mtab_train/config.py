@@ -242,6 +242,9 @@ class TrainConfig:
     The learning rate of an encoder's layer is ``layerwise_lr_decay`` times that of the one above it
     (`mtab_train.optimizer`). With a ``lora_rank`` the encoders are trained through low-rank adapters alone,
     which count ``lora_alpha / lora_rank`` (`mtab_train.lora`).
+
+    With a teacher its answers at ``distillation_temperature`` count ``distillation_weight`` and labels the
+    rest (`mtab_train.losses.Distillation`), and ``embedding_weight`` how alike utterances are to it.
     """
 
     epochs: int = 100
@@ -268,15 +271,23 @@ class TrainConfig:
     layerwise_lr_decay: float = 1.0
     lora_rank: int = 0
     lora_alpha: float = 16.0
+    distillation_weight: float = 0.7
+    distillation_temperature: float = 2.0
+    embedding_weight: float = 0.3
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "gradient_accumulation_steps"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected at least 1")
-        for name in ("learning_rate", "max_grad_norm", "max_seconds", "lora_alpha"):
+        for name in (
+            *("learning_rate", "max_grad_norm", "max_seconds", "lora_alpha"),
+            "distillation_temperature",
+        ):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise ConfigError(f"{name} is {value}, expected more than 0")
+        if not 0 <= self.distillation_weight <= 1:
+            raise ConfigError(f"distillation_weight is {self.distillation_weight}, expected 0 to 1")
         if not 0 <= self.augment_copies <= 100:
             raise ConfigError(f"augment_copies is {self.augment_copies}, expected 0 to 100")
         if not 0 <= self.label_smoothing_factor < 1:
@@ -287,7 +298,10 @@ class TrainConfig:
             raise ConfigError(
                 f"layerwise_lr_decay is {self.layerwise_lr_decay}, expected more than 0 and at most 1"
             )
-        for name in ("weight_decay", "ctc_weight", "supcon_weight", "lora_rank", "mixup_alpha"):
+        for name in (
+            *("weight_decay", "ctc_weight", "supcon_weight", "lora_rank", "mixup_alpha"),
+            "embedding_weight",
+        ):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected at least 0")
         if self.patience is not None and self.patience < 1:

@@ -20,6 +20,7 @@ from mtab_train.config import ModelConfig
 class Example:
     """An utterance that was read once: its class index, its size, and a hash of what the encoders see.
 
+    Without a label the index is -1, until a teacher has answered.
     ``samples`` and ``tokens`` are 0 where a modality is missing; ``span`` is the part of the audio file.
     ``clip`` is the `clip_hash` of the whole clip, also where it is cut.
     """
@@ -31,6 +32,11 @@ class Example:
     tokens: int
     content: dict[str, str]
     clip: str | None = None
+
+    @property
+    def annotated(self) -> bool:
+        """Whether its class is a label of the corpus's, and not an answer of a teacher's."""
+        return bool(self.utterance.label)
 
     def read(self, preprocess: Preprocessor, leave_out: Iterable[str] = (), variant: int = 0) -> Features:
         """Preprocess it again, without the modalities ``leave_out``; a ``variant`` of its clip, 0: itself."""
@@ -81,7 +87,7 @@ def prepare(
         examples.append(
             Example(
                 utterance=utterance,
-                label=config.labels.index(utterance.label),
+                label=config.labels.index(utterance.label) if utterance.label else -1,
                 span=(start, end),
                 samples=0 if values is None else len(values),
                 tokens=0 if ids is None else len(ids),

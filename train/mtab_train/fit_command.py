@@ -74,44 +74,56 @@ def fit(**values: Any) -> None:
       mtab-train fit --resume runs/iemocap-tiny-session-1
       mtab-train fit --resume runs/iemocap-tiny-session-1 --epochs 30
     """
-    from mtab.data import find_fold, make_folds
-    from mtab_train.results import format_scores
-    from mtab_train.run import default_folder, open_run, run_corpus
-    from mtab_train.start import begin_run
-    from mtab_train.trainer import Trainer
+    from mtab_train.run import open_run, run_corpus
 
     set_threads(values["threads"])
-    if values["resume"] is not None:
-        folder = values["resume"]
-        if _given("epochs"):
-            run = _continued(values)
-        else:
-            refuse_repeated(values)
-            run = open_run(folder)
-        corpus = run_corpus(run)
+    if values["resume"] is None:
+        train_new(values, *new_start(values))
+        return
+    if _given("epochs"):
+        run = _continued(values)
     else:
-        start, corpus, scheme = new_start(values)
-        seed = start.train.seed
-        fold = find_fold(corpus, scheme, values["fold"] or make_folds(corpus, scheme, seed)[0].name, seed)
-        warn(corpus, scheme, [fold])
-        folder = values["out"] or default_folder(corpus, start.preset, fold.folder)
-        if not values["overwrite"]:
-            _refuse_run(folder)
-        run = begin_run(folder, start, corpus, scheme, fold.name, values["overwrite"])
-    click.echo(f"{run.config.title}, fold {run.config.fold}, protocol {run.train.protocol}: {folder}")
-    with resumable(f"mtab-train fit --resume {folder}"):
+        refuse_repeated(values)
+        run = open_run(values["resume"])
+    train(run, run_corpus(run), values)
+
+
+def train_new(values: dict[str, Any], start: "Start", corpus: "Corpus", scheme: str) -> None:
+    """Begin a run and train it; what this machine or the clips refuse was never begun."""
+    from mtab.data import find_fold, make_folds
+    from mtab_train.run import default_folder
+    from mtab_train.start import begin_run
+
+    seed = start.train.seed
+    fold = find_fold(corpus, scheme, values["fold"] or make_folds(corpus, scheme, seed)[0].name, seed)
+    warn(corpus, scheme, [fold])
+    folder = values["out"] or default_folder(corpus, start.preset, fold.folder)
+    if not values["overwrite"]:
+        _refuse_run(folder)
+    run = begin_run(folder, start, corpus, scheme, fold.name, values["overwrite"])
+    train(run, corpus, values, new=True)
+
+
+def train(run: "Run", corpus: "Corpus", values: dict[str, Any], new: bool = False) -> None:
+    """Train a run to its end, and print what it came to."""
+    from mtab_train.results import format_scores, format_teacher
+    from mtab_train.trainer import Trainer
+
+    click.echo(f"{run.config.title}, fold {run.config.fold}, protocol {run.train.protocol}: {run.folder}")
+    with resumable(f"mtab-train fit --resume {run.folder}"):
         try:
             trainer = Trainer(run, corpus, **machine(values))
         except MtabError:
-            if values["resume"] is None:
-                # What this machine or the clips refuse was never begun.
-                shutil.rmtree(folder, ignore_errors=True)
+            if new:
+                shutil.rmtree(run.folder, ignore_errors=True)
             raise
         results = trainer.fit()
     click.echo(
         f"\nepoch {results.selected_epoch} on {results.test.utterances} test utterances of {run.config.title}"
     )
     click.echo(format_scores(results.test, results.chance))
+    if results.teacher is not None:
+        click.echo(f"\n{format_teacher(results)}")
 
 
 def new_start(values: dict[str, Any]) -> "tuple[Start, Corpus, str]":

@@ -1,7 +1,7 @@
 """Losses beside the cross-entropy of the paper's own model, all of them options.
 
-The cross-entropy of one head a corpus, the concordance correlation coefficient for the dimensions, and the
-auxiliary losses of MMER, the paper's baseline.
+The cross-entropy of one head a corpus, a teacher's answers, the concordance correlation coefficient for the
+dimensions, and the auxiliary losses of MMER, the paper's baseline.
 """
 
 import unicodedata
@@ -52,6 +52,47 @@ class CorpusCrossEntropy(nn.CrossEntropyLoss):
         true = weighted.gather(1, labels[:, None]).squeeze(1)
         smooth = weighted.sum(dim=1) / own.sum(dim=1)
         return torch.lerp(true, smooth, self.label_smoothing).sum() / self.weight[labels].sum()
+
+
+class Distillation(nn.CrossEntropyLoss):
+    """What a label and a teacher's answer say together (Hinton et al., 2015).
+
+    Of an utterance with a label (1 - w) CE + w T^2 KL(teacher, student), both softmaxes at temperature T; of
+    one without a label the second term alone, whole. The mean is weighted by class; without a label that is
+    the one which the teacher finds likeliest.
+    """
+
+    def __init__(
+        self, teacher_share: float, temperature: float, weight: Tensor | None, label_smoothing: float
+    ) -> None:
+        super().__init__(weight, reduction="none", label_smoothing=label_smoothing)
+        self.teacher_share, self.temperature = teacher_share, temperature
+
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, logits: Tensor, labels: Tensor, annotated: Tensor, teacher_logits: Tensor
+    ) -> Tensor:
+        """(B, C), (B,), (B,) bool, (B, C) -> a scalar."""
+        weights = torch.ones_like(logits[:, 0]) if self.weight is None else self.weight[labels]
+        student = (logits.float() / self.temperature).log_softmax(dim=1)
+        teacher = (teacher_logits / self.temperature).log_softmax(dim=1)
+        divergence = (teacher.exp() * (teacher - student)).sum(dim=1) * self.temperature**2
+        share = torch.where(annotated, self.teacher_share, 1.0)
+        losses = (1 - share) * super().forward(logits.float(), labels) + share * weights * divergence
+        return losses.sum() / weights.sum()
+
+
+def likeness_loss(embeddings: Tensor, teacher: Tensor) -> Tensor:
+    """1 - CKA (Kornblith et al., 2019): whether utterances that are alike to a teacher are so to the student.
+
+    (B, E), (B, F) -> a scalar. With K and L the products of the centred embeddings of each two utterances,
+    CKA = <K, L> / (|K| |L|): 1 where both are the same but for rotation and scale, whatever their widths. 0
+    for a batch whose embeddings are all the same, to either.
+    """
+    grams = [(centred := x.float() - x.float().mean(dim=0)) @ centred.T for x in (embeddings, teacher)]
+    norms = [gram.norm() for gram in grams]
+    if min(norms) == 0:
+        return embeddings.sum() * 0
+    return 1 - (grams[0] / norms[0] * grams[1] / norms[1]).sum()
 
 
 def concordance_loss(found: Tensor, true: Tensor) -> Tensor:

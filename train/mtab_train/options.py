@@ -208,6 +208,24 @@ train_options = together(
     seed_option,
 )
 """What a `TrainConfig` is made of."""
+distillation_options = together(
+    click.option(
+        "--distillation-weight",
+        type=click.FloatRange(0, 1),
+        help="Share of the teacher's probabilities in what is learned, beside the labels.  [default: 0.7]",
+    ),
+    click.option(
+        "--distillation-temperature",
+        type=click.FloatRange(0, min_open=True),
+        help="Temperature at which these probabilities are compared.  [default: 2]",
+    ),
+    click.option(
+        "--embedding-weight",
+        type=click.FloatRange(0),
+        help="Weight of the likeness of utterances to the teacher.  [default: 0.3]",
+    ),
+)
+"""What a `TrainConfig` is made of besides, with a teacher."""
 folds_option = click.option(
     "--folds",
     type=_Scheme(),

@@ -12,6 +12,19 @@ from mtab_train.run import RESULTS
 
 
 @dataclass(frozen=True, slots=True)
+class TeacherResults:
+    """The teacher on the test utterances, ``agreement`` the share of them that the student answers alike.
+
+    ``heard`` is how many of their clips the teacher was trained on, which favours it and its student.
+    """
+
+    folder: str
+    test: Scores
+    agreement: float
+    heard: int
+
+
+@dataclass(frozen=True, slots=True)
 class Results:
     """``results.json``: the chosen epoch, its scores on validation and test utterances, and what it took.
 
@@ -32,6 +45,7 @@ class Results:
     parameters: dict[str, dict[str, int]]
     seconds: float
     continued_after: tuple[int, ...] = ()
+    teacher: TeacherResults | None = None
 
 
 def read_results(folder: Path) -> Results:
@@ -46,6 +60,26 @@ def format_scores(scores: Scores, chance: Chance) -> str:
     lines = [figures, *_chance_lines(scores, chance), "", table(recalls, ("class", "recall"))]
     if scores.ccc is not None:
         lines += ["", f"{format_ccc(scores.ccc)} (chance 0)"]
+    return "\n".join(lines)
+
+
+def format_teacher(results: Results) -> str:
+    """Student and teacher side by side, and how often they agree."""
+    teacher = results.teacher
+    assert teacher is not None
+    rows = [
+        (name, f"{scores.war:.3f}", f"{scores.uar:.3f}", f"{scores.weighted_f1:.3f}", scores.utterances)
+        for name, scores in (("student", results.test), ("teacher", teacher.test))
+    ]
+    lines = [
+        table(rows, ("", "WAR", "UAR", "weighted F1", "utterances")),
+        f"agreement of student and teacher: {teacher.agreement:.3f}",
+    ]
+    if teacher.heard:
+        lines.append(
+            f"The teacher was trained on {teacher.heard} of these {teacher.test.utterances} clips: read both "
+            "figures as those of training data, and see --fold"
+        )
     return "\n".join(lines)
 
 

@@ -4,7 +4,8 @@
 ``preprocessor_config.json``, ``tokenizer.json`` and ``training_clips.json`` (as in a bundle),
 ``model.safetensors`` (the selected epoch), ``calibration.json`` (its temperature), ``metrics.jsonl`` (one
 line an epoch), ``results.json``, ``predictions.csv`` and pictures; ``checkpoints/`` holds what `--resume`
-needs, ``corpus/`` the manifest of several corpora, or of one whose labels were mapped.
+needs, ``corpus/`` the manifest of several corpora, or of one whose labels were mapped, and ``unlabelled/``
+that of what a teacher alone has an answer to.
 """
 
 import json
@@ -15,17 +16,25 @@ from pathlib import Path
 from typing import Any
 
 from mtab.config import load_config, to_dict
-from mtab.data import Corpus, Utterance, corpus_hash, find_fold, read_corpus, validate
+from mtab.data import Corpus, Utterance, corpus_hash, find_fold, read_corpus, read_manifest, validate
 from mtab.errors import ConfigError, DataError
 from mtab.files import path_component, write_json
 from mtab_train.config import ModelConfig, TrainConfig
 
 RUN, CONFIG, TRAIN_CONFIG, WEIGHTS = "run.json", "config.json", "train_config.json", "model.safetensors"
 METRICS, RESULTS, PREDICTIONS = "metrics.jsonl", "results.json", "predictions.csv"
-CALIBRATION, SUMMARY, CORPUS = "calibration.json", "summary.json", "corpus"
+CALIBRATION, SUMMARY, CORPUS, UNLABELLED = "calibration.json", "summary.json", "corpus", "unlabelled"
 CURVES, CONFUSION_MATRIX = "curves.png", "confusion_matrix.png"
 AT_ITS_END = (RESULTS, CALIBRATION, PREDICTIONS, CURVES, CONFUSION_MATRIX)
 """What the end of a training adds, of the weights that it ends with; a run with the first has finished."""
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherConfig:
+    """Whom a run learns from: the folder of a run or a bundle, and the SHA-256 of its weights or content."""
+
+    folder: str
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +43,8 @@ class RunConfig:
 
     ``corpus_sha256`` is `mtab.data.corpus_hash` of all usable utterances. ``dataset`` is None for a model
     that was never trained, ``fold`` for a cross-validation; ``columns`` are a manifest's own names.
-    ``data_dir`` is absolute, or within the run folder.
+    ``data_dir`` is absolute, or within the run folder. ``teacher`` is None where labels alone are learned
+    from; ``unlabelled_sha256`` is the hash of what it was asked about besides, which lies in the run folder.
     """
 
     dataset: str | None
@@ -49,6 +59,8 @@ class RunConfig:
     mtab_version: str
     created: str
     columns: dict[str, str] = field(default_factory=dict)
+    teacher: TeacherConfig | None = None
+    unlabelled_sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +121,21 @@ def run_corpus(run: Run, data_dir: Path | None = None, columns: Mapping[str, str
     )
     if corpus_hash(corpus.utterances, run.model.dimensions) != config.corpus_sha256:
         raise DataError(f"{corpus.place}: has changed since {run.folder} was begun, expected the same corpus")
+    return corpus
+
+
+def unlabelled_corpus(run: Run) -> Corpus | None:
+    """What a teacher alone has an answer to, None if nothing.
+
+    Raises `DataError` if it is not the same any more.
+    """
+    if run.config.unlabelled_sha256 is None:
+        return None
+    corpus = validate(read_manifest(run.folder / UNLABELLED / f"{UNLABELLED}.csv", labelled=False))
+    if corpus_hash(corpus.utterances) != run.config.unlabelled_sha256:
+        raise DataError(
+            f"{corpus.place}: what it lists has changed since {run.folder} was begun, expected the same clips"
+        )
     return corpus
 
 

@@ -40,9 +40,11 @@ from mtab_train.results import read_results
 from mtab_train.run import (
     AT_ITS_END,
     CORPUS,
+    UNLABELLED,
     Parts,
     Run,
     RunConfig,
+    TeacherConfig,
     open_run,
     read_history,
     run_parts,
@@ -53,12 +55,17 @@ from mtab_train.tokenizer import save_tokenizer, train_tokenizer
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Where a model starts from: a preset's configuration, or another run whose weights it takes."""
+    """Where a model starts from: a preset's configuration, or another run whose weights it takes.
+
+    With a ``teacher`` it learns from that one's answers too, also to what is ``unlabelled``.
+    """
 
     model: ModelConfig
     train: TrainConfig
     preset: str
     init_from: Path | None = None
+    teacher: TeacherConfig | None = None
+    unlabelled: Corpus | None = None
 
 
 def begin_run(
@@ -72,7 +79,8 @@ def begin_run(
         if start.init_from is not None:
             model = _from_run(run, start.init_from, corpus)
         else:
-            texts = [utterance.text for utterance in parts.training if utterance.text]
+            others = () if start.unlabelled is None else start.unlabelled.utterances
+            texts = [utterance.text for utterance in (*parts.training, *others) if utterance.text]
             run, model = _prepare(run, texts)
         if model.head.dimensions is not None:
             _standardise(model.head.dimensions, run.model, corpus, parts)
@@ -163,6 +171,9 @@ def describe_run(folder: Path, start: Start, corpus: Corpus, folds: str, fold: s
         place = (corpus.source or corpus.root).resolve()
     else:
         place = keep_corpus(corpus, folder / CORPUS).relative_to(folder)
+    unlabelled = start.unlabelled
+    if unlabelled is not None:
+        keep_corpus(unlabelled, folder / UNLABELLED)
     config = RunConfig(
         dataset=corpus.name,
         title=corpus.title,
@@ -176,6 +187,8 @@ def describe_run(folder: Path, start: Start, corpus: Corpus, folds: str, fold: s
         mtab_version=mtab.__version__,
         created=_now(),
         columns=dict(corpus.columns),
+        teacher=start.teacher,
+        unlabelled_sha256=None if unlabelled is None else corpus_hash(unlabelled.utterances),
     )
     return Run(folder, config, model, start.train)
 

@@ -19,7 +19,7 @@ from transformers import get_scheduler
 
 from mtab.audio import SAMPLE_RATE
 from mtab.config import from_dict, to_dict
-from mtab.data import Corpus
+from mtab.data import Corpus, Problem
 from mtab.data.clips import add_clips
 from mtab.errors import ConfigError, EngineError, MtabError
 from mtab.files import write_json, write_text
@@ -42,7 +42,13 @@ from mtab_train.config import TrainConfig
 from mtab_train.encoder_cache import EncoderCache, frozen_outputs
 from mtab_train.examples import Example, lengths, prepare
 from mtab_train.lora import merge_adapters, without_adapters
-from mtab_train.losses import CorpusCrossEntropy, concordance_loss, supervised_contrastive
+from mtab_train.losses import (
+    CorpusCrossEntropy,
+    Distillation,
+    concordance_loss,
+    likeness_loss,
+    supervised_contrastive,
+)
 from mtab_train.metrics import chance_of
 from mtab_train.micro_batches import MicroBatches, loss_share
 from mtab_train.model import MulTAB, count_parameters
@@ -56,7 +62,9 @@ from mtab_train.run import (
     PREDICTIONS,
     RESULTS,
     Run,
+    TeacherConfig,
     run_parts,
+    unlabelled_corpus,
 )
 from mtab_train.sampling import evaluation_batches, training_batches
 from mtab_train.scoring import (
@@ -68,6 +76,7 @@ from mtab_train.scoring import (
     to_device,
     write_predictions,
 )
+from mtab_train.teacher import Lessons, Teacher, open_teacher, teach
 
 PROBLEMS_SHOWN = 10
 
@@ -82,6 +91,14 @@ def drop_modalities(batch: Batch, probability: float) -> None:
         ("text_lengths", draw > 1 - probability / 2),
     ):
         batch[name] = batch[name].masked_fill(both & dropped, 0)
+
+
+def problem_lines(problems: Sequence[Problem]) -> list[str]:
+    """What to say of utterances that are skipped: the first few, and how many they are."""
+    lines = [f"skipped: {problem}" for problem in problems[:PROBLEMS_SHOWN]]
+    if len(problems) > PROBLEMS_SHOWN:
+        lines.append(f"... {len(problems)} problems skipped in all")
+    return lines
 
 
 def make_accelerator(device: str, config: TrainConfig) -> Accelerator:
@@ -117,6 +134,8 @@ class Trainer:
         self.workers = workers
         self.accelerator = make_accelerator(device, self.config)
         self.preprocess = Preprocessor.from_folder(run.folder)
+        self.teacher = None if run.config.teacher is None else self._open_teacher(run.config.teacher)
+        self.lessons: Lessons | None = None
         self.train, self.validation, self.test = self._prepare(corpus)
         self.model = MulTAB.from_config(run.model).to(self.accelerator.device)
         self.batch_model = BatchModel(self.model, self.config).to(self.accelerator.device)
@@ -139,6 +158,9 @@ class Trainer:
         self.loss = nn.CrossEntropyLoss(weights, label_smoothing=smoothing)
         if run.model.classifier_heads == "corpus":
             self.loss = CorpusCrossEntropy(run.model.corpora, weights, smoothing).to(self.accelerator.device)
+        if self.teacher is not None:
+            share, temperature = self.config.distillation_weight, self.config.distillation_temperature
+            self.loss = Distillation(share, temperature, weights, smoothing).to(self.accelerator.device)
         device, processes = self.accelerator.device, self.accelerator.num_processes
         self.training = MicroBatches(run.folder, device, training=True, processes=processes)
         self.answering = MicroBatches(run.folder, device)
@@ -151,9 +173,20 @@ class Trainer:
                 self.cache.fill(self.model, self.preprocess, self.train, self.config.augment_copies)
                 self.cache.fill(self.model, self.preprocess, [*self.validation, *self.test])
 
+    def _open_teacher(self, config: TeacherConfig) -> Teacher:
+        teacher = open_teacher(config.folder)
+        if teacher.config.sha256 != config.sha256:
+            raise ConfigError(
+                f"{config.folder}: has changed since {self.run.folder} was begun, expected the same teacher"
+            )
+        return teacher
+
     def _prepare(self, corpus: Corpus) -> Sequence[tuple[Example, ...]]:
         """The examples to train on, to choose an epoch by, and to score."""
         problems, self.clips_cut, examples = list(corpus.problems), 0, []
+        unlabelled = unlabelled_corpus(self.run)
+        if unlabelled is not None:
+            problems += unlabelled.problems
         shortest = self.preprocess.config.min_samples / SAMPLE_RATE
         if self.config.max_seconds is not None and self.config.max_seconds < shortest:
             raise ConfigError(
@@ -162,6 +195,8 @@ class Trainer:
         parts = run_parts(self.run, corpus)
         for name in ("training", "validation", "test"):
             utterances = getattr(parts, name)
+            if unlabelled is not None and name == "training":
+                utterances += unlabelled.utterances
             limit = self.config.max_seconds if name == "training" else None
             prepared = prepare(
                 corpus, utterances, self.preprocess, self.run.model, limit, f"reading {name} part"
@@ -169,17 +204,27 @@ class Trainer:
             examples.append(prepared.examples)
             problems += prepared.problems
             self.clips_cut += prepared.clips_cut
+        if self.teacher is not None:
+            taught, self.lessons, unanswered = self._ask(examples[0], self.config.augment_copies)
+            examples[0] = tuple(taught)
+            problems += unanswered
         if self.accelerator.is_main_process:
             add_clips(self.run.folder, (each.clip for each in examples[0] if each.clip is not None))
         # By the paper's protocol one part selects and is scored.
         self.problems = tuple(dict.fromkeys(problems))
-        for problem in self.problems[:PROBLEMS_SHOWN]:
-            self._say(f"skipped: {problem}")
-        if len(self.problems) > PROBLEMS_SHOWN:
-            self._say(f"... {len(self.problems)} problems skipped in all")
+        for line in problem_lines(self.problems):
+            self._say(line)
         if self.clips_cut:
             self._say(f"{self.clips_cut} training clips cut to {self.config.max_seconds:g} s")
         return examples
+
+    def _ask(
+        self, examples: Sequence[Example], variants: int = 0
+    ) -> tuple[list[Example], Lessons, list[Problem]]:
+        """As `teach`, the teacher asked by one process."""
+        assert self.teacher is not None
+        with self.accelerator.main_process_first():
+            return teach(self.teacher, examples, self.run.model.labels, self.accelerator.device, variants)
 
     def _restore(self, state: TrainerState) -> None:
         """A state's scheduler and scaler, once there was a step."""
@@ -262,6 +307,7 @@ class Trainer:
             spelled=self.config.ctc_weight > 0,
             dimensions=self.run.model.dimensions,
             variants=self._variants(epoch),
+            lessons=self.lessons,
         )
         total, right, seen = 0.0, 0, 0
         begun = time.perf_counter()
@@ -334,10 +380,16 @@ class Trainer:
 
     def _loss(self, step: Step, batch: Batch) -> Tensor:
         output, labels = step.output, batch["labels"]
-        loss = self.loss(output.logits, labels)
+        named = ["labels", "annotated", "teacher_logits"] if self.lessons is not None else ["labels"]
+        true = [batch[name] for name in named]
+        loss = self.loss(output.logits, *true)
         if step.mix is not None:
-            others = self.loss(output.logits, labels[step.mix.partners])
+            others = self.loss(output.logits, *(each[step.mix.partners] for each in true))
             loss = step.mix.share * loss + (1 - step.mix.share) * others
+        if self.lessons is not None and self.config.embedding_weight:
+            taught = batch["teacher_embeddings"]
+            taught = taught if step.mix is None else step.mix(taught)
+            loss = loss + self.config.embedding_weight * likeness_loss(output.embeddings, taught)
         if output.dimensions is not None:
             rated = batch["dimensions"] if step.mix is None else step.mix(batch["dimensions"])
             loss = loss + concordance_loss(output.dimensions, rated)
@@ -435,6 +487,7 @@ class Trainer:
             "clips_cut": self.clips_cut,
             "parameters": parameters,
             "seconds": round(self.seconds, 3),
+            "teacher": None if self.teacher is None else self._compared(self.teacher, answers),
         }
         results = from_dict(Results, written, self.run.folder / RESULTS)
         if self.accelerator.is_main_process:
@@ -455,6 +508,19 @@ class Trainer:
             write_json(folder / RESULTS, to_dict(results))
             shutil.rmtree(folder / "checkpoints")
         return results
+
+    def _compared(self, teacher: Teacher, answers: Answers) -> dict[str, Any]:
+        """The teacher on the test utterances that it can answer, and how often the student says the same."""
+        known, lessons, _ = self._ask(self.test)
+        numbers = [self.test.index(each) for each in known]
+        logits = lessons.logits[:, 0]
+        found = Answers(logits, np.empty((len(known), 0), np.float32))
+        return {
+            "folder": str(teacher.folder),
+            "test": answer_scores(found, known, self.run.model.labels, ()),
+            "agreement": float((answers.logits[numbers].argmax(axis=1) == logits.argmax(axis=1)).mean()),
+            "heard": teacher.heard(known),
+        }
 
     def _calibrate(self, test_logits: np.ndarray) -> Calibration:
         """The temperature of the chosen epoch's weights, and what it does to the test utterances."""
