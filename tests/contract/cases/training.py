@@ -29,6 +29,22 @@ def fit(place: Place, manifest: object, *options: object) -> list[object]:
     return ["mtab-train", "fit", "--dataset", "manifest", "--data-dir", manifest, "--out", out, *options]
 
 
+def distill(place: Place, teacher: object, *options: object) -> list[object]:
+    return ["mtab-train", "distill", "--teacher", teacher, "--out", place.folder / "student", *options]
+
+
+def of_other_classes(place: Place) -> list[object]:
+    clips = [place.file(f"{i}.wav", place.clip.read_bytes()).name for i in range(6)]
+    rows = [f"{name},so it is,{'shrill' if i % 2 else 'low'},{i}" for i, name in enumerate(clips)]
+    table = place.file("m.csv", "\n".join(["audio,text,label,speaker", *rows]) + "\n")
+    return distill(place, place.run, "--dataset", "manifest", "--data-dir", table)
+
+
+def of_broken_clips(place: Place) -> list[object]:
+    place.file("a.wav", "no sound")
+    return distill(place, place.run, "--unlabelled", place.folder)
+
+
 def of_one_class(place: Place) -> list[object]:
     clips = [place.file(f"{i}.wav", place.clip.read_bytes()).name for i in range(6)]
     rows = [f"{name},so it is,high,{i}" for i, name in enumerate(clips)]
@@ -220,5 +236,24 @@ CASES = (
         with_broken_configuration,
         ConfigError,
         "<FILE>: field 'audio_config' is missing",
+    ),
+    Case(
+        "A teacher that is neither a run nor a bundle",
+        lambda place: distill(place, place.corpus.root),
+        ConfigError,
+        "<FOLDER>: holds no run.json and no manifest.json, expected a run folder or a bundle",
+    ),
+    Case(
+        "A teacher of other classes",
+        of_other_classes,
+        DataError,
+        "<FILE>: has the classes low, shrill, expected those of the teacher <FOLDER>: high, low; see "
+        "--label-map",
+    ),
+    Case(
+        "A folder to learn from without labels, with no clip that can be read",
+        of_broken_clips,
+        DataError,
+        "<FOLDER>: no recording can be used, expected some to ask the teacher about",
     ),
 )
