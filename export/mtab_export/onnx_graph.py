@@ -141,6 +141,7 @@ def export_graph(
         )
         assert program is not None
         _drop_guards(program.model.graph)
+        _order_gelus(program.model.graph)
         program.model.metadata_props.update(metadata or {})
         for number, node in enumerate(program.model.graph.all_nodes()):
             node.name = f"{_module_path(node.metadata_props)}/{node.op_type}_{number}"
@@ -169,6 +170,37 @@ def _drop_guards(graph: onnx_ir.Graph) -> None:
         graph.remove(node, safe=True)
         if not test.outputs[0].uses():
             graph.remove(test, safe=True)
+
+
+def _order_gelus(graph: onnx_ir.Graph) -> None:
+    """Write x * (0.5 * (1 + erf)) as 0.5 * (x * (1 + erf)): the same bits, but for numbers next to 0.
+
+    In that order ONNX Runtime knows a GELU, and makes one pass over memory of five, with the bias before it.
+    """
+    for node in graph:
+        if node.op_type != "Erf":
+            continue
+        plus_one = _only_user(node)
+        halved = _only_user(plus_one)
+        last = _only_user(halved)
+        if [each and each.op_type for each in (plus_one, halved, last)] != ["Add", "Mul", "Mul"]:
+            continue
+        assert plus_one is not None
+        assert halved is not None
+        assert last is not None
+        ((x,), (half,)) = (
+            [value for value in user.inputs if value is not made.outputs[0]]
+            for user, made in ((last, halved), (halved, plus_one))
+        )
+        for user, inputs in ((halved, (x, plus_one.outputs[0])), (last, (halved.outputs[0], half))):
+            for i, value in enumerate(inputs):
+                user.replace_input_with(i, value)
+
+
+def _only_user(node: onnx_ir.Node | None) -> onnx_ir.Node | None:
+    """The one node that reads what a node makes, None if it is not one."""
+    users = [] if node is None else list(node.outputs[0].uses())
+    return users[0][0] if len(users) == 1 else None
 
 
 def _module_path(metadata: Mapping[str, str]) -> str:

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnx.reference
+import onnxruntime
 import pytest
 import torch
 from hypothesis import given, settings
@@ -295,6 +297,29 @@ def test_the_model_is_left_as_it_was(exported: Exported) -> None:
     batch, *_ = arrays(model, [(3000, 5), (900, 3)])
     learner(**{name: torch.from_numpy(array) for name, array in batch.items()}).logits.sum().backward()
     assert all(p.grad is not None for name, p in learner.named_parameters() if "pos_conv" in name)
+
+
+def every_operator(graph: onnx.GraphProto) -> Iterator[str]:
+    """Also of the graphs inside, those of loops."""
+    for node in graph.node:
+        yield node.op_type
+        for attribute in node.attribute:
+            yield from every_operator(attribute.g)
+
+
+def test_onnx_runtime_knows_every_gelu(exported: Exported, tmp_path: Path) -> None:
+    """Each error function is that of a GELU, and is fused."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    onnxruntime.InferenceSession(exported.path, options, providers=["CPUExecutionProvider"])
+    plain, fused = (
+        Counter(every_operator(onnx.load(path, load_external_data=False).graph))
+        for path in (exported.path, tmp_path / "optimised.onnx")
+    )
+    assert plain["Erf"] > 0
+    assert fused["Gelu"] + fused["BiasGelu"] == plain["Erf"]
+    assert fused["Erf"] == 0
 
 
 @pytest.mark.parametrize("exported", ["wavlm alone"], indirect=True)
