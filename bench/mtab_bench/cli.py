@@ -24,6 +24,7 @@ from mtab_bench.commands.options import (
     split_option,
 )
 from mtab_bench.commands.paper import paper_command
+from mtab_bench.commands.profile import profile_command
 from mtab_bench.commands.report import report_command
 from mtab_bench.commands.robustness import robustness_command
 from mtab_bench.commands.sdk import sdk_command
@@ -98,6 +99,7 @@ for command in (
     compare_command,
     gpu_command,
     memory_command,
+    profile_command,
     robustness_command,
     sdk_command,
     serve_command,

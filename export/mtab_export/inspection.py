@@ -102,7 +102,7 @@ def _inspect(path: Path, inputs: Mapping[str, np.ndarray], device: str) -> Graph
     try:
         if missing := [str(value.name) for value in graph.inputs if value.name not in feed]:
             raise EngineError(f"there is no {missing[0]} to run it with")
-        flops = _flops(nodes, profile(path, feed, provider, optimised=False))
+        flops = flops_by_node(nodes, profile(path, feed, provider, optimised=False))
         providers = _providers(profile(path, feed, provider, optimised=True))
     except EngineError as error:
         not_run = str(error)
@@ -126,7 +126,7 @@ def _inspect(path: Path, inputs: Mapping[str, np.ndarray], device: str) -> Graph
     )
 
 
-def _flops(nodes: Iterable["onnx_ir.Node"], events: Iterable[Event]) -> Counter[str]:
+def flops_by_node(nodes: Iterable["onnx_ir.Node"], events: Iterable[Event]) -> Counter[str]:
     """Floating-point operations by the name of the node."""
     by_name = {node.name: node for node in nodes}
     flops: Counter[str] = Counter()

@@ -14,7 +14,10 @@ from mtab.errors import EngineError
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One node that ran; weights that ONNX Runtime has packed are not among ``inputs``, which are shapes."""
+    """One node that ran; weights that ONNX Runtime has packed are not among ``inputs``, which are shapes.
+
+    ``size`` are the bytes that it read and wrote, packed weights left out.
+    """
 
     node: str
     operator: str
@@ -22,6 +25,7 @@ class Event:
     inputs: tuple[tuple[int, ...], ...]
     outputs: tuple[tuple[int, ...], ...]
     microseconds: int
+    size: int
 
 
 def profile(
@@ -29,12 +33,18 @@ def profile(
     inputs: Mapping[str, np.ndarray],
     provider: tuple[str, dict[str, str]],
     optimised: bool,
+    threads: int = 0,
+    runs: int = 1,
 ) -> list[Event]:
-    """What ONNX Runtime says of the second of two runs. Raises `EngineError` if it cannot run the graph."""
+    """What ONNX Runtime says of ``runs`` runs after the first, on ``threads`` threads (0: one a core).
+
+    Raises `EngineError` if it cannot run the graph.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
+    options.intra_op_num_threads = threads
     if not optimised:
         # The nodes are those of the file then.
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -43,12 +53,12 @@ def profile(
         options.profile_file_prefix = str(Path(scratch) / "profile")
         try:
             session = onnxruntime.InferenceSession(path, options, providers=[provider], enable_fallback=0)
-            for _ in range(2):
+            for _ in range(1 + runs):
                 session.run(None, inputs)
         except Exception as error:  # ONNX Runtime's exceptions have no common base
             raise EngineError(f"ONNX Runtime cannot run it ({' '.join(str(error).split())})") from None
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-    begun = max(event["ts"] for event in events if event["name"] == "model_run")
+    begun = sorted(event["ts"] for event in events if event["name"] == "model_run")[1]
     return [_event(event) for event in events if event["cat"] == "Node" and event["ts"] >= begun]
 
 
@@ -65,4 +75,5 @@ def _event(event: Mapping[str, Any]) -> Event:
         inputs=shapes("input_type_shape"),
         outputs=shapes("output_type_shape"),
         microseconds=event["dur"],
+        size=sum(int(values[f"{what}_size"]) for what in ("activation", "parameter", "output")),
     )

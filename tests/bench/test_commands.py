@@ -85,6 +85,10 @@ EVERY = {
     "serve": (
         "serve", "BUNDLE", "--seconds", 1, "--clients", 2, "--requests", 20, "--threads", 1, "--json",
     ),
+    "profile": (
+        "profile", "--bundle", "BUNDLE", "--backend", "onnxruntime-fp32", "--seconds", 0.5, "--batch-size", 2,
+        "--threads", 1, "--json",
+    ),
     "memory": (
         "memory", "BUNDLE", "--engine", "onnxruntime", "--precision", "fp32", "--seconds", 1, "--json",
     ),
@@ -109,7 +113,7 @@ def test_every_option(
     if "--json" in arguments:
         begin = 0 if done.stdout.startswith("[") else done.stdout.index("{\n")
         assert json.loads(done.stdout[begin:])
-    others = ("paper", "soak", "memory", "timeline", "live", "vad", "serve", "robustness")
+    others = ("paper", "soak", "memory", "profile", "timeline", "live", "vad", "serve", "robustness")
     if name.split(",")[0] in others:
         return
     section = {"main": "evaluation", "latency": "speed"}.get(name.split(",")[0], name.split(",")[0])

@@ -51,40 +51,14 @@ class OpenVinoEngine(Engine):
         arithmetic of that precision, and if the graph cannot be read, or takes its weights from outside its
         folder.
         """
-        kind, index = parse_device(device, ("cpu", "gpu"), "openvino")
-        check_threads(threads)
-        openvino = _openvino()
-        core = openvino.Core()
-        # A single GPU has no number in the list.
-        target = kind.upper() + (f".{index}" if index else "")
-        found = core.available_devices
-        if target not in found and f"{target}.0" not in found:
-            raise EngineError(f"device {device}: OpenVINO finds {', '.join(found)}, expected {target}")
-        hint = hint_of(device, precision, core.get_property(target, "OPTIMIZATION_CAPABILITIES"))
-        settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": hint}
-        if kind == "cpu":
-            settings["CPU_RUNTIME_CACHE_CAPACITY"] = _KEPT
-        if kind == "cpu" and (number := threads or limited_cores()):
-            settings["INFERENCE_NUM_THREADS"] = number
-        if precision == "int8":
-            settings["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = _GROUP
+        compiled = compile_graph(path, device, threads, precision)
+        self._requests = queue.SimpleQueue[Any]()
         try:
-            model = read_graph(path)
-            if precision == "int8":
-                compress_weights(model)
-            elif precision == "fp16":
-                keep_float32(model)
-            compiled = core.compile_model(model, target, settings)
-            used = compiled.get_property("INFERENCE_PRECISION_HINT")
             # More at a time would wait for the same cores, each with its own memory.
-            requests = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
-            self._requests = queue.SimpleQueue[Any]()
-            for _ in range(requests):
+            for _ in range(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")):
                 self._requests.put(compiled.create_infer_request())
-        except Exception as error:  # whatever OpenVINO raises for a graph that it cannot take
-            raise EngineError(f"{path}: OpenVINO cannot load it ({one_line(error)})") from None
-        if used.to_string() != hint:
-            raise EngineError(f"device {device}: OpenVINO computes in {used.to_string()}, expected {hint}")
+        except Exception as error:  # as when it is compiled
+            raise _cannot_load(path, error) from None
         super().__init__(
             "openvino",
             path,
@@ -101,6 +75,49 @@ class OpenVinoEngine(Engine):
             return [answers[i] for i in range(len(self.outputs))]
         finally:
             self._requests.put(request)
+
+
+def compile_graph(
+    path: Path,
+    device: str = "cpu",
+    threads: int | None = None,
+    precision: Precision = "fp32",
+    counters: bool = False,
+) -> Any:
+    """A graph compiled by OpenVINO, as `OpenVinoEngine` says; with ``counters`` of each operator's time."""
+    kind, index = parse_device(device, ("cpu", "gpu"), "openvino")
+    check_threads(threads)
+    core = _openvino().Core()
+    # A single GPU has no number in the list.
+    target = kind.upper() + (f".{index}" if index else "")
+    found = core.available_devices
+    if target not in found and f"{target}.0" not in found:
+        raise EngineError(f"device {device}: OpenVINO finds {', '.join(found)}, expected {target}")
+    hint = hint_of(device, precision, core.get_property(target, "OPTIMIZATION_CAPABILITIES"))
+    settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": hint, "PERF_COUNT": counters}
+    if kind == "cpu":
+        settings["CPU_RUNTIME_CACHE_CAPACITY"] = _KEPT
+    if kind == "cpu" and (number := threads or limited_cores()):
+        settings["INFERENCE_NUM_THREADS"] = number
+    if precision == "int8":
+        settings["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = _GROUP
+    try:
+        model = read_graph(path)
+        if precision == "int8":
+            compress_weights(model)
+        elif precision == "fp16":
+            keep_float32(model)
+        compiled = core.compile_model(model, target, settings)
+        used = compiled.get_property("INFERENCE_PRECISION_HINT")
+    except Exception as error:  # whatever OpenVINO raises for a graph that it cannot take
+        raise _cannot_load(path, error) from None
+    if used.to_string() != hint:
+        raise EngineError(f"device {device}: OpenVINO computes in {used.to_string()}, expected {hint}")
+    return compiled
+
+
+def _cannot_load(path: Path, error: Exception) -> EngineError:
+    return EngineError(f"{path}: OpenVINO cannot load it ({one_line(error)})")
 
 
 def read_graph(path: Path) -> Any:
