@@ -236,6 +236,11 @@ def test_refusals(tmp_path: Path, tones: Corpus, tone_run: Path, make_tones) -> 
     assert "has no model.safetensors, expected a teacher whose training has ended" in refused(
         "--teacher", unfinished
     )
+    values = json.loads((unfinished / "run.json").read_text())
+    write_json(unfinished / "run.json", values | {"fold": None})
+    assert "is a cross-validation, expected the folder of one of its folds" in refused(
+        "--teacher", unfinished
+    )
     (tmp_path / "others").mkdir()
     others = make_tones(tmp_path / "others")
     table = (others / "manifest.csv").read_text().replace(",high,", ",shrill,")

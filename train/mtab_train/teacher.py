@@ -81,7 +81,10 @@ def open_teacher(folder: Path | str) -> Teacher:
 def _run_teacher(folder: Path) -> Teacher:
     run = open_run(folder)
     if not run.weights.is_file():
-        raise ConfigError(f"{folder}: has no {run.weights.name}, expected a teacher whose training has ended")
+        lacks = f"has no {run.weights.name}, expected a teacher whose training has ended"
+        if run.config.fold is None:
+            lacks = "is a cross-validation, expected the folder of one of its folds"
+        raise ConfigError(f"{folder}: {lacks}")
 
     def load(device: torch.device) -> Callable[[Arrays], Arrays]:
         model = load_model(run).to(device)
