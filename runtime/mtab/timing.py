@@ -174,16 +174,16 @@ def interleaved(
     ``progress`` is told what share of all is done, 0 to 1. Raises `Interrupted` at Ctrl-C.
     """
     run = _Run(backends, draw, min_samples, min_seconds)
+    shown = 0.0
     try:
         while True:
-            done = run.share()
-            progress(done)
-            left = -run.requests % items
+            done, left = run.share(), -run.requests % items
+            shown = max(shown, min(done, run.requests / max(run.requests + left, 1)))
+            progress(shown)
             if done == 1 and not left:
                 return run.timing()
             # Towards the end of the last pass, and not beyond it.
-            size = run.block_size()
-            size = min(size, left) if done == 1 else size
+            size = min(run.block_size(left), left) if done == 1 else run.block_size()
             run.measure([(run.requests + i) % items for i in range(size)])
     except KeyboardInterrupt:
         raise Interrupted(run.timing() if run.blocks else None) from None
@@ -233,14 +233,17 @@ class _Run(Generic[T]):
             1.0,
         )
 
-    def block_size(self) -> int:
-        """How many requests the next block has: one at first, then what fills `BLOCK_SECONDS`."""
+    def block_size(self, left: int = 0) -> int:
+        """How many requests the next block has: one at first, then what fills `BLOCK_SECONDS`.
+
+        No more than leaves requests for enough blocks, of those that are wanted or ``left``.
+        """
         if not self.blocks:
             return 1
         typical = self._typical().values()
         fitting = (BLOCK_SECONDS - PAUSE * len(typical)) / sum(typical)
-        # No more than leaves requests for enough blocks.
         wanted = max(self._min_samples, self._min_seconds / min(typical)) - self.requests
+        wanted = max(wanted, left)
         blocks = max(MIN_BLOCKS - len(self.blocks), 1)
         return max(min(int(fitting), ceil(wanted / blocks), MAX_REQUESTS), 1)
 

@@ -107,6 +107,21 @@ def test_it_works_for_as_long_as_was_asked(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.usefixtures("quiet")
+def test_the_rest_of_a_pass_is_measured_in_whole_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of more items than samples are wanted all are answered, as fast as those, and the end is foreseen."""
+    clock = Clock(monkeypatch)
+    shares: list[float] = []
+    backends = {"a": clock.taking(lambda _: 0.01), "b": clock.taking(lambda _: 0.01)}
+    timing = interleaved(backends, same, 1000, min_samples=100, progress=shares.append)
+    assert len(timing.items) == 1000
+    # 25 requests of both fill half a second.
+    assert len(timing.blocks) <= MIN_BLOCKS + 1000 / 25 + 2
+    assert shares == sorted(shares)
+    assert shares[len(shares) // 2] == pytest.approx(0.5, abs=0.1)
+    assert shares[-2] < 1 == shares[-1]
+
+
+@pytest.mark.usefixtures("quiet")
 def test_every_request_is_drawn_once_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
     drawn = itertools.count()
