@@ -73,6 +73,30 @@ def test_data_that_cannot_be_scored(
     assert not (tmp_path / "out").exists()
 
 
+def test_other_labels_by_a_map(tone_run: Path, tmp_path: Path, make_tones) -> None:
+    """As if they were called so; what the map leaves out is not scored."""
+    root = make_tones(tmp_path)
+    rows = (root / "manifest.csv").read_text().replace(",low,0", ",hum,0").splitlines()
+    renamed = [row.replace(",high,", ",shrill,").replace(",low,", ",deep,") for row in rows]
+    table = tmp_path / "labels.csv"
+    table.write_text("label,mapped\nshrill,high\ndeep,low\nhum,\n")
+    scores = []
+    for lines, options in (
+        ([row for row in rows if ",hum," not in row], ()),
+        (renamed, ("--label-map", table)),
+    ):
+        (root / "manifest.csv").write_text("\n".join(lines) + "\n")
+        out = tmp_path / f"out{len(scores)}"
+        corpus = ("--dataset", "manifest", "--data-dir", root)
+        done = run("eval", tone_run, *corpus, *options, "--out", out, "--device", "cpu")
+        assert done.exit_code == 0, done.output
+        scores.append(json.loads((out / "scores.json").read_text())["scores"])
+    assert scores[0] == scores[1]
+    assert scores[0]["utterances"] == 36 - 3
+    refused = run("eval", tone_run, "--label-map", table)
+    assert (refused.exit_code, refused.stderr.splitlines()[-1]) == (2, "Error: --label-map needs --dataset")
+
+
 def test_an_unfinished_run_is_refused(tmp_path: Path, start: Start, tones: Corpus) -> None:
     begin_run(tmp_path / "run", start, tones, "speaker", "speaker-0")
     refused = run("eval", tmp_path / "run")

@@ -7,7 +7,16 @@ from pathlib import Path
 import numpy as np
 
 from mtab.config import from_dict, to_dict
-from mtab.data import Corpus, Problem, Utterance, corpus_hash, read_corpus, validate
+from mtab.data import (
+    Corpus,
+    Problem,
+    Utterance,
+    corpus_hash,
+    map_labels,
+    read_corpus,
+    read_label_map,
+    validate,
+)
 from mtab.errors import DataError, MtabError
 from mtab.files import atomic_folder, write_json
 from mtab.preprocess import Preprocessor
@@ -61,17 +70,18 @@ def evaluate_run(
     device: str = "auto",
     workers: int = 0,
     batch_size: int = 8,
+    label_map: Path | None = None,
 ) -> Evaluation:
-    """Score a run on its test set, or on all utterances of another corpus.
+    """Score a run on its test set, or on all utterances of another corpus, its labels by ``label_map``.
 
-    Raises `DataError` if the other corpus has a label that the model does not know, or is the one that the
-    run was trained on; `MtabError` if the run has not finished.
+    Raises `DataError` if the other corpus has a label that the model or the map does not know, or is the one
+    that the run was trained on; `MtabError` if the run has not finished.
     """
     if run.config.dataset is not None and not (run.folder / RESULTS).is_file():
         raise MtabError(
             f"{run.folder}: has not finished, expected a finished run; see mtab-train fit --resume"
         )
-    corpus, utterances, title = _utterances(run, dataset, data_dir, columns)
+    corpus, utterances, title = _utterances(run, dataset, data_dir, columns, label_map)
     labels = run.model.labels
     if unknown := sorted({utterance.label for utterance in utterances} - set(labels)):
         raise DataError(
@@ -103,12 +113,18 @@ def evaluate_run(
 
 
 def _utterances(
-    run: Run, dataset: str | None, data_dir: Path | None, columns: Mapping[str, str] | None
+    run: Run,
+    dataset: str | None,
+    data_dir: Path | None,
+    columns: Mapping[str, str] | None,
+    label_map: Path | None,
 ) -> tuple[Corpus, tuple[Utterance, ...], str]:
     if dataset is None:
         corpus = run_corpus(run, data_dir, columns)
         return corpus, run_parts(run, corpus).test, f"{run.config.title}, test set of fold {run.config.fold}"
     corpus = validate(read_corpus(dataset, data_dir, columns))
+    if label_map is not None:
+        corpus = map_labels(corpus, read_label_map(label_map))
     if corpus_hash(corpus.utterances, run.model.dimensions) == run.config.corpus_sha256:
         raise DataError(
             f"{corpus.place}: is the corpus that {run.folder} was trained on; "
