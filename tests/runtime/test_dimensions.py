@@ -76,7 +76,8 @@ def test_a_model_without_them_answers_as_before(tone_bundle: Path, clips: list[s
     assert model.engine.outputs == ("logits", "probabilities", "embeddings")
 
 
-def test_tuning_judges_them(rated_bundle: Path) -> None:
+def test_tuning_judges_them(rated_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mtab.trials.ENGINES", ("onnxruntime",))
     found = tune(rated_bundle, None, None, "cpu", utterances=4, min_seconds=0)
     assert found.trials[0].problem is None
 
