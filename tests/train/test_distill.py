@@ -254,6 +254,26 @@ def test_refusals(tmp_path: Path, tones: Corpus, tone_run: Path, make_tones) -> 
     assert f"{empty}: holds no clip" in refused("--teacher", tone_run, "--unlabelled", empty)
 
 
+def test_a_test_part_without_an_answer_is_refused_before_training(
+    tmp_path: Path, tone_run: Path, make_tones
+) -> None:
+    """The teacher reads, and nobody wrote down what is said there; the student does not read."""
+    root = make_tones(tmp_path)
+    rows = (root / "manifest.csv").read_text().splitlines()
+    silent = [
+        ",".join((row.split(",")[0], "", *row.split(",")[2:])) if row.endswith(",0") else row for row in rows
+    ]
+    (root / "manifest.csv").write_text("\n".join(silent) + "\n")
+    out = tmp_path / "student"
+    done = run(
+        *("distill", "--teacher", tone_run, "--dataset", "manifest", "--data-dir", root, "--out", out),
+        *("--fold", "speaker-0", "--modalities", "audio", "--epochs", 1, "--device", "cpu"),
+    )
+    assert done.exit_code == 1
+    assert "answers none of 6 utterances; " in done.stderr.splitlines()[-1]
+    assert not out.exists()
+
+
 def test_a_teacher_that_changed_is_refused(tmp_path: Path, tone_run: Path) -> None:
     folder, out = tmp_path / "teacher", tmp_path / "student"
     shutil.copytree(tone_run, folder)

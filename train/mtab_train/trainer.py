@@ -208,6 +208,8 @@ class Trainer:
             taught, self.lessons, unanswered = self._ask(examples[0], self.config.augment_copies)
             examples[0] = tuple(taught)
             problems += unanswered
+            # Of the test part too before hours of training: it may have no answer to any of it.
+            self._ask(examples[2])
         if self.accelerator.is_main_process:
             add_clips(self.run.folder, (each.clip for each in examples[0] if each.clip is not None))
         # By the paper's protocol one part selects and is scored.
