@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_class_weight
+from torch import nn
 
 from mtab.data import Utterance
 from mtab_train.batches import class_weights
@@ -17,7 +18,9 @@ from mtab_train.losses import (
     CHARACTERS,
     CharacterCtc,
     CorpusCrossEntropy,
+    Distillation,
     concordance_loss,
+    likeness_loss,
     spell,
     supervised_contrastive,
 )
@@ -200,3 +203,52 @@ def test_a_batch_without_a_letter() -> None:
         torch.randn(2, 6, 4), torch.tensor([6, 4]), torch.zeros(2, 0).long(), torch.tensor([0, 0])
     )
     assert loss.item() == 0
+
+
+@pytest.mark.parametrize("weight", [None, torch.tensor([0.5, 2.0, 1.0])])
+def test_distillation_is_between_labels_and_the_teacher(weight: torch.Tensor | None) -> None:
+    """Nothing of the teacher is PyTorch's cross-entropy, nothing of the labels its KL divergence."""
+    torch.manual_seed(0)
+    logits, teacher = torch.randn(6, 3), 3 * torch.randn(6, 3)
+    labels = torch.tensor([0, 1, 2, 2, 1, 0])
+    annotated, nobody = torch.ones(6, dtype=torch.bool), torch.zeros(6, dtype=torch.bool)
+
+    def loss(share: float, annotated: torch.Tensor) -> float:
+        return Distillation(share, 2.0, weight, 0.1)(logits, labels, annotated, teacher).item()
+
+    plain = nn.CrossEntropyLoss(weight, label_smoothing=0.1)(logits, labels).item()
+    each = nn.functional.kl_div(
+        (logits / 2).log_softmax(dim=1), (teacher / 2).softmax(dim=1), reduction="none"
+    ).sum(dim=1)
+    shares = torch.ones(6) if weight is None else weight[labels]
+    taught = (4 * (each * shares).sum() / shares.sum()).item()
+    assert loss(0.0, annotated) == pytest.approx(plain)
+    assert loss(1.0, annotated) == pytest.approx(taught)
+    assert loss(0.25, annotated) == pytest.approx(0.75 * plain + 0.25 * taught)
+    # Whose label is the teacher's own guess learns no more than the guess's odds.
+    assert loss(0.25, nobody) == pytest.approx(taught)
+
+
+@settings(deadline=None, max_examples=30)
+@given(seed=st.integers(0, 2**32 - 1), utterances=st.integers(3, 12), scale=st.floats(1e-2, 1e2))
+def test_likeness_knows_no_rotation_scale_or_origin(seed: int, utterances: int, scale: float) -> None:
+    torch.manual_seed(seed)
+    teacher = torch.randn(utterances, 5)
+    rotation, _ = torch.linalg.qr(torch.randn(8, 8))
+    same = scale * nn.functional.pad(teacher, (0, 3)) @ rotation + torch.randn(8)
+    assert likeness_loss(same, teacher).item() == pytest.approx(0, abs=1e-4)
+    # As the paper writes it, with centring matrices.
+    other = torch.randn(utterances, 4)
+    centring = torch.eye(utterances) - 1 / utterances
+    k, m = (centring @ x @ x.T @ centring for x in (other, teacher))
+    cka = torch.trace(k @ m) / (torch.trace(k @ k) * torch.trace(m @ m)).sqrt()
+    assert likeness_loss(other, teacher).item() == pytest.approx(1 - cka.item(), abs=1e-4)
+
+
+def test_a_batch_that_is_all_the_same_teaches_no_likeness() -> None:
+    embeddings = torch.ones(4, 3, requires_grad=True)
+    loss = likeness_loss(embeddings, torch.randn(4, 2))
+    loss.backward()
+    assert loss.item() == 0
+    assert embeddings.grad is not None
+    assert torch.equal(embeddings.grad, torch.zeros(4, 3))
