@@ -15,10 +15,9 @@ from mtab.bundle import MANIFEST, open_bundle
 from mtab.data import Problem
 from mtab.data.clips import clip_hash, read_clips
 from mtab.data.reading import read_utterances
-from mtab.engines.opening import open_engine
 from mtab.errors import ConfigError
 from mtab.files import atomic_file, cache_dir, sha256
-from mtab.loading import open_preprocessor, resolve
+from mtab.loading import load, open_preprocessor, resolve
 from mtab.preprocess import Preprocessor
 from mtab.progress import track
 from mtab.types import Modality
@@ -86,7 +85,7 @@ def _run_teacher(folder: Path) -> Teacher:
             lacks = "is a cross-validation, expected the folder of one of its folds"
         raise ConfigError(f"{folder}: {lacks}")
 
-    def load(device: torch.device) -> Callable[[Arrays], Arrays]:
+    def loaded(device: torch.device) -> Callable[[Arrays], Arrays]:
         model = load_model(run).to(device)
 
         def answer(inputs: Arrays) -> Arrays:
@@ -105,7 +104,7 @@ def _run_teacher(folder: Path) -> Teacher:
         run.config.dataset,
         run.config.folds,
         run.config.fold,
-        load,
+        loaded,
     )
 
 
@@ -113,12 +112,6 @@ def _bundle_teacher(folder: Path) -> Teacher:
     bundle = open_bundle(folder)
     training = bundle.manifest.training
     wanted = resolve(bundle)
-
-    def load(device: torch.device) -> Callable[[Arrays], Arrays]:
-        # On the device that mtab.load takes: the student's has room for the student.
-        del device
-        return open_engine(bundle, wanted.engine, wanted.device, wanted.precision, wanted.threads)[1].run
-
     return Teacher(
         TeacherConfig(str(folder), bundle.content),
         f"{wanted.engine} {wanted.precision}",
@@ -128,7 +121,8 @@ def _bundle_teacher(folder: Path) -> Teacher:
         training.dataset,
         training.folds,
         training.fold,
-        load,
+        # On the device that mtab.load takes: the student's has room for the student.
+        lambda _: load(folder).engine.run,
     )
 
 

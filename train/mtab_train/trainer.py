@@ -209,7 +209,7 @@ class Trainer:
             examples[0] = tuple(taught)
             problems += unanswered
             # Of the test part too before hours of training: it may have no answer to any of it.
-            self._ask(examples[2])
+            self.examined, self.exam, _ = self._ask(examples[2])
         if self.accelerator.is_main_process:
             add_clips(self.run.folder, (each.clip for each in examples[0] if each.clip is not None))
         # By the paper's protocol one part selects and is scored.
@@ -489,7 +489,7 @@ class Trainer:
             "clips_cut": self.clips_cut,
             "parameters": parameters,
             "seconds": round(self.seconds, 3),
-            "teacher": None if self.teacher is None else self._compared(self.teacher, answers),
+            "teacher": None if self.teacher is None else self._beside(self.teacher, answers),
         }
         results = from_dict(Results, written, self.run.folder / RESULTS)
         if self.accelerator.is_main_process:
@@ -511,17 +511,17 @@ class Trainer:
             shutil.rmtree(folder / "checkpoints")
         return results
 
-    def _compared(self, teacher: Teacher, answers: Answers) -> dict[str, Any]:
+    def _beside(self, teacher: Teacher, answers: Answers) -> dict[str, Any]:
         """The teacher on the test utterances that it can answer, and how often the student says the same."""
-        known, lessons, _ = self._ask(self.test)
-        numbers = [self.test.index(each) for each in known]
-        logits = lessons.logits[:, 0]
-        found = Answers(logits, np.empty((len(known), 0), np.float32))
+        places = {each.utterance.id: number for number, each in enumerate(self.test)}
+        numbers = [places[each.utterance.id] for each in self.examined]
+        logits = self.exam.logits[:, 0]
+        found = Answers(logits, np.empty((len(numbers), 0), np.float32))
         return {
             "folder": str(teacher.folder),
-            "test": answer_scores(found, known, self.run.model.labels, ()),
+            "test": answer_scores(found, self.examined, self.run.model.labels, ()),
             "agreement": float((answers.logits[numbers].argmax(axis=1) == logits.argmax(axis=1)).mean()),
-            "heard": teacher.heard(known),
+            "heard": teacher.heard(self.examined),
         }
 
     def _calibrate(self, test_logits: np.ndarray) -> Calibration:
