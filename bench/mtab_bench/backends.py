@@ -163,7 +163,7 @@ def open_backend(backend: Backend, model: "MulTAB | None" = None) -> Run:
     return _in_pytorch(backend, model)
 
 
-def open_session(graph: Path, threads: int | None) -> "onnxruntime.InferenceSession":
+def open_session(graph: Path | bytes, threads: int | None) -> "onnxruntime.InferenceSession":
     """ONNX Runtime on the CPU as one begins with it: default options, but for the number of threads."""
     import onnxruntime
 

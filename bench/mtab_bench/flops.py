@@ -1,11 +1,6 @@
-"""How much arithmetic a model is, and how fast this machine can do arithmetic at best."""
+"""How much arithmetic a model is."""
 
-import time
 from collections.abc import Callable
-
-SIZES = (1024, 2048)
-"""Rows and columns of the square matrices that are multiplied."""
-_REPEATS = 3
 
 
 def count_flops(forward: Callable[[], object]) -> int:
@@ -27,19 +22,3 @@ def count_flops(forward: Callable[[], object]) -> int:
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
     return counter.get_total_flops()
-
-
-def matrix_rate(threads: int) -> float:
-    """The best rate, in GFLOP/s, at which square float32 matrices of `SIZES` are multiplied now."""
-    import torch
-
-    torch.set_num_threads(threads)
-    best = 0.0
-    for size in SIZES:
-        a, b, product = (torch.ones(size, size) for _ in range(3))
-        torch.mm(a, b, out=product)
-        for _ in range(_REPEATS):
-            begun = time.perf_counter()
-            torch.mm(a, b, out=product)
-            best = max(best, 2e-9 * size**3 / (time.perf_counter() - begun))
-    return best

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from mtab.bundle import Bundle
 from mtab.errors import BundleError
 from mtab.graphs import FUSED
+from mtab.types import Precision
 from mtab_bench.backends import OPENVINO_GRAPHS, Backend, Inputs
 from mtab_export.inspection import MODEL, flops_by_node
 
@@ -64,6 +65,7 @@ class Profile:
     """A backend's rows, the slowest first; ``milliseconds`` are a whole run's, counted as it was."""
 
     backend: str
+    precision: Precision
     threads: int
     milliseconds: float
     rows: tuple[Row, ...]
@@ -109,7 +111,7 @@ def profile_backend(bundle: Bundle, backend: Backend, inputs: Inputs) -> Profile
         measure = _in_openvino if backend.engine == "openvino" else _in_onnxruntime
         milliseconds, operators = measure(path, backend, inputs)
         rows = _rows(nodes, operators, _operations(path, nodes, inputs))
-    return Profile(backend.title, backend.threads or 0, milliseconds, rows)
+    return Profile(backend.title, backend.precision, backend.threads or 0, milliseconds, rows)
 
 
 def _in_onnxruntime(path: Path, backend: Backend, inputs: Inputs) -> tuple[float, list[_Operator]]:

@@ -16,7 +16,7 @@ from mtab_bench.sections.section import Section
 from mtab_bench.sections.speed import Speed
 from mtab_bench.sections.training import Training
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 JSON = "report.json"
 SECTIONS: dict[str, type[Section]] = {
     each.name: each for each in (Evaluation, Speed, Batching, Invariance, Training)

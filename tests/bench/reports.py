@@ -10,6 +10,7 @@ from mtab.graphs import BUDGETS, Budget
 from mtab.parity import Answers
 from mtab.timing import Ratio
 from mtab_bench.backends import Backend
+from mtab_bench.rates import MachineRates, MatrixRate
 from mtab_bench.report import BundleRecord, Report, new_report
 from mtab_bench.sections.accuracy import Accuracy, BackendParity
 from mtab_bench.sections.batching import Batching, Durations, Strategy
@@ -26,7 +27,7 @@ from mtab_bench.sections.invariance import (
 from mtab_bench.sections.parts import Part, PartBackend
 from mtab_bench.sections.samples import Latency, Quantity, Timed
 from mtab_bench.sections.section import Conditions, Machine, Problem, Protocol, Section
-from mtab_bench.sections.speed import CaseBackend, MatrixRate, Speed, SpeedBackend, SpeedCase
+from mtab_bench.sections.speed import CaseBackend, Speed, SpeedBackend, SpeedCase
 from mtab_bench.sections.start import Start, StartMemory
 from mtab_bench.sections.training import TimedRecipe, Training, speedup
 
@@ -224,7 +225,11 @@ def make_speed(random_weights: bool = True, other_load: float | None = 0.05) -> 
             {
                 key: CaseBackend()
                 if key in SKIPPED
-                else CaseBackend(timed=timed(key, batch_size, seconds), share_of_matrix_rate=0.21)
+                else CaseBackend(
+                    timed=timed(key, batch_size, seconds),
+                    share_of_matrix_rate=0.21,
+                    share_of_memory_rate=0.07,
+                )
                 for key in BACKENDS
             },
         )
@@ -254,8 +259,16 @@ def make_speed(random_weights: bool = True, other_load: float | None = 0.05) -> 
         reference="pytorch",
         random_weights=random_weights,
         parameters=225_468_931,
+        weights=186_868_739,
         min_seconds=2.0,
-        matrix_rate=MatrixRate("GFLOP/s", 120.0, (512, 1024, 2048)),
+        rates=MachineRates(
+            2,
+            {
+                "fp32": MatrixRate("GFLOP/s", 120.0, "ONNX Runtime"),
+                "int8": MatrixRate("GFLOP/s", 480.0, "PyTorch"),
+            },
+            Quantity("GB/s", 20.0),
+        ),
         backends=backends,
         cases=cases,
         parts=parts,

@@ -89,11 +89,12 @@ def test_the_command(bundle: Bundle) -> None:
     done = CliRunner().invoke(main, arguments)
     assert done.exit_code == 0, done.output
     first, _, head, *rows = done.stdout.splitlines()
-    said = "this machine multiplies float32 matrices at \\d+ GFLOP/s on 1 threads"
+    rates = r"\d+ GFLOP/s in fp32, (\d+ GFLOP/s in bf16, )?\d+ GFLOP/s in int8"
+    said = f"this machine multiplies large matrices at {rates} on 1 threads"
     assert re.fullmatch(rf"1 x 0\.5 s and \d tokens; {said}", first)
     assert re.fullmatch(
-        r"ONNX Runtime fp32: [\d.]+ ms, [\d.e-]+ GFLOP at \d+ GFLOP/s \(\d+% of that rate\); operators "
-        r"[\d.]+ ms by its counters",
+        r"ONNX Runtime fp32: [\d.]+ ms, [\d.e-]+ GFLOP at \d+ GFLOP/s \(\d+% of the rate in fp32\); "
+        r"operators [\d.]+ ms by its counters",
         head,
     )
     assert rows[0].split() == ["part", "kind", "operators", "ms", "share", "GFLOP", "GFLOP/s", "MB"]
@@ -103,7 +104,7 @@ def test_the_command(bundle: Bundle) -> None:
     done = CliRunner().invoke(main, [*arguments, "--json"])
     values = json.loads(done.stdout)
     assert [each["backend"] for each in values["backends"]] == ["ONNX Runtime fp32"]
-    assert values["matrix_rate"] > 0
+    assert values["rates"]["matrix"]["fp32"]["value"] > 0
 
 
 def test_refusals(bundle: Bundle) -> None:

@@ -94,8 +94,8 @@ def test_reports_that_cannot_be_added_to(report: Report, tmp_path: Path) -> None
         (text[: len(text) // 2], "report.json: is not JSON"),
         ("", "report.json: is not JSON"),
         ("[]", "report.json: has no schema_version, expected a report of mtab-bench"),
-        (text.replace('"schema_version": 3', '"schema_version": 2'), "has schema version 2, expected 3"),
-        (text.replace('"schema_version": 3', '"schema_version": 4'), "has schema version 4, expected 3"),
+        (text.replace('"schema_version": 4', '"schema_version": 3'), "has schema version 3, expected 4"),
+        (text.replace('"schema_version": 4', '"schema_version": 5'), "has schema version 5, expected 4"),
         (text.replace("c" * 64, "d" * 64), "is of checkpoint dddddddddddd… .*, expected cccccccccccc…"),
         (
             text.replace('"checkpoint_sha256"', '"checkpoint"'),

@@ -57,7 +57,11 @@ def test_a_gpu_that_is_not_here_is_one_line(section: Speed) -> None:
 
 
 def test_figures_follow_from_the_samples(section: Speed) -> None:
-    assert section.matrix_rate is not None
+    rates = section.rates
+    assert rates is not None
+    assert section.weights is not None
+    assert section.parameters is not None
+    assert 0 < section.weights < section.parameters
     for case in section.cases:
         assert case.gflop is not None
         for key, timed in case.timed.items():
@@ -66,8 +70,12 @@ def test_figures_follow_from_the_samples(section: Speed) -> None:
             assert timed.throughput.value == pytest.approx(1 / each)
             assert timed.rtf is not None
             assert timed.rtf.value == pytest.approx(each / case.seconds)
-            share = case.gflop / np.median(samples) / section.matrix_rate.value
+            in_bf16 = "bf16" in key and "bf16" in rates.matrix
+            share = case.gflop / np.median(samples) / rates.matrix["bf16" if in_bf16 else "fp32"].value
             assert case.backends[key].share_of_matrix_rate == pytest.approx(share)
+            size = 1e-9 * section.weights * (2 if in_bf16 else 4)
+            read = size / np.median(samples) / rates.memory.value
+            assert case.backends[key].share_of_memory_rate == pytest.approx(read)
             assert timed.repeated is not None
             assert (timed.speedup is None) == (key == "pytorch")
             if timed.speedup is not None:
@@ -150,7 +158,7 @@ def test_without_pytorch_or_its_checkpoint_the_rest_is_measured(tone_bundle: Pat
     assert found.timed is not None
     assert found.timed.latency.p50 > 0
     assert found.timed.speedup is found.share_of_matrix_rate is None
-    assert section.matrix_rate is section.parameters is None
+    assert section.rates is section.parameters is None
     assert section.parts == ()
 
 
@@ -171,7 +179,7 @@ def test_the_command_adds_its_section(tone_bundle: Path, tmp_path: Path) -> None
     assert done.exit_code == 0, done.output
     assert "ONNX Runtime fp32" in done.output
     report = json.loads((out / "report.json").read_text())
-    assert report["schema_version"] == 3
+    assert report["schema_version"] == 4
     assert report["speed"]["parts"] == []
     again = CliRunner().invoke(main, command)
     assert again.exit_code == 1

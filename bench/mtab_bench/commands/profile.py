@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +13,7 @@ from mtab_bench.commands.options import bundle_option
 
 if TYPE_CHECKING:
     from mtab_bench.profiling import Profile
+    from mtab_bench.rates import MachineRates
 
 _LEAST = 0.01
 """Share of the time from which rows are printed each; ``--json`` has all."""
@@ -51,7 +52,7 @@ def profile_command(
 
     Times are the engine's own counters, the mean of several warm runs on speech-like noise of one length;
     operations are those of matrix products and convolutions, bytes what an operator reads and writes. The
-    rate is held against the best at which this machine multiplies large float32 matrices now.
+    rate is held against the best at which this machine multiplies large matrices of the same numbers now.
 
     \b
     Examples:
@@ -65,8 +66,8 @@ def profile_command(
     from mtab_bench.backends import bundle_backends
     from mtab_bench.cases import make_cases
     from mtab_bench.commands.target import newest_bundle
-    from mtab_bench.flops import matrix_rate
     from mtab_bench.profiling import profile_backend
+    from mtab_bench.rates import measure_rates
 
     opened = open_bundle(bundle or newest_bundle())
     cores = threads or usable_cores()
@@ -77,7 +78,7 @@ def profile_command(
     (case,) = make_cases(open_preprocessor(opened), [batch_size], [seconds])
     found: list[Profile] = []
     with OtherLoad() as beside:
-        rate = matrix_rate(cores)
+        rates = measure_rates(cores)
         for key in backends or every:
             try:
                 found.append(profile_backend(opened, every[key], case.inputs))
@@ -88,21 +89,24 @@ def profile_command(
     if beside.warning:
         click.echo(beside.warning, err=True)
     if as_json:
-        values = {"seconds": seconds, "tokens": case.tokens, "batch_size": batch_size, "matrix_rate": rate}
+        values: dict[str, Any] = {"seconds": seconds, "tokens": case.tokens, "batch_size": batch_size}
+        values["rates"] = to_dict(rates)
         values["backends"] = [to_dict(each) for each in found]
         click.echo(json.dumps(values, indent=2))
         return
+    best = ", ".join(f"{each.value:.0f} GFLOP/s in {name}" for name, each in rates.matrix.items())
     click.echo(
-        f"{batch_size} x {seconds:g} s and {case.tokens} tokens; this machine multiplies float32 matrices at "
-        f"{rate:.0f} GFLOP/s on {cores} threads"
+        f"{batch_size} x {seconds:g} s and {case.tokens} tokens; this machine multiplies large matrices at "
+        f"{best} on {cores} threads"
     )
     for each in found:
-        click.echo(f"\n{format_profile(each, rate)}")
+        click.echo(f"\n{format_profile(each, rates)}")
 
 
-def format_profile(profile: "Profile", rate: float) -> str:
+def format_profile(profile: "Profile", rates: "MachineRates") -> str:
     """A sentence, and the rows that take time, each with its rate."""
     counted, whole = profile.counted, profile.gflop / profile.milliseconds * 1000
+    share = rates.matrix_share(profile.precision, profile.gflop, profile.milliseconds / 1000)
     shown = [row for row in profile.rows if row.milliseconds >= _LEAST * counted]
     rest = profile.rows[len(shown) :]
     rows = [
@@ -123,6 +127,7 @@ def format_profile(profile: "Profile", rate: float) -> str:
         figures = (f"{count:g}", f"{milliseconds:.2f}", f"{milliseconds / counted:.1%}")
         rows.append((f"{len(rest)} more", "", *figures, "", "", ""))
     header = ("part", "kind", "operators", "ms", "share", "GFLOP", "GFLOP/s", "MB")
-    speed = f"{profile.gflop:.3g} GFLOP at {whole:.0f} GFLOP/s ({whole / rate:.0%} of that rate)"
+    rate = f"{share:.0%} of the rate in {rates.arithmetic(profile.precision)}"
+    speed = f"{profile.gflop:.3g} GFLOP at {whole:.0f} GFLOP/s ({rate})"
     said = f"{profile.backend}: {profile.milliseconds:.2f} ms, {speed}; operators {counted:.2f} ms"
     return f"{said} by its counters\n{table(rows, header)}"

@@ -19,12 +19,11 @@ from mtab_bench.sections.speed import Speed, SpeedCase
 
 
 def speed_tables(section: Speed) -> list[Table]:
-    """A table for each case, memory and start, and the parts."""
-    return [
-        *(case_table(section, case) for case in section.cases),
-        memory_table(section),
-        *part_tables(section),
-    ]
+    """Times of each case and how near they are to the machine's limits, memory and start, and the parts."""
+    tables = []
+    for case in section.cases:
+        tables += [case_table(section, case), *limit_tables(section, case)]
+    return [*tables, memory_table(section), *part_tables(section)]
 
 
 def speedup_table(section: Speed) -> Table:
@@ -60,28 +59,68 @@ def case_table(section: Speed, case: SpeedCase) -> Table:
             cells: tuple[Cell, ...] = (
                 backend.precision,
                 *latency_cells(timed),
-                figure(percent, found.share_of_matrix_rate),
                 figure(joules, found.energy and found.energy.value),
                 figure(count, timed.latency.count),
             )
             rows.append(Row((backend.title, *cells)))
     arithmetic = f"{three_digits(case.gflop)} GFLOP" if case.gflop else "operations not counted"
-    rate = section.matrix_rate
-    machine = f"; the machine multiplies matrices at {three_digits(rate.value)} {rate.unit}" if rate else ""
-    title = case_title(case)
     return Table(
-        title[0].upper() + title[1:],
+        _title(case),
         (
             BACKEND,
             Column("precision", words=True, page_only=True),
             *latency_columns(reference),
-            Column("share of matrix rate", page_only=True),
             Column("energy", page_only=True),
             Column("samples", page_only=True),
         ),
         tuple(rows),
-        f"{case.tokens} tokens of text; {arithmetic}{machine}. “repeated” is the median of a length that "
+        f"{case.tokens} tokens of text; {arithmetic}. “repeated” is the median of a length that "
         "came before. RTF is seconds of computing for a second of speech.",
+    )
+
+
+def limit_tables(section: Speed, case: SpeedCase) -> Iterator[Table]:
+    """How near each backend on the CPU is to what the machine does at best, where that was measured."""
+    rates = section.rates
+    if rates is None or case.gflop is None:
+        return
+    rows = []
+    for key, timed in case.timed.items():
+        found = case.backends[key]
+        matrix, memory = found.share_of_matrix_rate, found.share_of_memory_rate
+        if matrix is None or memory is None:
+            continue
+        backend = section.backends[key]
+        rows.append(
+            Row(
+                (
+                    backend.title,
+                    rates.arithmetic(backend.precision or "fp32"),
+                    figure(three_digits, case.gflop / timed.latency.p50),
+                    figure(percent, matrix),
+                    figure(percent, memory),
+                    "arithmetic" if matrix >= memory else "memory",
+                )
+            )
+        )
+    matrices = ", ".join(
+        f"{three_digits(rate.value)} {rate.unit} in {precision} ({rate.library})"
+        for precision, rate in rates.matrix.items()
+    )
+    yield Table(
+        f"{_title(case)}: limits",
+        (
+            BACKEND,
+            Column("multiplies in", words=True),
+            Column("GFLOP/s"),
+            Column("of matrix rate"),
+            Column("of memory rate"),
+            Column("nearest limit", words=True),
+        ),
+        tuple(rows),
+        f"On {rates.threads} threads this machine multiplies large matrices at {matrices}, and reads memory "
+        f"at {three_digits(rates.memory.value)} {rates.memory.unit}. Of memory is counted that each weight "
+        "is read once, in the numbers that are multiplied.",
     )
 
 
@@ -172,3 +211,8 @@ def part_tables(section: Speed) -> Iterator[Table]:
             tuple(rows),
             "Each part alone, on the same inputs; the difference of an output is from the reference's.",
         )
+
+
+def _title(case: SpeedCase) -> str:
+    title = case_title(case)
+    return title[0].upper() + title[1:]

@@ -8,19 +8,11 @@ from mtab.machine import usable_cores
 from mtab_bench.backends import (
     REFERENCE,
 )
+from mtab_bench.rates import MachineRates
 from mtab_bench.sections.parts import Part
 from mtab_bench.sections.samples import Quantity, Timed
 from mtab_bench.sections.section import BackendEntry, Conditions, Section
 from mtab_bench.sections.start import Start, StartMemory
-
-
-@dataclass(frozen=True, slots=True)
-class MatrixRate:
-    """The best rate at which the machine multiplies square float32 matrices of ``sizes``."""
-
-    unit: str
-    value: float
-    sizes: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,11 +26,16 @@ class SpeedBackend(BackendEntry):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseBackend:
-    """A backend on a case; ``failure`` says why it has no times. ``energy`` is of a run."""
+    """A backend on a case; ``failure`` says why it has no times. ``energy`` is of a run.
+
+    The shares are of the machine's rates: of multiplying in the backend's precision, and of reading memory,
+    where each of the model's weights is read once. They are of a backend on the CPU.
+    """
 
     timed: Timed | None = None
     energy: Quantity | None = None
     share_of_matrix_rate: float | None = None
+    share_of_memory_rate: float | None = None
     failure: str | None = None
 
 
@@ -60,7 +57,10 @@ class SpeedCase:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Speed(Section):
-    """``parameters`` are the model's, None without PyTorch; each backend worked ``min_seconds`` a case."""
+    """``parameters`` are the model's, of which ``weights`` are multiplied, and not looked up by a token.
+
+    Without PyTorch both are None, as are ``rates``. Each backend worked ``min_seconds`` a case.
+    """
 
     name: ClassVar[str] = "speed"
     title: ClassVar[str] = "Speed"
@@ -70,8 +70,9 @@ class Speed(Section):
     reference: str
     random_weights: bool
     parameters: int | None
+    weights: int | None
     min_seconds: float
-    matrix_rate: MatrixRate | None
+    rates: MachineRates | None
     backends: dict[str, SpeedBackend]
     cases: tuple[SpeedCase, ...]
     parts: tuple[Part, ...]

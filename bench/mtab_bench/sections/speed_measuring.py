@@ -32,15 +32,16 @@ from mtab_bench.backends import (
 )
 from mtab_bench.cases import Case, make_cases
 from mtab_bench.energy import GpuCounters, cpu_meter, joules_a_run
-from mtab_bench.flops import SIZES, count_flops, matrix_rate
+from mtab_bench.flops import count_flops
 from mtab_bench.interleaving import HOW, WARMUP, Phase, first_answers, time_phases
 from mtab_bench.memory import in_groups
 from mtab_bench.optimum import INSTALL, PublishedEncoder, check_python, export_by_optimum
+from mtab_bench.rates import MachineRates, measure_rates
 from mtab_bench.reference import reference_model
 from mtab_bench.sections.parts import Part, time_parts, timed_of
 from mtab_bench.sections.samples import Quantity, Timed
 from mtab_bench.sections.section import Conditions, Machine, now
-from mtab_bench.sections.speed import CaseBackend, MatrixRate, Options, Speed, SpeedBackend, SpeedCase
+from mtab_bench.sections.speed import CaseBackend, Options, Speed, SpeedBackend, SpeedCase
 from mtab_bench.sections.start import Start, StartMemory, measure_starts
 from mtab_bench.trtexec import find_trtexec, time_trtexec
 
@@ -92,7 +93,7 @@ class _Bench:
         self._options = options
         self._place = place
         self._skipped: dict[str, str] = {}
-        self._rate: float | None = None
+        self._rates: MachineRates | None = None
         self._differences: dict[str, float] = {}
         self._timings: list[Timing] = []
         self._found: dict[int, dict[str, CaseBackend]] = {}
@@ -123,6 +124,18 @@ class _Bench:
     @property
     def _parameters(self) -> int | None:
         return self._model and sum(parameter.numel() for parameter in self._model.parameters())
+
+    @property
+    def _weights(self) -> int | None:
+        """The parameters that are multiplied: all but those of embeddings."""
+        from torch import nn
+
+        return self._model and sum(
+            parameter.numel()
+            for module in self._model.modules()
+            if not isinstance(module, nn.Embedding)
+            for parameter in module.parameters(recurse=False)
+        )
 
     def export_plain(self, case: Case) -> None:
         """Write the graph of the plain export, where it is wanted."""
@@ -192,7 +205,7 @@ class _Bench:
         )
         failures |= beyond
         if self._model is not None:
-            self._rate = max(matrix_rate(self._options.threads), self._rate or 0.0)
+            self._rates = measure_rates(self._options.threads).better(self._rates)
         phases = (
             Phase(case.new_lengths, 1, MIN_SAMPLES, self._options.min_seconds),
             Phase(lambda _: case.inputs, 1, MIN_SAMPLES),
@@ -307,8 +320,9 @@ class _Bench:
             reference=REFERENCE,
             random_weights=self._bundle.manifest.training.dataset is None,
             parameters=self._parameters,
+            weights=self._weights,
             min_seconds=options.min_seconds,
-            matrix_rate=None if self._rate is None else MatrixRate("GFLOP/s", self._rate, SIZES),
+            rates=self._rates,
             backends={key: entries[key] for key in keys},
             cases=tuple(
                 self._case(case, {key: self._found[number].get(key, CaseBackend()) for key in keys})
@@ -319,7 +333,9 @@ class _Bench:
                 replace(
                     part,
                     backends={
-                        key: replace(each, share_of_matrix_rate=self._share(part.gflop, each.timed))
+                        key: replace(
+                            each, share_of_matrix_rate=self._matrix_share(key, part.gflop, each.timed)
+                        )
                         for key, each in part.backends.items()
                     },
                 )
@@ -335,7 +351,11 @@ class _Bench:
             case.tokens,
             gflop,
             {
-                key: replace(each, share_of_matrix_rate=self._share(gflop, each.timed))
+                key: replace(
+                    each,
+                    share_of_matrix_rate=self._matrix_share(key, gflop, each.timed),
+                    share_of_memory_rate=self._memory_share(key, each.timed),
+                )
                 for key, each in backends.items()
             },
         )
@@ -348,6 +368,18 @@ class _Bench:
         tensors = {name: torch.from_numpy(array) for name, array in inputs.items()}
         return 1e-9 * count_flops(lambda: model(**tensors))
 
-    def _share(self, gflop: float | None, timed: Timed | None) -> float | None:
-        """What a backend reached of the machine's rate for float32 products."""
-        return gflop / timed.latency.p50 / self._rate if gflop and timed and self._rate else None
+    def _matrix_share(self, key: str, gflop: float | None, timed: Timed | None) -> float | None:
+        precision = self._precision_on_cpu(key)
+        if not (gflop and timed and precision and self._rates):
+            return None
+        return self._rates.matrix_share(precision, gflop, timed.latency.p50)
+
+    def _memory_share(self, key: str, timed: Timed | None) -> float | None:
+        precision = self._precision_on_cpu(key)
+        if not (self._weights and timed and precision and self._rates):
+            return None
+        return self._rates.memory_share(precision, self._weights, timed.latency.p50)
+
+    def _precision_on_cpu(self, key: str) -> str | None:
+        on_cpu = {each.key: each.precision for each in self._backends if each.device == "cpu"}
+        return "fp32" if key == OPTIMUM else on_cpu.get(key)
