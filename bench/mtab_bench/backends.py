@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from mtab.bundle import Bundle
+from mtab.bundle import Bundle, GraphEntry
 from mtab.cuda import find_cuda
 from mtab.engines.base import one_line
+from mtab.engines.opening import openvino_graph
 from mtab.errors import EngineError
 from mtab.graphs import FUSED
 from mtab.parity import Answers
@@ -52,8 +53,7 @@ BASELINE_TITLES = {
 }
 ON_GPU = ("onnxruntime", "onnxruntime-tensorrt", "onnxruntime-tensorrt-rtx", "tensorrt", "tensorrt-rtx")
 """The engines that compute on NVIDIA's GPUs."""
-OPENVINO_GRAPHS: dict[Precision, Precision] = {"fp32": "fp32", "bf16": "bf16", "fp16": "fp16", "int8": "fp32"}
-"""The graph that OpenVINO computes each of its precisions from."""
+OPENVINO_PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "fp16", "int8")
 _WORKING = 200_000_000
 """Bytes that a backend takes beside its weights."""
 
@@ -83,8 +83,8 @@ def bundle_backends(bundle: Bundle, threads: int) -> list[Backend]:
     backends = [_bundle_backend(bundle, "onnxruntime", precision, threads) for precision in precisions]
     backends += [
         _bundle_backend(bundle, "openvino", precision, threads)
-        for precision, graph in OPENVINO_GRAPHS.items()
-        if graph in precisions
+        for precision in OPENVINO_PRECISIONS
+        if openvino_graph(bundle, FUSED.name, precision)
     ]
     if find_cuda().gpus:
         backends += [
@@ -243,11 +243,16 @@ def quiet() -> Iterator[None]:
         logging.disable(before)
 
 
+def graph_of(backend: Backend, bundle: Bundle) -> GraphEntry | None:
+    """The whole model's graph that a bundle's backend computes from; None if the bundle has none."""
+    if backend.engine == "openvino":
+        return openvino_graph(bundle, FUSED.name, backend.precision)
+    return bundle.manifest.graph(FUSED.name, backend.precision)
+
+
 def bytes_of(backend: Backend, bundle: Bundle, parameters: int) -> int:
     """About how much memory a backend takes while it works, by what it reads: a model, or a graph's files."""
     weights = 4 * parameters
-    if backend.kind == "bundle":
-        precision = OPENVINO_GRAPHS[backend.precision] if backend.engine == "openvino" else backend.precision
-        if (graph := bundle.manifest.graph(FUSED.name, precision)) is not None:
-            weights = bundle.size(graph.file)
+    if backend.kind == "bundle" and (graph := graph_of(backend, bundle)) is not None:
+        weights = bundle.size(graph.file)
     return 3 * weights + _WORKING

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mtab.bundle import Bundle
 from mtab.errors import BundleError
-from mtab.graphs import FUSED
 from mtab.types import Precision
-from mtab_bench.backends import OPENVINO_GRAPHS, Backend, Inputs
+from mtab_bench.backends import Backend, Inputs, graph_of
 from mtab_export.inspection import MODEL, flops_by_node
 
 if TYPE_CHECKING:
@@ -98,10 +97,9 @@ def profile_backend(bundle: Bundle, backend: Backend, inputs: Inputs) -> Profile
     """
     from mtab_export.blocks import load_model, save_whole
 
-    precision = OPENVINO_GRAPHS[backend.precision] if backend.engine == "openvino" else backend.precision
-    entry = bundle.manifest.graph(FUSED.name, precision)
+    entry = graph_of(backend, bundle)
     if entry is None:
-        raise BundleError(f"{bundle.folder}: holds no whole model in {precision}, expected one")
+        raise BundleError(f"{bundle.folder}: holds no whole model for {backend.title}, expected one")
     with tempfile.TemporaryDirectory() as scratch:
         # What runs in a loop over stretches of time an engine counts as one operator, if at all.
         path = Path(scratch) / entry.file

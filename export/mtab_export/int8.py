@@ -17,10 +17,10 @@ from onnx.reference import ReferenceEvaluator
 from onnx_ir.tape import Tape
 
 from mtab.errors import ConfigError, DataError
+from mtab.graphs import MEASURED
 from mtab.progress import track
 from mtab_export.blocks import load_model, save_model
 from mtab_export.magnitudes import largest_magnitudes
-from mtab_export.precision import MEASURED
 
 ZERO_POINT = 128
 """What stands for 0 in an unsigned activation: x86 multiplies unsigned activations by signed weights."""

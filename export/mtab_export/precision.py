@@ -10,6 +10,7 @@ import onnx
 import onnx_ir as ir
 
 from mtab.errors import ConfigError
+from mtab.graphs import MEASURED
 from mtab_export.blocks import load_model, save_model
 
 Half = Literal["fp16", "bf16"]
@@ -29,9 +30,6 @@ FLOAT32_OPERATORS = (
     "Softmax",
 )
 """Operators that sum over many numbers, by pattern: their sums and squares leave fp16's range first."""
-
-MEASURED = ("audio_encoder.frames/*", "audio_encoder.statistics/*")
-"""What the light encoder measures of a waveform: powers over ten orders of magnitude, and their logs."""
 
 FLOAT32_NODES = ("*masked_group_norm/*", "*masked_mean/*", "*interpolation/*", "head.*", *MEASURED)
 """What sums over time or counts positions, and the head, whose few logits would be rounded last of all and at

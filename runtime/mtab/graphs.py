@@ -10,6 +10,9 @@ import numpy as np
 
 from mtab.types import Modality, Part, Precision
 
+MEASURED = ("audio_encoder.frames/*", "audio_encoder.statistics/*")
+"""Nodes that measure a waveform, in float32 alone: powers over ten orders of magnitude, and their logs."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:

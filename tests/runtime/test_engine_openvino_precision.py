@@ -9,19 +9,18 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from onnx import TensorProto, helper
 
 import mtab.engines.openvino as module
 from mtab.data import Corpus
 from mtab.engines.base import Engine
 from mtab.engines.onnxruntime import OnnxRuntimeEngine
-from mtab.engines.openvino import OpenVinoEngine, compress_weights, hint_of, keep_float32, read_graph
+from mtab.engines.openvino import OpenVinoEngine, hint_of, keep_float32, read_graph
 from mtab.errors import EngineError
 from mtab.graphs import BUDGETS
 from mtab.preprocess import Preprocessor
 from mtab.types import Precision
 
-from .openvino_engine import BATCHES, LIMITED, refusal
+from .openvino_engine import LIMITED, refusal
 
 openvino = pytest.importorskip("openvino", reason="needs the extra openvino")
 pytestmark = pytest.mark.skipif(LIMITED, reason="OpenVINO computes nothing with SSE4.1 alone")
@@ -179,45 +178,6 @@ def test_islands_of_a_graph_in_fp16_are_marked(lower: Path, tmp_path: Path) -> N
     assert marked > 20
     assert {"MVN", "SoftMax"} <= kept
     assert "Convolution" not in kept
-
-
-def test_weights_in_int8(tmp_path: Path) -> None:
-    """Of y = x @ w for each column of w: the largest weight exactly, all within half a step."""
-    random = np.random.default_rng(0)
-    w = random.normal(size=(32, 8)).astype(np.float32) * np.logspace(-3, 2, 8, dtype=np.float32)
-    w[:, 5] = 0
-    path = tmp_path / "product.onnx"
-    ends = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["rows", size])
-        for name, size in (("x", 32), ("y", 8))
-    ]
-    weight = helper.make_tensor("w", TensorProto.FLOAT, w.shape, w.tobytes(), raw=True)
-    node = helper.make_node("MatMul", ["x", "w"], ["y"])
-    graph = helper.make_graph([node], "product", ends[:1], ends[1:], [weight])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    path.write_bytes(model.SerializeToString())
-
-    read = read_graph(path)
-    assert compress_weights(read) == 1
-    settings = {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0}
-    compiled = openvino.compile_model(read, "CPU", settings)
-    found = compiled.create_infer_request().infer({"x": np.eye(32, dtype=np.float32)})[0]
-    step = np.abs(w).max(axis=0) / 127
-    assert (np.abs(found - w) <= step * 0.501).all()
-    rows = np.abs(w).argmax(axis=0)
-    np.testing.assert_allclose(found[rows, range(8)], w[rows, range(8)], rtol=1e-6)
-    assert np.unique(np.rint(found[:, 0] / step[0])).size > 16
-
-
-def test_the_whole_model_with_int8_weights(tone_bundle: Path) -> None:
-    exact = OnnxRuntimeEngine(tone_bundle / "model.onnx", threads=1)
-    model = read_graph(tone_bundle / "model.onnx")
-    assert compress_weights(model) > 10
-    settings = {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0}
-    request = openvino.compile_model(model, "CPU", settings).create_infer_request()
-    for each in BATCHES:
-        off = np.abs(request.infer(each)["probabilities"] - exact.run(each)["probabilities"]).max()
-        assert 0 < off <= BUDGETS["int8"].max_difference
 
 
 @pytest.mark.parametrize("precision", ["int8-static", "fp8"])

@@ -8,10 +8,11 @@ import numpy as np
 
 from mtab.bundle import Bundle
 from mtab.engines.base import Engine
+from mtab.engines.opening import openvino_graph
 from mtab.engines.openvino import OpenVinoEngine
 from mtab.graphs import GraphSpec, split_of
 from mtab.timing import Timing
-from mtab_bench.backends import OPENVINO_GRAPHS, OPTIMUM, REFERENCE, Inputs
+from mtab_bench.backends import OPENVINO_PRECISIONS, OPTIMUM, REFERENCE, Inputs
 from mtab_bench.cases import Case
 from mtab_bench.flops import count_flops
 from mtab_bench.interleaving import Phase, first_answers, time_phases
@@ -143,8 +144,8 @@ def _engines(bundle: Bundle, spec: GraphSpec, keys: Collection[str], threads: in
     for graph in bundle.manifest.graphs:
         if graph.part == spec.name and (key := f"onnxruntime-{graph.precision}") in keys:
             engines[key] = OnnxRuntimeEngine(bundle.path(graph.file), "cpu", threads, graph.precision)
-    for precision, source in OPENVINO_GRAPHS.items():
-        graph = bundle.manifest.graph(spec.name, source)
+    for precision in OPENVINO_PRECISIONS:
+        graph = openvino_graph(bundle, spec.name, precision)
         if graph is not None and (key := f"openvino-{precision}") in keys:
             engines[key] = OpenVinoEngine(bundle.path(graph.file), "cpu", threads, precision)
     return engines

@@ -14,7 +14,7 @@ from mtab.graphs import FUSED, reasons_of
 from mtab.machine import instruction_sets, saturates_int8
 from mtab.memory import assumed_need
 from mtab.preprocess import CONFIG_FILE, PreprocessorConfig
-from mtab.types import Precision
+from mtab.types import Part, Precision
 
 AUTO: tuple[Precision, ...] = ("fp32", "fp16", "int8", "int8-static", "bf16")
 """What the precision ``auto`` takes, the first that there is; ONNX Runtime computes no bf16 on a CPU."""
@@ -31,7 +31,7 @@ def open_engine(
 
     ``device``, ``precision`` and ``threads`` are as in `mtab.load`, and the device is one by name. Every
     precision is that of a graph, and so was judged when it was exported, but for OpenVINO's int8, which it
-    makes of the float32 graph: it is to be asked for by name.
+    makes of the bf16 graph or the float32 one: it is to be asked for by name.
 
     Raises `BundleError` if the bundle lacks what is needed, `EngineError` if it cannot be had here.
     """
@@ -44,7 +44,7 @@ def open_engine(
         from mtab.engines.openvino import OpenVinoEngine
 
         computed = "fp32" if precision == "auto" else precision
-        graph = _fused(bundle, "fp32" if computed == "int8" else computed)
+        graph = openvino_graph(bundle, FUSED.name, computed) or _fused(bundle, computed)
         opened = OpenVinoEngine(bundle.path(graph.file), device, threads, computed)
     else:
         graph, opened = _tensorrt_engine(bundle, engine, device, precision)
@@ -54,6 +54,14 @@ def open_engine(
     # A text encoder has no positions beyond.
     opened.use_grid(Grid({"tokens": preprocessing.max_tokens}))
     return graph, opened
+
+
+def openvino_graph(bundle: Bundle, part: Part, precision: Precision) -> GraphEntry | None:
+    """The graph that OpenVINO computes a part in a precision from; None if the bundle has none."""
+    from mtab.engines.openvino import sources_of
+
+    found = (bundle.manifest.graph(part, source) for source in sources_of(precision))
+    return next((graph for graph in found if graph is not None), None)
 
 
 def open_reasons(bundle: Bundle, entry: ReasonsEntry) -> Engine:

@@ -1,4 +1,4 @@
-"""OpenVINO: a bundle's graph in the precision that it is typed in, or its float32 graph with int8 weights."""
+"""OpenVINO: a bundle's graph in the precision that it is typed in, or such a graph with int8 weights."""
 
 import os
 import platform
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from mtab.engines.base import Engine, Tensor, check_threads, one_line, parse_device
+from mtab.engines.openvino_int8 import GROUP, compress_weights
 from mtab.errors import EngineError
 from mtab.machine import instruction_sets, limited_cores, saturates_int8
 from mtab.types import Precision
@@ -21,12 +22,9 @@ from mtab.types import Precision
 _HINTS = {"fp32": ("f32", "FP32"), "bf16": ("f32", "BF16"), "fp16": ("f16", "FP16")}
 _WITHOUT_VNNI = ("SSE41", "AVX", "AVX2", "AVX512_CORE")
 """oneDNN's names for what a processor may be limited to, of those that have no products of whole numbers."""
+_WITHOUT_BF16 = (*_WITHOUT_VNNI, "AVX2_VNNI", "AVX512_CORE_VNNI")
 _FLOAT32_MARK = "precise_0"
 """OpenVINO's mark of an operator that is not converted to half precision."""
-_GROUP = 768
-"""Neighbours in a row of activations that share a scale in int8: a divisor of every width of `base`."""
-
-
 _KEPT = 1000
 """Operators compiled for a shape that are kept, the most recent ones."""
 
@@ -41,11 +39,11 @@ class OpenVinoEngine(Engine):
     def __init__(
         self, path: Path, device: str = "cpu", threads: int | None = None, precision: Precision = "fp32"
     ) -> None:
-        """``path`` is a graph typed in ``precision``: fp32, bf16 or fp16; for int8 a float32 graph.
+        """``path`` is a graph typed in ``precision``: fp32, bf16 or fp16; for int8 one of `sources_of` it.
 
         ``device`` is ``cpu``, or ``gpu`` or ``gpu:N`` for Intel's; ``threads`` of the CPU work on an operator
         (None: one a core). What a graph leaves in float32 is computed in float32. In int8 weights become int8
-        as the graph is read, a scale for each output, and activations as they come; the rest is in float32.
+        as the graph is read, a scale for each output, and activations as they come; the rest is as it was.
 
         Raises `EngineError` if OpenVINO is not installed or has no such device here, if the device has no
         arithmetic of that precision, and if the graph cannot be read, or takes its weights from outside its
@@ -100,7 +98,7 @@ def compile_graph(
     if kind == "cpu" and (number := threads or limited_cores()):
         settings["INFERENCE_NUM_THREADS"] = number
     if precision == "int8":
-        settings["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = _GROUP
+        settings["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = GROUP
     try:
         model = read_graph(path)
         if precision == "int8":
@@ -150,34 +148,6 @@ def keep_float32(model: Any) -> int:
     return number
 
 
-def compress_weights(model: Any) -> int:
-    """Turn the float32 matrices of a model's products into int8, and return their number.
-
-    The largest weight of each output becomes ±127. This is the form in which OpenVINO multiplies whole
-    numbers where it is told to quantise activations, and else restores the weights as it goes.
-    """
-    from openvino import Type, opset13
-
-    number = 0
-    for node in model.get_ops():
-        if node.get_type_name() != "MatMul":
-            continue
-        constant = node.input_value(1).get_node()
-        if constant.get_type_name() != "Constant" or len(constant.shape) != 2:
-            continue
-        if constant.get_element_type() != Type.f32:
-            continue
-        weights = constant.data
-        axis = 1 if node.get_attributes()["transpose_b"] else 0
-        scales = np.abs(weights).max(axis=axis, keepdims=True) / np.float32(127)
-        scales[scales == 0] = 1
-        whole = np.rint(weights / scales).astype(np.int8)
-        restored = opset13.multiply(opset13.convert(opset13.constant(whole), "f32"), opset13.constant(scales))
-        node.input(1).replace_source_output(restored.output(0))
-        number += 1
-    return number
-
-
 def _openvino() -> Any:
     try:
         import openvino
@@ -186,6 +156,16 @@ def _openvino() -> Any:
     except ImportError as error:
         raise EngineError(f"engine openvino: cannot be loaded ({one_line(error)})") from None
     return openvino
+
+
+def sources_of(precision: Precision) -> tuple[Precision, ...]:
+    """The precisions of the graphs that one may be computed from, the best one first.
+
+    What int8 leaves is as fast as the rest of its graph: in bfloat16 where the processor multiplies that.
+    """
+    if precision != "int8":
+        return (precision,)
+    return ("bf16", "fp32") if multiplies_bf16() else ("fp32",)
 
 
 def hint_of(device: str, precision: Precision, capabilities: Sequence[str]) -> str:
@@ -206,8 +186,16 @@ def hint_of(device: str, precision: Precision, capabilities: Sequence[str]) -> s
 
 def multiplies_int8() -> bool:
     """Whether the processor multiplies whole numbers, and oneDNN, which computes for OpenVINO, may use it."""
-    limit = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or ""
-    return limit.upper() not in _WITHOUT_VNNI and not saturates_int8(platform.machine(), instruction_sets())
+    return _onednn_limit() not in _WITHOUT_VNNI and not saturates_int8(platform.machine(), instruction_sets())
+
+
+def multiplies_bf16() -> bool:
+    """Whether the processor multiplies bfloat16, and oneDNN may use it."""
+    return _onednn_limit() not in _WITHOUT_BF16 and not {"bf16", "amx"}.isdisjoint(instruction_sets() or ())
+
+
+def _onednn_limit() -> str:
+    return (os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "").upper()
 
 
 def _tensor(port: Any) -> Tensor:
