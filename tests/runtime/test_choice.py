@@ -8,6 +8,7 @@ import pytest
 
 import mtab
 import mtab.choice
+import mtab.packages
 from mtab.bundle import open_bundle
 from mtab.choice import Choice, forget_choice, store_choice, tuned_choice
 from mtab.errors import BundleError, EngineError
@@ -90,7 +91,8 @@ def test_an_engine_that_was_upgraded_is_told(
     bundle = open_bundle(tone_bundle)
     path = store_choice(bundle, CHOICE)
     mtab.choice.note.cache_clear()
-    monkeypatch.setattr(mtab.choice, "_version", lambda package: "9.9" if package == "openvino" else None)
+    versions = {"openvino": "9.9"}
+    monkeypatch.setattr(mtab.packages, "installed_version", versions.get)
     assert tuned_choice(bundle) is None
     assert len(caplog.messages) == 1
     assert caplog.messages[0].startswith(f"{path}: ")

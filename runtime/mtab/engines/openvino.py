@@ -86,13 +86,10 @@ class OpenVinoEngine(Engine):
             return [answers[i] for i in range(len(self.outputs))]
         finally:
             self._requests.put(request)
-            self._give_back_weights()
-
-    def _give_back_weights(self) -> None:
-        """After the first answer: the matrices have been copied, and the file's pages are there no more."""
-        if not self._answered and self._weights is not None and hasattr(mmap, "MADV_DONTNEED"):
-            self._weights.madvise(mmap.MADV_DONTNEED)
-        self._answered = True
+            if not self._answered:
+                # Most matrices are laid out by now, and some for the first length alone.
+                self._answered = True
+                _give_back(self._weights)
 
 
 def compile_graph(
@@ -182,7 +179,15 @@ def _import(core: Any, path: Path, blob: Path, settings: Mapping[str, Any]) -> t
         # OpenVINO copies what is read-only. It writes to none of this.
         weights = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
         tensor = _openvino().Tensor(np.frombuffer(weights, np.uint8), shared_memory=True)
-        return core.import_model(tensor, "CPU", settings), weights
+        compiled = core.import_model(tensor, "CPU", settings)
+    _give_back(weights)
+    return compiled, weights
+
+
+def _give_back(weights: mmap.mmap | None) -> None:
+    """Let go of a file's pages: what is needed again comes from there again."""
+    if weights is not None and hasattr(mmap, "MADV_DONTNEED"):
+        weights.madvise(mmap.MADV_DONTNEED)
 
 
 @contextmanager
