@@ -215,5 +215,5 @@ def test_an_engine_that_computes_in_another_precision_is_refused(
     refuse_to_compile(monkeypatch)
     monkeypatch.setattr(module, "hint_of", lambda *_: "f16")
     monkeypatch.setattr(graph_cache, "folder_of", lambda *_: blob.parent)
-    with pytest.raises(EngineError, match="OpenVINO computes in f32, expected f16"):
+    with pytest.raises(EngineError, match=r"OpenVINO computes in .*, expected f16"):
         begin(graph)
