@@ -119,7 +119,9 @@ def test_a_bundle_is_kept_if_it_was_verified(tone_bundle: Path, cache: Path) -> 
     blob_in(cache)
 
 
-def test_pages_of_the_file_are_given_back_after_the_first_answer(graph: Path, blob: Path) -> None:
+def test_pages_of_the_file_are_given_back_after_the_first_answer(
+    graph: Path, blob: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     smaps = Path("/proc/self/smaps")
     if not smaps.is_file():
         pytest.skip("the system does not tell")
@@ -132,11 +134,16 @@ def test_pages_of_the_file_are_given_back_after_the_first_answer(graph: Path, bl
         ]
         return sum(int(size.split()[1]) for size in sizes)
 
-    engine = begin(graph)
-    before = resident()
-    assert before > 0.5 * blob.stat().st_size / 1024
-    engine.run(BATCHES[0])
-    assert resident() < 0.5 * before
+    def answered() -> int:
+        engine = begin(graph)
+        engine.run(BATCHES[0])
+        return resident()
+
+    with monkeypatch.context() as changed:
+        changed.setattr(module, "_give_back", lambda weights: None)
+        held = answered()
+    assert held > 0.5 * blob.stat().st_size / 1024
+    assert answered() < 0.5 * held
 
 
 @pytest.mark.parametrize("spoil", ["byte", "cut", "no blob", "another version"])
@@ -159,7 +166,6 @@ def test_a_spoiled_blob_is_made_again(
         blob.write_bytes(b"no blob" if spoil == "no blob" else whole.replace(version, b"1" * len(version), 1))
         write_stamp(blob.parent)
     require_same(begin(graph), expected)
-    assert len(blob.read_bytes()) == len(whole)
     refuse_to_compile(monkeypatch)
     require_same(begin(graph), expected)
 

@@ -102,7 +102,7 @@ def compile_graph(
 ) -> tuple[Any, mmap.mmap | None]:
     """A graph compiled by OpenVINO, as `OpenVinoEngine` says; with ``counters`` of each operator's time.
 
-    With it the file of the cache that it begins from, if it does: to be kept for as long as it is used.
+    Beside it the file of the cache that its weights are in, mapped, to be held as long as the model; or None.
     """
     kind, index = parse_device(device, ("cpu", "gpu"), "openvino")
     check_threads(threads)
@@ -134,7 +134,8 @@ def _through_cache(
     core: Any, path: Path, settings: Mapping[str, Any], precision: Precision, content: str
 ) -> tuple[Any, mmap.mmap | None]:
     """A graph compiled for the CPU: as it was kept, or else kept now."""
-    decisive = settings | {
+    decisive = {
+        **settings,
         "openvino": _openvino().get_version(),
         # Which makes int8 of float32.
         "mtab": __version__,
@@ -187,7 +188,9 @@ def _import(core: Any, path: Path, blob: Path, settings: Mapping[str, Any]) -> t
 def _give_back(weights: mmap.mmap | None) -> None:
     """Let go of a file's pages: what is needed again comes from there again."""
     if weights is not None and hasattr(mmap, "MADV_DONTNEED"):
-        weights.madvise(mmap.MADV_DONTNEED)
+        # What is locked into memory stays there.
+        with suppress(OSError):
+            weights.madvise(mmap.MADV_DONTNEED)
 
 
 @contextmanager
