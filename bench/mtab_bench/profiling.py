@@ -131,7 +131,7 @@ def _in_openvino(path: Path, backend: Backend, inputs: Inputs) -> tuple[float, l
 
     engine = OpenVinoEngine(path, "cpu", backend.threads, backend.precision)
     milliseconds = _milliseconds(lambda: engine.run(inputs))
-    compiled = compile_graph(path, "cpu", backend.threads, backend.precision, counters=True)
+    compiled, _ = compile_graph(path, "cpu", backend.threads, backend.precision, counters=True)
     request = compiled.create_infer_request()
     operators = []
     for run in range(1 + RUNS):

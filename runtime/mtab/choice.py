@@ -6,7 +6,6 @@ import json
 import logging
 import tempfile
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from mtab.bundle import Bundle
@@ -102,11 +101,6 @@ def choice_file(bundle: Bundle) -> Path:
 
 
 def _versions() -> dict[str, str | None]:
-    return {package: _version(package) for package in _PACKAGES}
+    from mtab.packages import installed_version
 
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+    return {package: installed_version(package) for package in _PACKAGES}

@@ -8,7 +8,6 @@ import re
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -202,11 +201,9 @@ def _physical_cores(cpuinfo: Path) -> int | None:
 
 
 def _versions() -> dict[str, str]:
-    versions = {}
-    for package in PACKAGES:
-        with suppress(PackageNotFoundError):
-            versions[package] = version(package)
-    return versions
+    from mtab.packages import installed_version
+
+    return {package: found for package in PACKAGES if (found := installed_version(package)) is not None}
 
 
 class OtherLoad:

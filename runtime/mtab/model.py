@@ -18,7 +18,6 @@ from mtab.limits import BATCH_SECONDS, BATCH_SIZE, BatchLimits, Limits
 from mtab.preprocess import Features, Preprocessor, require_supported
 from mtab.reasons import Attention, Explanation, explain
 from mtab.results import Failure, Result, ResultOptions
-from mtab.transcribe import as_transcriber
 from mtab.types import Dimension
 
 if TYPE_CHECKING:
@@ -221,7 +220,7 @@ class Model:
             raise MtabError(f"on_error is {on_error!r}, expected 'raise' or 'skip'")
         options = ResultOptions(top_k, abstain, return_embedding)
         limits = BatchLimits(batch_size, batch_seconds)
-        transcriber = None if transcribe is None else as_transcriber(transcribe)
+        transcriber = _transcriber(transcribe)
         return answers(self, utterances, options, limits, transcriber, skip=on_error == "skip")
 
     def timeline(
@@ -315,7 +314,7 @@ class Model:
         """
         limits = BatchLimits(batch_size, batch_seconds)
         name = name or name_or(Input(audio), "utterance")
-        transcriber = None if transcribe is None else as_transcriber(transcribe)
+        transcriber = _transcriber(transcribe)
         samples = None
         if audio is not None and (self.preprocess.listens or transcriber is not None):
             with naming(name):
@@ -419,6 +418,15 @@ class Model:
                 raise EngineError(f"{self.bundle.folder}: {found}, expected mtab.load after that")
             self.engine = _opened_again(self._load, self.bundle.content, self.limits).engine
             self._process = os.getpid()
+
+
+def _transcriber(transcribe: "Recognise | str | None") -> "Transcriber | None":
+    if transcribe is None:
+        return None
+    # Imported on use, for it brings the readers of transcripts and corpora.
+    from mtab.transcribe import as_transcriber
+
+    return as_transcriber(transcribe)
 
 
 def _opened_again(load: Callable[[], Model], content: str, limits: Limits) -> Model:

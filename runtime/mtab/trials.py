@@ -1,7 +1,7 @@
 """Trials of engines, precisions and numbers of threads: judged and timed beside the default."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, get_args
 
 import numpy as np
@@ -127,7 +127,8 @@ class Bench:
     """The default, and one candidate after the other beside it."""
 
     def __init__(self, bundle: Bundle, preprocess: Preprocessor, sample: Sample, min_seconds: float) -> None:
-        self._bundle = bundle
+        # As one that was not verified: of what is only tried nothing is kept in the cache.
+        self._bundle = replace(bundle, verified=False)
         self._preprocess = preprocess
         self._sample = sample
         self._min_seconds = min_seconds

@@ -40,7 +40,11 @@ def test_another_content_has_no_choice(copied: Path, change: Callable[..., None]
 
 @pytest.mark.parametrize(
     ("function", "value"),
-    [("processor_key", lambda: "another"), ("usable_cores", lambda: 999), ("_version", lambda _: "9.9")],
+    [
+        ("processor_key", lambda: "another"),
+        ("usable_cores", lambda: 999),
+        ("_versions", lambda: {"onnxruntime": "9.9"}),
+    ],
 )
 def test_another_machine_has_no_choice(
     tone_bundle: Path, monkeypatch: pytest.MonkeyPatch, function: str, value: Callable
@@ -90,7 +94,7 @@ def test_an_engine_that_was_upgraded_is_told(
     bundle = open_bundle(tone_bundle)
     path = store_choice(bundle, CHOICE)
     mtab.choice.note.cache_clear()
-    monkeypatch.setattr(mtab.choice, "_version", lambda package: "9.9" if package == "openvino" else None)
+    monkeypatch.setattr(mtab.choice, "_versions", lambda: {"openvino": "9.9"})
     assert tuned_choice(bundle) is None
     assert len(caplog.messages) == 1
     assert caplog.messages[0].startswith(f"{path}: ")

@@ -62,6 +62,20 @@ def test_bf16_is_used_or_refused(lower: Path, tones: Corpus) -> None:
     assert 0 < largest_difference(engine, lower, tones) <= BUDGETS["bf16"].max_difference
 
 
+@pytest.mark.skipif(not HAS_BF16, reason="needs a processor with bf16")
+def test_bf16_from_the_cache(lower: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MTAB_CACHE", str(tmp_path))
+    compiled, kept, begun = (
+        OpenVinoEngine(lower / "model_bf16.onnx", threads=1, precision="bf16", content=content)
+        for content in (None, "a hash", "a hash")
+    )
+    assert len(list(tmp_path.glob("graphs/*/model.blob"))) == 1
+    for each in (*BATCHES, *BATCHES):
+        for name, expected in compiled.run(each).items():
+            for engine in (kept, begun):
+                np.testing.assert_array_equal(engine.run(each)[name], expected)
+
+
 def test_int8_is_used_or_refused(tone_bundle: Path, tones: Corpus) -> None:
     path = tone_bundle / "model.onnx"
     if not HAS_VNNI:

@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 
 from mtab.engines import graph_cache
-from mtab.engines.onnxruntime import OnnxRuntimeEngine
+from mtab.engines.onnxruntime import OnnxRuntimeEngine, optimised_folder
 from mtab.engines.stamps import write_stamp
 from mtab.errors import EngineError
 
@@ -59,7 +59,7 @@ def test_the_second_session_begins_from_the_first_ones(
 ) -> None:
     require_same(begin(graph), batch, expected)
     (folder,) = cache.iterdir()
-    assert folder == graph_cache.folder_of(CONTENT)
+    assert folder == optimised_folder(CONTENT)
     assert sorted(path.name for path in folder.iterdir()) == [
         "graph.onnx",
         "graph.onnx.data",
@@ -76,7 +76,7 @@ def test_the_second_session_begins_from_the_first_ones(
 def test_weights_are_mapped_as_they_are_multiplied(graph: Path) -> None:
     """The kept weights hold the matrices in the processor's own layout beside the original ones."""
     begin(graph)
-    kept = graph_cache.folder_of(CONTENT) / "graph.onnx.data"
+    kept = optimised_folder(CONTENT) / "graph.onnx.data"
     if (
         onnxruntime.get_device() != "CPU"
         or kept.stat().st_size <= (graph.parent / "model.onnx.data").stat().st_size
@@ -94,7 +94,7 @@ def test_a_spoiled_graph_is_made_again(
     graph: Path, batch: dict, expected: dict, cache: Path, spoil: str
 ) -> None:
     begin(graph)
-    folder = graph_cache.folder_of(CONTENT)
+    folder = optimised_folder(CONTENT)
     weights = folder / "graph.onnx.data"
     size = weights.stat().st_size
     if spoil == "graph":
@@ -174,17 +174,17 @@ def test_what_cannot_be_loaded_is_not_kept(tmp_path: Path, cache: Path) -> None:
 
 
 def test_where_it_belongs_depends_on_content_version_and_processor(monkeypatch: pytest.MonkeyPatch) -> None:
-    folders = {graph_cache.folder_of("a"), graph_cache.folder_of("b")}
+    folders = {optimised_folder("a"), optimised_folder("b")}
     monkeypatch.setattr(onnxruntime, "__version__", "9.9")
-    folders.add(graph_cache.folder_of("a"))
+    folders.add(optimised_folder("a"))
     monkeypatch.setattr(graph_cache, "processor_key", lambda: "another")
-    folders.add(graph_cache.folder_of("a"))
+    folders.add(optimised_folder("a"))
     assert len(folders) == 4
 
 
 def test_what_is_not_used_is_deleted(graph: Path, cache: Path) -> None:
     begin(graph)
-    kept = graph_cache.folder_of(CONTENT)
+    kept = optimised_folder(CONTENT)
     days = {"old": 61, "young": 59, ".partial-old": 2, ".partial-young": 0.5}
     for name, age in days.items():
         (cache / name).mkdir()
@@ -196,14 +196,14 @@ def test_what_is_not_used_is_deleted(graph: Path, cache: Path) -> None:
     begin(graph)
     begin(graph, content="another")
     left = {path.name for path in cache.iterdir()}
-    assert left == {"young", ".partial-young", kept.name, graph_cache.folder_of("another").name}
+    assert left == {"young", ".partial-young", kept.name, optimised_folder("another").name}
 
 
 def test_the_faster_of_two_stays(graph: Path, cache: Path) -> None:
-    folder = graph_cache.folder_of(CONTENT)
-    with graph_cache.keeping(folder, graph) as target:
-        target.write_bytes(b"slow")
+    folder = optimised_folder(CONTENT)
+    with graph_cache.keeping(folder, graph) as partial:
+        (partial / "graph.onnx").write_bytes(b"slow")
         with graph_cache.keeping(folder, graph) as other:
-            other.write_bytes(b"fast")
+            (other / "graph.onnx").write_bytes(b"fast")
     assert (folder / "graph.onnx").read_bytes() == b"fast"
     assert [path.name for path in cache.iterdir()] == [folder.name]

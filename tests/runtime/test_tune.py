@@ -173,8 +173,9 @@ def test_budgets(spoiled: Path, change: Callable[..., None]) -> None:
 # The whole
 
 
-def test_on_the_corpus_of_the_export(tone_bundle: Path, tones: Corpus) -> None:
+def test_on_the_corpus_of_the_export(tone_bundle: Path, tones: Corpus, tmp_path: Path) -> None:
     found = quick(tone_bundle, "manifest", tones.root)
+    assert not (tmp_path / "cache" / "graphs").exists(), "what was tried is kept"
     default = found.trials[0]
     assert (default.engine, default.precision, default.threads) == ("onnxruntime", "fp32", None)
     assert (found.utterances, found.real_speech) == (4, True)

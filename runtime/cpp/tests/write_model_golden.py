@@ -22,7 +22,7 @@ import mtab
 from mtab.batching import Length, plan
 from mtab.bundle import open_bundle
 from mtab.cli import main as cli
-from mtab.engines.graph_cache import folder_of
+from mtab.engines.onnxruntime import optimised_folder
 from mtab.errors import MtabError
 from mtab.limits import BatchLimits
 from mtab.machine import limited_cores, processor_key
@@ -168,7 +168,7 @@ def _answers(bundle: Path, precision: Any, cases: list[dict[str, Any]], out: Pat
         "bundle": str(bundle.absolute()),
         "precision": precision,
         "content": content,
-        "graph_folder": folder_of(f"{content} {model.graph.file}").name,
+        "graph_folder": optimised_folder(f"{content} {model.graph.file}").name,
         "labels": list(model.labels),
         "cases": [case | {"expected": _expected(model, case)} for case in cases],
     }

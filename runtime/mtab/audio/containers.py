@@ -9,7 +9,6 @@ import numpy as np
 from mtab.audio.samples import NO_SAMPLE, cut, last_needed
 from mtab.audio.sources import Recording, unreadable
 from mtab.audio.truncation import require_whole
-from mtab.console import install_hint
 from mtab.errors import AudioError
 
 if TYPE_CHECKING:
@@ -31,6 +30,8 @@ def open_container(recording: Recording) -> "Iterator[tuple[InputContainer, Audi
         import av
         import av.error
     except ModuleNotFoundError:
+        from mtab.console import install_hint
+
         raise AudioError(install_hint("av", "decoding it")) from None
     require_whole(recording.file)
     recording.file.seek(0)

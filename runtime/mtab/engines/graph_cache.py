@@ -1,7 +1,7 @@
-"""Graphs as ONNX Runtime optimised and laid them out for this processor, kept in the user's cache.
+"""Graphs as an engine made them ready for this processor, kept in the user's cache.
 
-A session that begins from one maps its weights into memory as they are: it neither optimises nor copies.
-What was changed since it was made is made anew.
+An engine that begins from one maps its weights into memory, and neither optimises nor compiles. What was
+changed since it was made is made anew.
 """
 
 import errno
@@ -14,59 +14,55 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import onnxruntime
-
 from mtab.engines.stamps import unstamped, write_stamp
 from mtab.files import cache_dir
 from mtab.machine import processor_key
 
-GRAPH = "graph.onnx"
-
 _DAY = 24 * 3600
 _UNUSED_DAYS = 60
 _PARTIAL = ".partial-"
-# The weights are kept twice, as they were and as they are multiplied; as much again has to stay free.
-_ROOM = 4
+# What is written, and as much again that has to stay free.
+_ROOM = 2
 
 
-def folder_of(content: str) -> Path:
-    """Where the optimised graph of ``content``, a hash of the graph and its weights, belongs on this machine.
+def folder_of(*made_from: str) -> Path:
+    """Where that belongs which this machine's processor runs, made from ``made_from``.
 
-    How weights are laid out depends on ONNX Runtime's version and on the processor.
+    These are a hash of the graph and its weights, the engine's version, and all else that decides on it.
     """
-    parts = (content, onnxruntime.__version__, onnxruntime.get_build_info(), processor_key())
+    parts = (*made_from, processor_key())
     return _root() / hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
-def kept(folder: Path) -> Path | None:
-    """The graph in ``folder``, as it was made; None if there is none. It counts as used today."""
+def kept(folder: Path, name: str) -> Path | None:
+    """The file ``name`` in ``folder``, as it was made; None if there is none. It counts as used today."""
     try:
-        if unstamped(folder) or not (folder / GRAPH).is_file():
+        if unstamped(folder) or not (folder / name).is_file():
             forget(folder)
             return None
     except OSError:
         return None
     with suppress(OSError):
         os.utime(folder)
-    return folder / GRAPH
+    return folder / name
 
 
 @contextmanager
-def keeping(folder: Path, graph: Path) -> Iterator[Path]:
-    """Yield where a session may write what it makes of ``graph``; it becomes ``folder`` if nothing fails.
+def keeping(folder: Path, graph: Path, copies: int = 1) -> Iterator[Path]:
+    """Yield a folder for what is made of ``graph``; it becomes ``folder`` if nothing fails.
 
-    Graphs that no session began from for 60 days are deleted. Raises `OSError` if there is no room, or the
-    cache cannot be written.
+    As many ``copies`` of the weights are expected there. What no engine began from for 60 days is deleted.
+    Raises `OSError` if there is no room, or the cache cannot be written.
     """
     root = _root()
     root.mkdir(parents=True, exist_ok=True)
     _prune(root)
     size = sum(path.stat().st_size for path in graph.parent.glob(f"{graph.name}*"))
-    if shutil.disk_usage(root).free < _ROOM * size:
+    if shutil.disk_usage(root).free < _ROOM * copies * size:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(root))
     partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=root))
     try:
-        yield partial / GRAPH
+        yield partial
         write_stamp(partial)
         for path in partial.iterdir():
             with path.open("rb") as file:
@@ -80,7 +76,7 @@ def keeping(folder: Path, graph: Path) -> Iterator[Path]:
 
 
 def forget(folder: Path) -> None:
-    """Delete a graph that turned out to be unusable."""
+    """Delete what turned out to be unusable."""
     shutil.rmtree(folder, ignore_errors=True)
 
 

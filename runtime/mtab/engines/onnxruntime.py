@@ -38,6 +38,7 @@ PROVIDERS = {
 # A provider for a GPU leaves arithmetic on shapes to the CPU, on purpose. These would be a fall-back.
 _COMPUTE = re.compile(r"MatMul|Gemm|Conv|Attention|Norm|Softmax|Gelu|Quantize")
 _SHAPES = re.compile(r"(nv|trt)_profile_(min|opt|max)_shapes")
+_OPTIMISED = "graph.onnx"
 _NUMPY_NAMES = {"float": "float32", "double": "float64"}
 
 _registering = threading.Lock()
@@ -138,8 +139,8 @@ def _on_cpu(path: Path, threads: int | None, content: str | None) -> onnxruntime
     """A session on the CPU, which begins from the optimised graph or, if ``content`` is known, leaves one."""
     if content is None:
         return _begin(path, path, _session_options(threads), [_CPU])
-    folder = graph_cache.folder_of(content)
-    if (graph := graph_cache.kept(folder)) is not None:
+    folder = optimised_folder(content)
+    if (graph := graph_cache.kept(folder, _OPTIMISED)) is not None:
         options = _session_options(threads)
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         try:
@@ -147,17 +148,23 @@ def _on_cpu(path: Path, threads: int | None, content: str | None) -> onnxruntime
         except EngineError:
             graph_cache.forget(folder)
     # A cache that is full or read-only keeps no model from being loaded.
-    with contextlib.suppress(OSError, EngineError), graph_cache.keeping(folder, path) as target:
+    # Weights are kept twice, as they were and as they are multiplied.
+    with contextlib.suppress(OSError, EngineError), graph_cache.keeping(folder, path, copies=2) as partial:
         options = _session_options(
             threads,
             {
-                "session.optimized_model_external_initializers_file_name": f"{target.name}.data",
+                "session.optimized_model_external_initializers_file_name": f"{_OPTIMISED}.data",
                 "session.save_external_prepacked_constant_initializers": "1",
             },
         )
-        options.optimized_model_filepath = str(target)
+        options.optimized_model_filepath = str(partial / _OPTIMISED)
         return _begin(path, path, options, [_CPU])
     return _begin(path, path, _session_options(threads), [_CPU])
+
+
+def optimised_folder(content: str) -> Path:
+    """Where the graph of ``content`` is kept as this ONNX Runtime optimises it."""
+    return graph_cache.folder_of(content, onnxruntime.__version__, onnxruntime.get_build_info())
 
 
 def _on_gpu(

@@ -45,7 +45,7 @@ def open_engine(
 
         computed = "fp32" if precision == "auto" else precision
         graph = openvino_graph(bundle, FUSED.name, computed) or _fused(bundle, computed)
-        opened = OpenVinoEngine(bundle.path(graph.file), device, threads, computed)
+        opened = OpenVinoEngine(bundle.path(graph.file), device, threads, computed, _content(bundle, graph))
     else:
         graph, opened = _tensorrt_engine(bundle, engine, device, precision)
     opened.memory = graph.memory or assumed_need(max(bundle.config.hidden_sizes.values()))
@@ -93,9 +93,13 @@ def _onnxruntime_engine(
             f"{path}: sums of its int8 products saturate on a processor without VNNI, expected a graph "
             "exported with --reduce-range"
         )
-    # What was not verified may be anything, and another thing the next time.
-    content = f"{bundle.content} {graph.file}" if bundle.verified else None
+    content = _content(bundle, graph)
     return onnxruntime_module().OnnxRuntimeEngine(path, device, threads, graph.precision, engine, content)
+
+
+def _content(bundle: Bundle, graph: GraphEntry) -> str | None:
+    """A hash of a graph and its weights, if they were verified; else they may be another the next time."""
+    return f"{bundle.content} {graph.file}" if bundle.verified else None
 
 
 def _tensorrt_engine(

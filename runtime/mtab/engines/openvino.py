@@ -1,18 +1,22 @@
 """OpenVINO: a bundle's graph in the precision that it is typed in, or such a graph with int8 weights."""
 
+import mmap
 import os
 import platform
 import queue
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mtab import __version__
+from mtab.engines import graph_cache
 from mtab.engines.base import Engine, Tensor, check_threads, one_line, parse_device
 from mtab.engines.openvino_int8 import GROUP, compress_weights
 from mtab.errors import EngineError
-from mtab.machine import instruction_sets, limited_cores, saturates_int8
+from mtab.machine import instruction_sets, limited_cores, saturates_int8, usable_cores
 from mtab.types import Precision
 
 # OpenVINO's names for the arithmetic, and for the capability that a device needs for it. Without a hint it
@@ -20,6 +24,8 @@ from mtab.types import Precision
 # for bfloat16 would round all of a graph, its float32 islands too; that for float32 leaves every operator of
 # a graph that is typed in bfloat16 in the type that it has.
 _HINTS = {"fp32": ("f32", "FP32"), "bf16": ("f32", "BF16"), "fp16": ("f16", "FP16")}
+_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
+"""What limits oneDNN, which computes for OpenVINO, to a part of what the processor can do."""
 _WITHOUT_VNNI = ("SSE41", "AVX", "AVX2", "AVX512_CORE")
 """oneDNN's names for what a processor may be limited to, of those that have no products of whole numbers."""
 _WITHOUT_BF16 = (*_WITHOUT_VNNI, "AVX2_VNNI", "AVX512_CORE_VNNI")
@@ -27,6 +33,7 @@ _FLOAT32_MARK = "precise_0"
 """OpenVINO's mark of an operator that is not converted to half precision."""
 _KEPT = 1000
 """Operators compiled for a shape that are kept, the most recent ones."""
+_COMPILED = "model.blob"
 
 
 class OpenVinoEngine(Engine):
@@ -37,26 +44,32 @@ class OpenVinoEngine(Engine):
     pays_for_new_lengths = True
 
     def __init__(
-        self, path: Path, device: str = "cpu", threads: int | None = None, precision: Precision = "fp32"
+        self,
+        path: Path,
+        device: str = "cpu",
+        threads: int | None = None,
+        precision: Precision = "fp32",
+        content: str | None = None,
     ) -> None:
         """``path`` is a graph typed in ``precision``: fp32, bf16 or fp16; for int8 one of `sources_of` it.
 
         ``device`` is ``cpu``, or ``gpu`` or ``gpu:N`` for Intel's; ``threads`` of the CPU work on an operator
         (None: one a core). What a graph leaves in float32 is computed in float32. In int8 weights become int8
         as the graph is read, a scale for each output, and activations as they come; the rest is as it was.
+        ``content`` is a hash of the graph and its weights: with it what OpenVINO compiles for the CPU is kept
+        in the user's cache, and the next engine begins from there.
 
         Raises `EngineError` if OpenVINO is not installed or has no such device here, if the device has no
         arithmetic of that precision, and if the graph cannot be read, or takes its weights from outside its
         folder.
         """
-        compiled = compile_graph(path, device, threads, precision)
+        compiled, self._weights = compile_graph(path, device, threads, precision, content)
+        self._answered = False
         self._requests = queue.SimpleQueue[Any]()
-        try:
+        with _loading(path):
             # More at a time would wait for the same cores, each with its own memory.
             for _ in range(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")):
                 self._requests.put(compiled.create_infer_request())
-        except Exception as error:  # as when it is compiled
-            raise _cannot_load(path, error) from None
         super().__init__(
             "openvino",
             path,
@@ -73,6 +86,10 @@ class OpenVinoEngine(Engine):
             return [answers[i] for i in range(len(self.outputs))]
         finally:
             self._requests.put(request)
+            if not self._answered:
+                # Most matrices are laid out by now, and some for the first length alone.
+                self._answered = True
+                _give_back(self._weights)
 
 
 def compile_graph(
@@ -80,9 +97,13 @@ def compile_graph(
     device: str = "cpu",
     threads: int | None = None,
     precision: Precision = "fp32",
+    content: str | None = None,
     counters: bool = False,
-) -> Any:
-    """A graph compiled by OpenVINO, as `OpenVinoEngine` says; with ``counters`` of each operator's time."""
+) -> tuple[Any, mmap.mmap | None]:
+    """A graph compiled by OpenVINO, as `OpenVinoEngine` says; with ``counters`` of each operator's time.
+
+    Beside it the file of the cache that its weights are in, mapped, to be held as long as the model; or None.
+    """
     kind, index = parse_device(device, ("cpu", "gpu"), "openvino")
     check_threads(threads)
     core = _openvino().Core()
@@ -98,24 +119,87 @@ def compile_graph(
     if kind == "cpu" and (number := threads or limited_cores()):
         settings["INFERENCE_NUM_THREADS"] = number
     if precision == "int8":
-        settings["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = GROUP
-    try:
+        settings["DYNAMIC_QUANTIZATIONGROUP_SIZE"] = GROUP
+    if kind == "cpu" and content is not None:
+        compiled, weights = _through_cache(core, path, settings, precision, content)
+    else:
+        compiled, weights = _compile(core, path, target, settings, precision), None
+    used = compiled.get_property("INFERENCE_PRECISION_HINT")
+    if used.to_string() != hint:
+        raise EngineError(f"device {device}: OpenVINO computes in {used.to_string()}, expected {hint}")
+    return compiled, weights
+
+
+def _through_cache(
+    core: Any, path: Path, settings: Mapping[str, Any], precision: Precision, content: str
+) -> tuple[Any, mmap.mmap | None]:
+    """A graph compiled for the CPU: as it was kept, or else kept now."""
+    decisive = {
+        **settings,
+        "openvino": _openvino().get_version(),
+        # Which makes int8 of other weights.
+        "mtab": __version__,
+        "precision": precision,
+        "cores": usable_cores(),
+        **{name: os.environ.get(name) for name in _LIMITS},
+    }
+    folder = graph_cache.folder_of(content, *(f"{name} {value}" for name, value in decisive.items()))
+    if (blob := graph_cache.kept(folder, _COMPILED)) is not None:
+        try:
+            return _import(core, path, blob, settings)
+        except EngineError:
+            graph_cache.forget(folder)
+    # A cache that is full or read-only keeps no model from being loaded.
+    with suppress(OSError, EngineError), graph_cache.keeping(folder, path) as partial:
+        _export(core, path, partial / _COMPILED, settings, precision)
+        # As all that come later do: no memory is held by what it was made from.
+        return _import(core, path, partial / _COMPILED, settings)
+    return _compile(core, path, "CPU", settings, precision), None
+
+
+def _compile(core: Any, path: Path, target: str, settings: Mapping[str, Any], precision: Precision) -> Any:
+    with _loading(path):
         model = read_graph(path)
         if precision == "int8":
             compress_weights(model)
         elif precision == "fp16":
             keep_float32(model)
-        compiled = core.compile_model(model, target, settings)
-        used = compiled.get_property("INFERENCE_PRECISION_HINT")
-    except Exception as error:  # whatever OpenVINO raises for a graph that it cannot take
-        raise _cannot_load(path, error) from None
-    if used.to_string() != hint:
-        raise EngineError(f"device {device}: OpenVINO computes in {used.to_string()}, expected {hint}")
-    return compiled
+        return core.compile_model(model, target, settings)
 
 
-def _cannot_load(path: Path, error: Exception) -> EngineError:
-    return EngineError(f"{path}: OpenVINO cannot load it ({one_line(error)})")
+def _export(core: Any, path: Path, blob: Path, settings: Mapping[str, Any], precision: Precision) -> None:
+    compiled = _compile(core, path, "CPU", settings, precision)
+    with _loading(path):
+        exported = compiled.export_model()
+    blob.write_bytes(exported.getbuffer())
+
+
+def _import(core: Any, path: Path, blob: Path, settings: Mapping[str, Any]) -> tuple[Any, mmap.mmap]:
+    """What `_export` wrote of ``path``, and the mapping that its weights are in."""
+    with _loading(path), blob.open("rb") as file:
+        # OpenVINO copies what is read-only. It writes to none of this.
+        weights = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        tensor = _openvino().Tensor(np.frombuffer(weights, np.uint8), shared_memory=True)
+        compiled = core.import_model(tensor, "CPU", settings)
+    _give_back(weights)
+    return compiled, weights
+
+
+def _give_back(weights: mmap.mmap | None) -> None:
+    """Let go of a file's pages: what is needed again comes from there again."""
+    if weights is not None and hasattr(mmap, "MADV_DONTNEED"):
+        # What is locked into memory stays there.
+        with suppress(OSError):
+            weights.madvise(mmap.MADV_DONTNEED)
+
+
+@contextmanager
+def _loading(path: Path) -> Iterator[None]:
+    """Whatever OpenVINO raises for a graph that it cannot take, as `EngineError`."""
+    try:
+        yield
+    except Exception as error:  # its exceptions have no common base
+        raise EngineError(f"{path}: OpenVINO cannot load it ({one_line(error)})") from None
 
 
 def read_graph(path: Path) -> Any:
@@ -195,7 +279,7 @@ def multiplies_bf16() -> bool:
 
 
 def _onednn_limit() -> str:
-    return (os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "").upper()
+    return next((limit for name in _LIMITS if (limit := os.environ.get(name))), "").upper()
 
 
 def _tensor(port: Any) -> Tensor:
