@@ -39,22 +39,28 @@ class OpenVinoEngine(Engine):
     pays_for_new_lengths = True
 
     def __init__(
-        self, path: Path, device: str = "cpu", threads: int | None = None, precision: Precision = "fp32"
+        self,
+        path: Path,
+        device: str = "cpu",
+        threads: int | None = None,
+        precision: Precision = "fp32",
+        streams: int = 1,
     ) -> None:
         """``path`` is a graph typed in ``precision``: fp32, bf16 or fp16; for int8 a float32 graph.
 
         ``device`` is ``cpu``, or ``gpu`` or ``gpu:N`` for Intel's; ``threads`` of the CPU work on an operator
-        (None: one a core). What a graph leaves in float32 is computed in float32. In int8 weights become int8
-        as the graph is read, a scale for each output, and activations as they come; the rest is in float32.
+        (None: one a core), and are shared by ``streams`` calls at once. What a graph leaves in float32 is
+        computed in float32. In int8 weights become int8 as the graph is read, a scale for each output, and
+        activations as they come; the rest is in float32.
 
         Raises `EngineError` if OpenVINO is not installed or has no such device here, if the device has no
         arithmetic of that precision, and if the graph cannot be read, or takes its weights from outside its
         folder.
         """
-        compiled = compile_graph(path, device, threads, precision)
+        compiled = compile_graph(path, device, threads, precision, streams)
         self._requests = queue.SimpleQueue[Any]()
         try:
-            # More at a time would wait for the same cores, each with its own memory.
+            # One a stream; more at a time would wait for the same cores, each with its own memory.
             for _ in range(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")):
                 self._requests.put(compiled.create_infer_request())
         except Exception as error:  # as when it is compiled
@@ -67,6 +73,7 @@ class OpenVinoEngine(Engine):
             map(_tensor, compiled.inputs),
             map(_tensor, compiled.outputs),
         )
+        self.streams = streams
 
     def _compute(self, feed: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
         request = self._requests.get()
@@ -82,6 +89,7 @@ def compile_graph(
     device: str = "cpu",
     threads: int | None = None,
     precision: Precision = "fp32",
+    streams: int = 1,
     counters: bool = False,
 ) -> Any:
     """A graph compiled by OpenVINO, as `OpenVinoEngine` says; with ``counters`` of each operator's time."""
@@ -97,6 +105,7 @@ def compile_graph(
     settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": hint, "PERF_COUNT": counters}
     if kind == "cpu":
         settings["CPU_RUNTIME_CACHE_CAPACITY"] = _KEPT
+        settings["NUM_STREAMS"] = streams
     if kind == "cpu" and (number := threads or limited_cores()):
         settings["INFERENCE_NUM_THREADS"] = number
     if precision == "int8":
