@@ -126,6 +126,29 @@ def doubtful(trials: Sequence[Trial]) -> list[int]:
     return [i for i, each in enumerate(trials) if each.disturbed and (each.speedup or 0) > fastest / _FAR]
 
 
+def around(trial: Trial, most_streams: int, tried: Callable[[Choice], Trial]) -> list[Trial]:
+    """What was ``tried`` from a trial on: twice as many streams each time, then larger or smaller batches.
+
+    Each as long as it is `GAIN` times as fast as the one before, and not without an answer.
+    """
+    found: list[Trial] = []
+
+    def climb(best: Trial, name: str, numbers: Sequence[int]) -> Trial:
+        start = best.choice
+        for number in numbers:
+            found.append(tried(replace(start, **{name: number})))
+            if (found[-1].speedup or 0) < (best.speedup or 0) * GAIN:
+                break
+            best = found[-1]
+        return best
+
+    best = climb(trial, "streams", _doubled(most_streams))
+    larger = climb(best, "batch_size", [BATCH_SIZE * n for n in _doubled(_LARGEST // BATCH_SIZE)])
+    if larger is best:
+        climb(best, "batch_size", [BATCH_SIZE // n for n in _doubled(BATCH_SIZE)])
+    return found
+
+
 class Bench:
     """The default, and one candidate after the other beside it."""
 
@@ -191,25 +214,12 @@ class Bench:
         self._total = self._done + len(near) + 1
         found: list[Trial] = []
 
-        def climb(best: Trial, choices: Sequence[Choice]) -> Trial:
-            """The last of ``best`` and the trials of ``choices`` up to the first that is not faster."""
-            for choice in choices:
-                progress(Step(str(choice), self._done, self._total))
-                found.append(self._try(choice, default))
-                if (found[-1].speedup or 0) < (best.speedup or 0) * GAIN:
-                    break
-                best = found[-1]
-            return best
+        def tried(choice: Choice) -> Trial:
+            progress(Step(str(choice), self._done, self._total))
+            return self._try(choice, default)
 
         for trial in near:
-            best = trial
-            if trial.device == "cpu":
-                best = climb(best, [replace(trial.choice, streams=n) for n in _doubled(usable_cores())])
-            sizes = [n * BATCH_SIZE for n in _doubled(_LARGEST // BATCH_SIZE)]
-            larger = climb(best, [replace(best.choice, batch_size=n) for n in sizes])
-            if larger is best:
-                sizes = [BATCH_SIZE // n for n in _doubled(BATCH_SIZE)]
-                climb(best, [replace(best.choice, batch_size=n) for n in sizes])
+            found += around(trial, usable_cores() if trial.device == "cpu" else 1, tried)
             self._done += 1
         return found
 
@@ -311,7 +321,7 @@ def thread_counts() -> list[int | None]:
 
 def _doubled(most: int) -> list[int]:
     """2, 4, 8, ... up to ``most``."""
-    return [2**n for n in range(1, most.bit_length()) if 2**n <= most]
+    return [2**n for n in range(1, most.bit_length())]
 
 
 def _devices(engine: str, device: str) -> list[str]:
