@@ -8,10 +8,11 @@ import tempfile
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import get_args
 
 from mtab.bundle import Bundle
 from mtab.config import load_config, to_dict
-from mtab.errors import ConfigError
+from mtab.errors import ConfigError, EngineError
 from mtab.files import cache_dir, write_json
 from mtab.limits import BATCH_SIZE
 from mtab.machine import processor_key, usable_cores
@@ -102,16 +103,23 @@ def note(line: str) -> None:
     logging.getLogger("mtab").warning(line)
 
 
-def require_cache(bundle: Bundle) -> None:
-    """Raise `OSError` where `store_choice` would: better before the minutes of measuring than after."""
-    folder = choice_file(bundle).parent
+def require_cache(bundle: Bundle, tuned_for: TunedFor) -> None:
+    """Raise what `store_choice` would: better before the minutes of measuring than after."""
+    folder = choice_file(bundle, tuned_for).parent
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder):
         pass
 
 
 def choice_file(bundle: Bundle, tuned_for: TunedFor = "latency") -> Path:
-    """Where the choice for a bundle on this machine is stored, or would be."""
+    """Where the choice for a bundle on this machine is stored, or would be.
+
+    Raises `EngineError` for what nothing is tuned for.
+    """
+    if tuned_for not in get_args(TunedFor):
+        raise EngineError(
+            f"tuned_for is {tuned_for!r}, expected {' or '.join(map(repr, get_args(TunedFor)))}"
+        )
     parts = [bundle.content, processor_key(), usable_cores()]
     key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
     return cache_dir() / "tuning" / (f"{key}.json" if tuned_for == "latency" else f"{key}-{tuned_for}.json")

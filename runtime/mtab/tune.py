@@ -91,7 +91,7 @@ def tune(
     `OSError` if the cache cannot be written.
     """
     opened = open_bundle(bundle)
-    require_cache(opened)
+    require_cache(opened, tuned_for)
     preprocess = open_preprocessor(opened)
     progress(Step("reading utterances", 0, 1))
     if dataset is None:
