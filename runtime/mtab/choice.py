@@ -117,9 +117,8 @@ def choice_file(bundle: Bundle, tuned_for: TunedFor = "latency") -> Path:
     Raises `EngineError` for what nothing is tuned for.
     """
     if tuned_for not in get_args(TunedFor):
-        raise EngineError(
-            f"tuned_for is {tuned_for!r}, expected {' or '.join(map(repr, get_args(TunedFor)))}"
-        )
+        expected = " or ".join(map(repr, get_args(TunedFor)))
+        raise EngineError(f"tuned_for is {tuned_for!r}, expected {expected}")
     parts = [bundle.content, processor_key(), usable_cores()]
     key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
     return cache_dir() / "tuning" / (f"{key}.json" if tuned_for == "latency" else f"{key}-{tuned_for}.json")
