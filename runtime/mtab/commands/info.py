@@ -33,7 +33,6 @@ def info(
     Examples:
       mtab info bundle
       mtab info bundle --device cpu --json
-      mtab info bundle --for throughput
     """
     from mtab import info as description
 
