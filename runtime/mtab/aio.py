@@ -15,7 +15,7 @@ from mtab.audio import SAMPLE_RATE
 from mtab.batching import WINDOW, length_of, plan
 from mtab.errors import MtabError, QueueFullError
 from mtab.inputs import Audio, Input
-from mtab.limits import BATCH_SECONDS, BATCH_SIZE, BatchLimits
+from mtab.limits import BATCH_SECONDS
 from mtab.model import Model
 from mtab.preprocess import Features
 from mtab.results import Result, ResultOptions
@@ -58,11 +58,11 @@ class AsyncModel:
     >>> async with AsyncModel(mtab.load("bundle")) as model:             # doctest: +SKIP
     ...     result = await model.predict("clip.wav", text="I never said that!")
 
-    While the engine is at work, requests collect. Once it is free, the oldest of them waits up to
-    ``max_latency`` seconds for those that are being read, and not once ``batch_size`` are there; alone it
-    does not wait. Batches are of like length and ``batch_seconds`` as in `Model.stream`, and the oldest
-    request is always in the next. At most ``max_queue`` requests are unanswered at once. Audio is decoded on
-    threads beside the event loop.
+    While the engine is at work, with as many batches at once as it has ``streams``, requests collect. Once it
+    is free, the oldest of them waits up to ``max_latency`` seconds for those that are being read, and not
+    once ``batch_size`` (None: the model's) are there; alone it does not wait. Batches are of like length and
+    ``batch_seconds`` as in `Model.stream`, and the oldest request is always in the next. At most
+    ``max_queue`` requests are unanswered at once. Audio is decoded on threads beside the event loop.
     A process that is forked begins without a request, and with threads and an engine of its own.
     """
 
@@ -70,7 +70,7 @@ class AsyncModel:
         self,
         model: Model,
         *,
-        batch_size: int = BATCH_SIZE,
+        batch_size: int | None = None,
         batch_seconds: float = BATCH_SECONDS,
         max_latency: float = 0.01,
         max_queue: int = 256,
@@ -81,7 +81,7 @@ class AsyncModel:
         if not max_latency >= 0:
             raise MtabError(f"a latency of {max_latency} s, expected 0 or more")
         self.model = model
-        self.limits = BatchLimits(batch_size, batch_seconds)
+        self.limits = model.batch_limits(batch_size, batch_seconds)
         self.max_latency = max_latency
         self.max_queue = max_queue
         self._closed = False
@@ -91,12 +91,14 @@ class AsyncModel:
     def _begin(self) -> None:
         """Without a request, and with threads of this process."""
         self._changed = Condition()
-        # All that are unanswered, and of these the ones that wait for the engine, oldest first.
+        # All that are unanswered, and of these the ones that wait for the engine, oldest first, and those
+        # that it computes.
         self._accepted: set[Request] = set()
         self._waiting: dict[Request, _Read] = {}
-        self._working = False
+        self._computing: set[Request] = set()
+        self._working = 0
         self._readers = ThreadPoolExecutor(_READERS, "mtab-reader")
-        self._engine = ThreadPoolExecutor(1, "mtab-engine")
+        self._engine = ThreadPoolExecutor(self.model.engine.streams, "mtab-engine")
 
     def __reduce__(self) -> tuple[Any, ...]:
         options = {
@@ -168,7 +170,7 @@ class AsyncModel:
         """Take no more requests, and return once all that were accepted are answered."""
         with self._changed:
             self._closed = True
-            self._changed.notify()
+            self._changed.notify_all()
         # In this order: what is read last is still computed.
         self._readers.shutdown()
         self._engine.shutdown()
@@ -192,7 +194,8 @@ class AsyncModel:
         with self._changed:
             self._accepted.discard(answer)
             self._waiting.pop(answer, None)
-            self._changed.notify()
+            self._computing.discard(answer)
+            self._changed.notify_all()
 
     def _read(self, answer: Request, given: Input, options: ResultOptions) -> None:
         if answer.cancelled():
@@ -211,13 +214,13 @@ class AsyncModel:
                 return
             now = time.monotonic()
             self._waiting[answer] = _Read(features, options, now - started, now)
-            if not self._working:
-                self._working = True
+            if self._working < self.model.engine.streams:
+                self._working += 1
                 self._engine.submit(self._work)
-            self._changed.notify()
+            self._changed.notify_all()
 
     def _work(self) -> None:
-        """Compute batches until no request waits."""
+        """Compute batches until no request waits; on each stream of the engine."""
         while batch := self._next_batch():
             started = {
                 answer: read for answer, read in batch.items() if answer.set_running_or_notify_cancel()
@@ -242,15 +245,18 @@ class AsyncModel:
         with self._changed:
             while self._waiting:
                 left = next(iter(self._waiting.values())).since + self.max_latency - time.monotonic()
-                enough = len(self._waiting) >= min(self.limits.utterances, len(self._accepted))
+                to_come = len(self._accepted) - len(self._computing)
+                enough = len(self._waiting) >= min(self.limits.utterances, to_come)
                 if left <= 0 or self._closed or enough:
                     # Of a long queue the front, so that planning stays cheap.
                     front = list(self._waiting)[: WINDOW * self.limits.utterances]
                     lengths = [length_of(self._waiting[answer].features) for answer in front]
                     indices = next(batch for batch in plan(lengths, self.limits) if 0 in batch)
-                    return {front[i]: self._waiting.pop(front[i]) for i in indices}
+                    batch = {front[i]: self._waiting.pop(front[i]) for i in indices}
+                    self._computing |= batch.keys()
+                    return batch
                 self._changed.wait(left)
-            self._working = False
+            self._working -= 1
             return {}
 
 

@@ -43,7 +43,7 @@ def answers(
         ]
 
     read = _read_each(model, utterances, transcriber, skip)
-    for answer in in_batches(read, _Read.length, compute, limits):
+    for answer in in_batches(read, _Read.length, compute, limits, model.engine.streams):
         if isinstance(answer, Failure) and not skip:
             raise answer.error
         yield answer

@@ -1,6 +1,8 @@
 """Which utterances are computed at once: those of like length, so that little of a batch is padding."""
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
 from mtab.limits import BatchLimits
@@ -70,26 +72,54 @@ def in_batches(
     length: Callable[[Item], Length],
     compute: Callable[[list[Item]], Sequence[Answer]],
     limits: BatchLimits,
+    streams: int = 1,
 ) -> Iterator[Answer]:
     """The answers for ``items`` in their order, of which ``compute`` gives those of one batch.
 
     Lazy: `WINDOW` batches' worth of items are taken, each batch is computed once an answer in it is asked
     for, and no more is taken before all of these are answered. An item is let go of once it is computed. What
-    ``items`` raises is raised in its turn, after the answers for those before it.
+    ``items`` raises is raised in its turn, after the answers for those before it. So many batches as there
+    are ``streams`` are computed at once, on threads, and as many more wait for one to be free.
     """
     source = iter(items)
     raised: list[Exception] = []
     while not raised and (waiting := dict(enumerate(_window(source, length, limits, raised)))):
         batches = plan([length(item) for item in waiting.values()], limits)
-        batch_of = {i: batch for batch in batches for i in batch}
+        # The next one is always that of the first answer that is not there.
+        batches.sort(key=min)
+        computed = _computed(batches, waiting, compute, min(streams, len(batches)))
         answers: dict[int, Answer] = {}
-        for i in range(len(batch_of)):
+        for i in range(len(waiting)):
             if i not in answers:
-                batch = batch_of[i]
-                answers.update(zip(batch, compute([waiting.pop(j) for j in batch]), strict=True))
+                answers.update(next(computed))
             yield answers.pop(i)
     if raised:
         raise raised[0]
+
+
+def _computed(
+    batches: Iterable[list[int]],
+    waiting: dict[int, Item],
+    compute: Callable[[list[Item]], Sequence[Answer]],
+    streams: int,
+) -> Iterator[Iterable[tuple[int, Answer]]]:
+    """The answers of each batch in turn, by their numbers; its items leave ``waiting`` for that."""
+    if streams == 1:
+        for batch in batches:
+            yield zip(batch, compute([waiting.pop(i) for i in batch]), strict=True)
+        return
+    pool = ThreadPoolExecutor(streams, "mtab-stream")
+    under_way: deque[tuple[list[int], Future[Sequence[Answer]]]] = deque()
+    try:
+        for batch in batches:
+            under_way.append((batch, pool.submit(compute, [waiting.pop(i) for i in batch])))
+            if len(under_way) == 2 * streams:
+                first, answers = under_way.popleft()
+                yield zip(first, answers.result(), strict=True)
+        for batch, answers in under_way:
+            yield zip(batch, answers.result(), strict=True)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _window(

@@ -10,7 +10,7 @@ from mtab.console import table
 from mtab.graphs import FUSED, TensorSpec
 from mtab.loading import load, resolve
 from mtab.machine import limited_cores
-from mtab.types import Precision
+from mtab.types import Precision, TunedFor
 
 
 def describe(
@@ -19,13 +19,14 @@ def describe(
     engine: str = "auto",
     precision: Precision | Literal["auto"] = "auto",
     threads: int | None = None,
+    tuned_for: TunedFor = "latency",
 ) -> dict[str, Any]:
     """A bundle and what `mtab.load` makes of it here, as plain JSON values; sizes are in bytes.
 
     The model is loaded: what it says of engine and device is true. Raises as `mtab.load`.
     """
-    wanted = resolve(open_bundle(bundle), device, engine, precision, threads)
-    model = load(bundle, device, engine=engine, precision=precision, threads=threads)
+    wanted = resolve(open_bundle(bundle), device, engine, precision, threads, tuned_for)
+    model = load(bundle, device, engine=engine, precision=precision, threads=threads, tuned_for=tuned_for)
     tuned = wanted.tuned and (model.engine.name, model.engine.precision) == (wanted.engine, wanted.precision)
     number = wanted.threads if tuned else threads
     opened, manifest = model.bundle, model.bundle.manifest
@@ -40,7 +41,9 @@ def describe(
             "device": model.engine.device,
             "precision": model.engine.precision,
             "threads": (number or limited_cores()) if model.engine.device == "cpu" else None,
-            "tuned": tuned,
+            "streams": model.engine.streams,
+            "batch_size": model.batch_size,
+            "tuned_for": tuned_for if tuned else None,
             "file": model.engine.path.name,
             "size": model.size,
         },
@@ -63,10 +66,12 @@ def format_report(found: Mapping[str, Any]) -> str:
     runs = f"{engine['name']} on {engine['device']} in {engine['precision']}"
     if engine["device"] == "cpu":
         runs += f", threads: {engine['threads'] or 'one a core'}"
+    runs += f", batches of {engine['batch_size']}, {engine['streams']} at once"
+    chosen = f", as mtab tune chose for {engine['tuned_for']}" if engine["tuned_for"] else ""
     test = training["test"] or {}
     facts = [
         ("bundle", f"{found['bundle']}, {_mb(found['size'])}, exported {found['created']}"),
-        ("runs on", runs + (", as mtab tune chose" if engine["tuned"] else "")),
+        ("runs on", runs + chosen),
         ("computes", f"{engine['file']}, {_mb(engine['size'])}"),
         ("answers from", " or ".join("+".join(each) for each in found["modalities"])),
         ("labels", ", ".join(found["labels"])),

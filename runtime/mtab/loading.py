@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from mtab.bundle import CONFIG, Bundle, open_bundle
-from mtab.choice import note, tuned_choice
+from mtab.choice import choice_file, note, tuned_choice
 from mtab.engines.opening import onnxruntime_module, open_engine
 from mtab.errors import BundleError, EngineError
+from mtab.limits import BATCH_SIZE
 from mtab.model import Model
 from mtab.preprocess import CONFIG_FILE, TOKENIZER_FILE, Preprocessor
-from mtab.types import Precision
+from mtab.types import Precision, TunedFor
 
 
 def load(
@@ -20,6 +21,7 @@ def load(
     engine: str = "auto",
     precision: Precision | Literal["auto"] = "auto",
     threads: int | None = None,
+    tuned_for: TunedFor = "latency",
     verify: bool = True,
 ) -> Model:
     """Open a bundle for inference. What is asked for is used, or an error says why not.
@@ -30,6 +32,10 @@ def load(
     that was asked for and can still be had, else ONNX Runtime. ``precision`` ``auto`` is the most exact one
     that there is. ``threads`` of the CPU work on an operator (None: one a core).
 
+    `mtab.tune.tune` chooses for one utterance at a time (``tuned_for`` ``latency``) and for many that wait
+    (``throughput``). What it chose for many says also how large batches are and how many are computed at once
+    where `Model.predict` and `Model.stream` have a list; without such a choice a line says so.
+
     The hashes of the bundle's files are checked unless not ``verify``, and again when a file was touched;
     nothing is ever written to it.
 
@@ -39,25 +45,28 @@ def load(
     """
     opened = open_bundle(bundle, verify)
     preprocess = open_preprocessor(opened)
-    wanted = resolve(opened, device, engine, precision, threads)
+    wanted = resolve(opened, device, engine, precision, threads, tuned_for)
     try:
-        graph, started = open_engine(opened, wanted.engine, wanted.device, wanted.precision, wanted.threads)
+        return _open_model(opened, preprocess, wanted)
     except (BundleError, EngineError) as error:
         if not wanted.tuned:
             raise
         note(f"what mtab tune chose cannot be had: {error}; ignored: tune the bundle again")
-        wanted = Wanted(*untuned(engine, device), precision, threads)
-        graph, started = open_engine(opened, wanted.engine, wanted.device, wanted.precision, wanted.threads)
-    again = partial(
-        load,
-        opened.folder.absolute(),
-        started.device,
-        engine=started.name,
-        precision=started.precision,
-        threads=wanted.threads,
-        verify=verify,
+        return _open_model(opened, preprocess, Wanted(*untuned(engine, device), precision, threads))
+
+
+def _open_model(bundle: Bundle, preprocess: Preprocessor, wanted: "Wanted") -> Model:
+    graph, engine = open_engine(
+        bundle, wanted.engine, wanted.device, wanted.precision, wanted.threads, wanted.streams
     )
-    return Model(opened, graph, started, preprocess, again)
+    wanted = wanted._replace(precision=engine.precision)
+    again = partial(_open_again, bundle.folder.absolute(), bundle.verified, wanted)
+    return Model(bundle, graph, engine, preprocess, again, wanted.batch_size)
+
+
+def _open_again(folder: Path, verify: bool, wanted: "Wanted") -> Model:
+    bundle = open_bundle(folder, verify)
+    return _open_model(bundle, open_preprocessor(bundle), wanted)
 
 
 def open_preprocessor(bundle: Bundle) -> Preprocessor:
@@ -75,12 +84,17 @@ def open_preprocessor(bundle: Bundle) -> Preprocessor:
 
 
 class Wanted(NamedTuple):
-    """What `open_engine` is asked for; ``tuned`` tells whether that is what `mtab.tune` chose."""
+    """What `open_engine` is asked for, and the size of batches where a call does not say it.
+
+    ``tuned`` tells whether that is what `mtab.tune` chose.
+    """
 
     engine: str
     device: str
     precision: Precision | Literal["auto"]
     threads: int | None
+    streams: int = 1
+    batch_size: int = BATCH_SIZE
     tuned: bool = False
 
 
@@ -90,11 +104,22 @@ def resolve(
     engine: str = "auto",
     precision: Precision | Literal["auto"] = "auto",
     threads: int | None = None,
+    tuned_for: TunedFor = "latency",
 ) -> Wanted:
     """What `load` takes for what it is asked for: where that is ``auto``, the tuned choice if it fits."""
-    tuned = tuned_choice(bundle) if engine == "auto" else None
+    tuned = tuned_choice(bundle, tuned_for) if engine == "auto" else None
     if tuned and device in ("auto", tuned.device) and precision in ("auto", tuned.precision):
-        return Wanted(tuned.engine, tuned.device, tuned.precision, threads or tuned.threads, tuned=True)
+        threads = threads or tuned.threads
+        # No stream without a thread.
+        streams = min(tuned.streams, threads or tuned.streams)
+        return Wanted(
+            tuned.engine, tuned.device, tuned.precision, threads, streams, tuned.batch_size, tuned=True
+        )
+    if engine == "auto" and tuned_for != "latency" and not choice_file(bundle, tuned_for).exists():
+        note(
+            f"{bundle.folder}: not tuned for {tuned_for} on this machine, expected a choice of "
+            f"mtab tune --for {tuned_for}; the default is taken"
+        )
     return Wanted(*untuned(engine, device), precision, threads)
 
 

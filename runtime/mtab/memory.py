@@ -5,9 +5,10 @@ Else a process that takes more than it may is killed, with every other answer th
 
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Condition, Lock
 
 from mtab.audio import SAMPLE_RATE
 from mtab.errors import MemoryLimitError
@@ -58,20 +59,55 @@ def assumed_need(hidden_size: int) -> MemoryNeed:
     return MemoryNeed(4, 24 * hidden_size, max(8, hidden_size // 64), per_convolved)
 
 
+class MemoryRoom:
+    """The memory that batches share which are computed at once: one that is too many waits for the others."""
+
+    def __init__(self, root: Path = Path("/")) -> None:
+        self._root = root
+        self._turn = Lock()
+        self._changed = Condition()
+        self._taken = 0
+
+    @contextmanager
+    def taken(self, need: MemoryNeed, utterances: int, seconds: float) -> Iterator[None]:
+        """Take what a batch needs, each padded to ``seconds``.
+
+        Raises `MemoryLimitError` if that is more than is available, also once no other is computed.
+        """
+        size = need.size(utterances, seconds)
+        # One at a time, so that none which waits is passed by others for ever.
+        with self._turn, self._changed:
+            while self._taken and _lacking(self._taken + size, self._root):
+                self._changed.wait()
+            if not self._taken:
+                require_memory(need, utterances, seconds, self._root)
+            self._taken += size
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._taken -= size
+                self._changed.notify()
+
+
 def require_memory(need: MemoryNeed, utterances: int, seconds: float, root: Path = Path("/")) -> None:
     """Raise `MemoryLimitError` unless a batch, each padded to ``seconds``, fits what is available."""
     needed = need.size(utterances, seconds)
-    # Nothing small is worth a look at the system.
-    if needed < 2**26:
-        return
-    there = available_memory(root)
-    if there is None or needed <= there[0]:
+    there = _lacking(needed, root)
+    if there is None:
         return
     what = f"a clip of {seconds:.1f} s" if utterances == 1 else f"{utterances} clips of up to {seconds:.1f} s"
     raise MemoryLimitError(
         f"{what}: needs about {needed / 1e9:.1f} GB of memory, expected at most the {there[0] / 1e9:.1f} GB "
         f"that are left of {there[1]}; take less of it at once with start and end, or raise that limit"
     )
+
+
+def _lacking(needed: int, root: Path) -> tuple[int, str] | None:
+    """`available_memory` where that is less than ``needed``, else None."""
+    # Nothing small is worth a look at the system.
+    there = None if needed < 2**26 else available_memory(root)
+    return there if there is not None and there[0] < needed else None
 
 
 def available_memory(root: Path = Path("/")) -> tuple[int, str] | None:

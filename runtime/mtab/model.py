@@ -34,7 +34,7 @@ class _Options(TypedDict, total=False):
     abstain: float | None
     return_embedding: bool
     transcribe: "Recognise | str | None"
-    batch_size: int
+    batch_size: int | None
     batch_seconds: float
 
 
@@ -42,6 +42,7 @@ class Model:
     """A bundle on an engine. Safe to use from many threads at once, in forked processes, and to pickle.
 
     ``limits`` are what one utterance may hold; assign others where they are too small or too large.
+    ``batch_size`` is how many utterances make a batch where a call does not say it.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Model:
         engine: Engine,
         preprocess: Preprocessor,
         load: "Callable[[], Model] | None" = None,
+        batch_size: int = BATCH_SIZE,
     ) -> None:
         """``load`` opens the bundle again in the same way, for a forked process and for a pickled model."""
         self.bundle = bundle
@@ -58,6 +60,7 @@ class Model:
         self.engine = engine
         self.preprocess = preprocess
         self.limits = Limits()
+        self.batch_size = batch_size
         self._attention = Attention(bundle)
         self._load = load
         self._process = os.getpid()
@@ -72,7 +75,8 @@ class Model:
         supported = " or ".join("+".join(each) for each in self.bundle.config.supported_modalities)
         return (
             f"Model({str(self.bundle.folder)!r}, engine={self.engine.name!r}, device={self.engine.device!r}, "
-            f"precision={self.engine.precision!r}, modalities={supported!r}, "
+            f"precision={self.engine.precision!r}, streams={self.engine.streams}, "
+            f"batch_size={self.batch_size}, modalities={supported!r}, "
             f"inputs={', '.join(self.engine.inputs)!r}, labels={', '.join(self.labels)!r}, "
             f"size='{self.size / 1e6:.1f} MB')"
         )
@@ -141,7 +145,7 @@ class Model:
         return_embedding: bool = False,
         transcribe: "Recognise | str | None" = None,
         on_error: Literal["raise", "skip"] = "raise",
-        batch_size: int = BATCH_SIZE,
+        batch_size: int | None = None,
         batch_seconds: float = BATCH_SECONDS,
     ) -> Result | Failure | Sequence[Result | Failure]:
         """The emotion of one utterance, or of a list of them, in the list's order.
@@ -201,15 +205,17 @@ class Model:
         return_embedding: bool = False,
         transcribe: "Recognise | str | None" = None,
         on_error: Literal["raise", "skip"] = "raise",
-        batch_size: int = BATCH_SIZE,
+        batch_size: int | None = None,
         batch_seconds: float = BATCH_SECONDS,
     ) -> Iterator[Result] | Iterator[Result | Failure]:
         """`predict` for any number of utterances: their results one by one, in order, as they are asked for.
 
         Each is a clip, a pair of clip and transcript, or an `Input`. Utterances of like length are computed
-        at once, up to ``batch_size`` of them and, padding included, ``batch_seconds`` of speech; no batch
-        changes an answer. For that, up to 32 batches' worth of utterances is read ahead and held, never
-        more, however slowly results are taken; nothing is read before the first one is asked for.
+        at once, up to ``batch_size`` of them (None: the model's) and, padding included, ``batch_seconds`` of
+        speech; no batch changes an answer. For that, up to 32 batches' worth of utterances is read ahead and
+        held, never more, however slowly results are taken; nothing is read before the first one is asked for.
+        Of a model whose engine has several ``streams`` so many batches are computed at once, ahead of results
+        that are asked for by as many again.
 
         An utterance without an answer raises in its turn, after the results before it; with ``on_error``
         ``"skip"`` it is a `Failure`, and the others have their results. Raises `MtabError` at once if
@@ -219,7 +225,7 @@ class Model:
         if on_error not in ("raise", "skip"):
             raise MtabError(f"on_error is {on_error!r}, expected 'raise' or 'skip'")
         options = ResultOptions(top_k, abstain, return_embedding)
-        limits = BatchLimits(batch_size, batch_seconds)
+        limits = self.batch_limits(batch_size, batch_seconds)
         transcriber = _transcriber(transcribe)
         return answers(self, utterances, options, limits, transcriber, skip=on_error == "skip")
 
@@ -297,7 +303,7 @@ class Model:
         name: str | None = None,
         transcribe: "Recognise | str | None" = None,
         occlusion: bool = True,
-        batch_size: int = BATCH_SIZE,
+        batch_size: int | None = None,
         batch_seconds: float = BATCH_SECONDS,
     ) -> Explanation:
         """What speaks for the answer of one utterance: what is attended to, and what it loses without a part.
@@ -312,7 +318,7 @@ class Model:
         Raises as `predict`; `MemoryLimitError` before anything is computed that does not fit; `MtabError`
         if the bundle has no such graph and ``occlusion`` is off, which leaves nothing to say.
         """
-        limits = BatchLimits(batch_size, batch_seconds)
+        limits = self.batch_limits(batch_size, batch_seconds)
         name = name or name_or(Input(audio), "utterance")
         transcriber = _transcriber(transcribe)
         samples = None
@@ -328,6 +334,10 @@ class Model:
             return explain(self, self._attention, samples, text, features, occlusion, limits)
         except MemoryLimitError as error:
             raise named(error, name) from None
+
+    def batch_limits(self, batch_size: int | None, batch_seconds: float) -> BatchLimits:
+        """What one batch may hold; without a ``batch_size`` (None) the model's. Raises `MtabError`."""
+        return BatchLimits(self.batch_size if batch_size is None else batch_size, batch_seconds)
 
     def read(
         self,

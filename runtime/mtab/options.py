@@ -9,7 +9,7 @@ import click
 from mtab.engines import ENGINES
 from mtab.errors import DataError
 from mtab.limits import BATCH_SECONDS, BATCH_SIZE, MAX_CHARACTERS, MAX_SECONDS
-from mtab.types import Dataset, Precision
+from mtab.types import Dataset, Precision, TunedFor
 
 Decorator = Callable[[Any], Any]
 
@@ -80,13 +80,21 @@ engine_options = together(
     threads_option,
 )
 """What `mtab.load` takes beside the bundle."""
+tuned_for_option = click.option(
+    "--for",
+    "tuned_for",
+    type=click.Choice(get_args(TunedFor)),
+    default="latency",
+    show_default=True,
+    help="What auto stands for: what mtab tune chose for one utterance at a time, or for many that wait.",
+)
+"""What `mtab.load` takes for many utterances."""
 batch_options = together(
     click.option(
         "--batch-size",
         type=click.IntRange(min=1),
-        default=BATCH_SIZE,
-        show_default=True,
-        help="Largest number of utterances computed at once; those of similar length go together.",
+        help="Largest number of utterances computed at once; those of similar length go together.  "
+        f"[default: {BATCH_SIZE}, or as mtab tune chose --for throughput]",
     ),
     click.option(
         "--batch-seconds",

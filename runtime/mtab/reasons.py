@@ -257,7 +257,7 @@ def _losses(
     model: "Model", result: Result, occluded: Iterable[Features], limits: BatchLimits
 ) -> Iterator[float]:
     """How much less likely the label of ``result`` is for each."""
-    for answer in in_batches(occluded, length_of, model.answer_each, limits):
+    for answer in in_batches(occluded, length_of, model.answer_each, limits, model.engine.streams):
         if isinstance(answer, EngineError):
             raise answer
         yield result.probabilities[result.label] - answer.probabilities[result.label]

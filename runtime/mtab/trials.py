@@ -1,4 +1,4 @@
-"""Trials of engines, precisions and numbers of threads: judged and timed beside the default."""
+"""Trials of engines, precisions, numbers of threads and batches: judged and timed beside the default."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -8,6 +8,7 @@ import numpy as np
 
 from mtab.bundle import Bundle
 from mtab.choice import Choice
+from mtab.config import to_dict
 from mtab.cuda import find_cuda
 from mtab.engines import ENGINES
 from mtab.engines.base import Engine
@@ -18,9 +19,9 @@ from mtab.loading import untuned
 from mtab.machine import usable_cores
 from mtab.parity import Answers, budget_of, forward, measure_parity
 from mtab.preprocess import Features, Preprocessor
-from mtab.timing import Timing, interleaved
-from mtab.traffic import NewLengths
-from mtab.types import Precision
+from mtab.timing import Timing
+from mtab.types import Precision, TunedFor
+from mtab.workloads import WORKLOADS, Backend
 
 GAIN = 1.03
 """How many times the default's speed a candidate must have: less than that is within the noise."""
@@ -31,7 +32,7 @@ DEVICES: dict[str, tuple[str, ...]] = {
 }
 """The kinds of devices that each engine is tried on."""
 
-_PASSES = 3
+_LARGEST = 64
 _FAR = 1.5
 _DEFAULT, _CANDIDATE = "default", "candidate"
 
@@ -43,14 +44,16 @@ class Trial:
     ``threads`` None is what the engine takes by itself, one a core. ``problem`` says why it was not measured
     or, after ``max_difference``, why its answers do not pass; None if it may be chosen. ``max_difference`` is
     the largest difference of a probability, alone, in padded batches, or between these. ``seconds`` is the
-    median time for an utterance; ``speedup`` is over the default, on the same utterances
-    of ever new lengths; ``disturbed`` that other processes were busy all along.
+    median time for an utterance, or its share of that for many; ``speedup`` is over the default, on the same
+    utterances of ever new lengths; ``disturbed`` that other processes were busy all along.
     """
 
     engine: str
     device: str
     precision: Precision | None
     threads: int | None = None
+    streams: int = 1
+    batch_size: int = BATCH_SIZE
     problem: str | None = None
     max_difference: float | None = None
     seconds: float | None = None
@@ -67,7 +70,7 @@ class Trial:
         """What is tried, in the terms of `mtab.load`. Raises `ValueError` where it could not be."""
         if self.precision is None:
             raise ValueError(f"{self.engine} on {self.device} cannot be had: {self.problem}")
-        return Choice(self.engine, self.device, self.precision, self.threads)
+        return Choice(self.engine, self.device, self.precision, self.threads, self.streams, self.batch_size)
 
 
 class Sample(NamedTuple):
@@ -123,17 +126,48 @@ def doubtful(trials: Sequence[Trial]) -> list[int]:
     return [i for i, each in enumerate(trials) if each.disturbed and (each.speedup or 0) > fastest / _FAR]
 
 
+def around(trial: Trial, most_streams: int, tried: Callable[[Choice], Trial]) -> list[Trial]:
+    """What was ``tried`` from a trial on: twice as many streams each time, then larger or smaller batches.
+
+    Each as long as it is `GAIN` times as fast as the one before, and not without an answer.
+    """
+    found: list[Trial] = []
+
+    def climb(best: Trial, name: str, numbers: Sequence[int]) -> Trial:
+        start = best.choice
+        for number in numbers:
+            found.append(tried(replace(start, **{name: number})))
+            if (found[-1].speedup or 0) < (best.speedup or 0) * GAIN:
+                break
+            best = found[-1]
+        return best
+
+    best = climb(trial, "streams", _doubled(most_streams))
+    larger = climb(best, "batch_size", [BATCH_SIZE * n for n in _doubled(_LARGEST // BATCH_SIZE)])
+    if larger is best:
+        climb(best, "batch_size", [BATCH_SIZE // n for n in _doubled(BATCH_SIZE)])
+    return found
+
+
 class Bench:
     """The default, and one candidate after the other beside it."""
 
-    def __init__(self, bundle: Bundle, preprocess: Preprocessor, sample: Sample, min_seconds: float) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        preprocess: Preprocessor,
+        sample: Sample,
+        min_seconds: float,
+        tuned_for: TunedFor = "latency",
+    ) -> None:
+        self._tuned_for: TunedFor = tuned_for
+        self.workload = WORKLOADS[tuned_for](preprocess, sample.features)
         # As one that was not verified: of what is only tried nothing is kept in the cache.
         self._bundle = replace(bundle, verified=False)
         self._preprocess = preprocess
         self._sample = sample
         self._min_seconds = min_seconds
         self._default_seconds: list[np.ndarray] = []
-        self._new = NewLengths(preprocess.config.min_samples)
 
     def trials(self, device: str, progress: Callable[[Step], object]) -> list[Trial]:
         """The default's trial, then all others. Raises `EngineError` unless the default passes."""
@@ -143,8 +177,9 @@ class Bench:
         # A step is an engine on a device in a precision; the default before, the fastest again after.
         self._total, self._done = 2 + len(places) * len(precisions), 1
         progress(Step(f"{name} on {kind}, the default", 0, self._total))
-        _, default = open_engine(self._bundle, name, kind)
-        difference, problem = self._judge(default)
+        _, opened = open_engine(self._bundle, name, kind)
+        default = opened, Choice(name, kind, opened.precision)
+        difference, problem = self._judge(*default)
         if problem is not None:
             raise EngineError(f"{self._bundle.folder}: not even the default, {name}, passes: {problem}")
         trials: list[Trial] = []
@@ -158,38 +193,69 @@ class Bench:
             trials += [each for each in tried if not any(_same_lack(each, other) for other in trials)]
         if not self._default_seconds:
             self._time({_DEFAULT: default})
-        median = float(np.median(np.concatenate(self._default_seconds)))
-        first = Trial(name, kind, default.precision, None, None, difference, median, 1.0)
+        first = Trial(name, kind, opened.precision, max_difference=difference, speedup=1.0)
+        trials = [first, *trials]
+        if self._tuned_for == "throughput":
+            trials += self._batched(trials, default, progress)
+        median = float(np.median(np.concatenate(self._default_seconds))) / self.workload.utterances
+        trials[0] = replace(first, seconds=median)
 
         def again(choice: Choice) -> Trial:
             progress(Step(f"{choice} again", self._total - 1, self._total))
-            return self._try(choice.engine, choice.device, choice.precision, choice.threads, default)
+            return self._try(choice, default)
 
-        return settled([first, *trials], again)
+        return settled(trials, again)
+
+    def _batched(
+        self, trials: Sequence[Trial], default: Backend, progress: Callable[[Step], object]
+    ) -> list[Trial]:
+        """What is within reach of the fastest: with more batches at once, then with these of other sizes."""
+        fastest = max(each.speedup or 0 for each in trials)
+        near = [each for each in trials if each.problem is None and (each.speedup or 0) > fastest / _FAR]
+        self._total = self._done + len(near) + 1
+        found: list[Trial] = []
+
+        def tried(choice: Choice) -> Trial:
+            progress(Step(str(choice), self._done, self._total))
+            return self._try(choice, default)
+
+        for trial in near:
+            found += around(trial, usable_cores() if trial.device == "cpu" else 1, tried)
+            self._done += 1
+        return found
 
     def _tries(
-        self, engine: str, device: str, default: Engine, progress: Callable[[Step], object]
+        self,
+        engine: str,
+        device: str,
+        default: Backend,
+        progress: Callable[[Step], object],
     ) -> list[Trial]:
         """An engine on a device in every precision, or one trial that says why it cannot be had in any."""
         trials: list[Trial] = []
         missing = 0
         for precision in get_args(Precision):
-            counts, before = thread_counts() if device == "cpu" else [None], 0.0
-            if (engine, device, precision) == (default.name, default.device, default.precision):
+            counts, before = [None], 0.0
+            # For many, cores are shared among batches instead.
+            if device == "cpu" and self._tuned_for == "latency":
+                counts = thread_counts()
+            if Choice(engine, device, precision) == default[1]:
                 counts, before = counts[1:], 1.0
             for threads in counts:
                 what = f"{engine} on {device}, {precision}, {threads_title(threads)}"
                 progress(Step(what, self._done, self._total))
                 try:
-                    trial = self._try(engine, device, precision, threads, default)
+                    trial = self._try(Choice(engine, device, precision, threads), default)
                 except (BundleError, EngineError) as error:
-                    trial, missing = Trial(engine, device, precision, threads, str(error)), missing + 1
+                    trial = Trial(engine, device, precision, threads, problem=str(error))
+                    missing += 1
                 trials.append(trial)
                 if trial.problem is not None or (trial.speedup or 0) < before / GAIN:
                     break
                 before = trial.speedup or 0
             self._done += 1
-        if missing and missing == len(trials) and (engine, device) != (default.name, default.device):
+        of_default = (engine, device) == (default[1].engine, default[1].device)
+        if missing and missing == len(trials) and not of_default:
             return [Trial(engine, device, None, problem=self._lack(engine, device) or trials[0].problem)]
         return trials
 
@@ -201,31 +267,29 @@ class Bench:
             return str(error)
         return None
 
-    def _try(
-        self, engine: str, device: str, precision: Precision, threads: int | None, default: Engine
-    ) -> Trial:
+    def _try(self, choice: Choice, default: Backend) -> Trial:
         """One candidate, in memory no longer than this takes. Raises as `open_engine`."""
-        _, candidate = open_engine(self._bundle, engine, device, precision, threads)
+        trial = Trial(**to_dict(choice))
+        _, engine = open_engine(
+            self._bundle, choice.engine, choice.device, choice.precision, choice.threads, choice.streams
+        )
         try:
-            difference, problem = self._judge(candidate)
+            difference, problem = self._judge(engine, choice)
             if problem is not None:
-                return Trial(engine, device, precision, threads, problem, difference)
-            timing = self._time({_DEFAULT: default, _CANDIDATE: candidate})
+                return replace(trial, problem=problem, max_difference=difference)
+            timing = self._time({_DEFAULT: default, _CANDIDATE: (engine, choice)})
         except EngineError as error:
-            return Trial(engine, device, precision, threads, str(error))
-        faster, median = timing.speedup(_CANDIDATE, over=_DEFAULT), timing.median(_CANDIDATE)
-        return Trial(
-            engine,
-            device,
-            precision,
-            threads,
+            return replace(trial, problem=str(error))
+        faster = timing.speedup(_CANDIDATE, over=_DEFAULT)
+        return replace(
+            trial,
             max_difference=difference,
-            seconds=median,
+            seconds=timing.median(_CANDIDATE) / self.workload.utterances,
             speedup=faster.value,
             disturbed=faster.disturbed,
         )
 
-    def _judge(self, engine: Engine) -> tuple[float, str | None]:
+    def _judge(self, engine: Engine, choice: Choice) -> tuple[float, str | None]:
         """The largest difference of a probability, and what of the answers is over budget."""
         sample, budget = self._sample, budget_of(self._bundle, engine.precision)
         candidate = forward(engine.run, self._preprocess)
@@ -234,21 +298,16 @@ class Bench:
             candidate,
             sample.features,
             budget,
-            BATCH_SIZE,
+            max(BATCH_SIZE, choice.batch_size),
             deviations=self._bundle.config.deviations,
         )
         return parity.max_difference, "; ".join(parity.failures(budget, sample.names)) or None
 
-    def _time(self, engines: Mapping[str, Engine]) -> Timing:
-        """What `interleaved` measures of the utterances, each alone and of a new length."""
-        backends = {name: engine.run for name, engine in engines.items()}
-        count = len(self._sample.features)
-        timing = interleaved(backends, self._draw, count, _PASSES * count, self._min_seconds)
+    def _time(self, backends: Mapping[str, Backend]) -> Timing:
+        """What the workload takes of each."""
+        timing = self.workload.time(backends, self._min_seconds)
         self._default_seconds.append(timing.samples(_DEFAULT))
         return timing
-
-    def _draw(self, item: int) -> dict[str, np.ndarray]:
-        return self._preprocess.collate([self._new.features(self._sample.features[item])])
 
 
 def thread_counts() -> list[int | None]:
@@ -259,6 +318,11 @@ def thread_counts() -> list[int | None]:
         counts.append(left)
         left //= 2
     return counts
+
+
+def _doubled(most: int) -> list[int]:
+    """2, 4, 8, ... up to ``most``."""
+    return [2**n for n in range(1, most.bit_length())]
 
 
 def _devices(engine: str, device: str) -> list[str]:

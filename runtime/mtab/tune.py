@@ -1,4 +1,4 @@
-"""`tune`: which engine, precision and number of threads answer fastest here, and still answer right.
+"""`tune`: which engine, precision, threads and batches answer fastest here, and still answer right.
 
 >>> from mtab.tune import tune
 >>> tune("bundle", dataset="iemocap").choice                         # doctest: +SKIP
@@ -24,6 +24,7 @@ from mtab.reference import REFERENCE, load_reference, referenced_utterances
 from mtab.sample import read_sample, spread
 from mtab.synthetic_inputs import speech, transcript
 from mtab.trials import GAIN, Bench, Sample, Step, Trial, choose, doubtful, is_of, threads_title
+from mtab.types import TunedFor
 
 UTTERANCES = 32
 MIN_SECONDS = 2.0
@@ -36,15 +37,19 @@ class Tuning:
     It is not where other processes disturbed what it rests on: ``kept`` is then what was chosen before (None:
     nothing was), and stays.
 
+    ``at_once`` utterances waited at a time; of many, ``speech`` is the mean of their seconds (0: no audio).
     ``reference`` says what the answers were held against, and on which ``utterances``; ``real_speech`` is
     false where these were made up. ``warning`` tells of other processes that disturbed the times.
     """
 
+    tuned_for: TunedFor
     choice: Choice
     stored: bool
     kept: Choice | None
     file: str
     trials: tuple[Trial, ...]
+    at_once: int
+    speech: float | None
     reference: str
     utterances: int
     real_speech: bool
@@ -61,6 +66,7 @@ def tune(
     min_seconds: float = MIN_SECONDS,
     progress: Callable[[Step], object] = lambda _: None,
     columns: Mapping[str, str] | None = None,
+    tuned_for: TunedFor = "latency",
 ) -> Tuning:
     """Time every engine, precision and number of threads that can be had, and store the fastest one.
 
@@ -70,18 +76,22 @@ def tune(
     held against the bundle's most exact graph, on noise in the rhythm of speech: that shows a broken engine,
     and not what a precision costs on real speech.
 
-    The default is what ``mtab.load`` takes for ``device`` untuned. Each candidate is timed beside it,
-    an utterance at a time, for ``min_seconds`` each and at least three passes; no more than these two are
-    in memory. One that costs more than its budget, or is not 3 % faster, is not chosen; the one that would
-    be is timed again, and counts as that says; so do those whose times other processes disturbed. Where these
-    stay disturbed, and unless all has been tried, nothing is stored. ``progress`` is told what is tried next.
+    It is ``tuned_for`` ``latency``, of an utterance at a time, or for ``throughput``, with many that wait;
+    then sizes of batches and how many are computed at once are tried too, and ``mtab.load`` takes the choice
+    where it is asked for one for throughput.
+
+    The default is what ``mtab.load`` takes for ``device`` untuned. Each candidate is timed beside it, for
+    ``min_seconds`` each and at least three passes; no more than these two are in memory. One that costs more
+    than its budget, or is not 3 % faster, is not chosen; the one that would be is timed again, and counts as
+    that says; so do those whose times other processes disturbed. Where these stay disturbed, and unless all
+    has been tried, nothing is stored. ``progress`` is told what is tried next.
 
     Raises `EngineError` if the default cannot be had or does not pass, `DataError` if the corpus is not the
     one of the export, `BundleError` for a bundle that cannot be used or has no answers of PyTorch's, and
     `OSError` if the cache cannot be written.
     """
     opened = open_bundle(bundle)
-    require_cache(opened)
+    require_cache(opened, tuned_for)
     preprocess = open_preprocessor(opened)
     progress(Step("reading utterances", 0, 1))
     if dataset is None:
@@ -89,18 +99,22 @@ def tune(
     else:
         sample = _recorded(opened, preprocess, dataset, data_dir, columns, utterances)
     with OtherLoad() as beside:
-        trials = Bench(opened, preprocess, sample, min_seconds).trials(device, progress)
+        bench = Bench(opened, preprocess, sample, min_seconds, tuned_for)
+        trials = bench.trials(device, progress)
     choice = choose(trials)
     disturbed = bool(doubtful(trials))
-    kept = tuned_choice(opened) if disturbed else None
+    kept = tuned_choice(opened, tuned_for) if disturbed else None
     if not disturbed:
-        store_choice(opened, choice)
+        store_choice(opened, choice, tuned_for)
     return Tuning(
+        tuned_for=tuned_for,
         choice=choice,
         stored=not disturbed,
         kept=kept,
-        file=str(choice_file(opened)),
+        file=str(choice_file(opened, tuned_for)),
         trials=tuple(trials),
+        at_once=bench.workload.utterances,
+        speech=bench.workload.speech,
         reference=sample.reference,
         utterances=len(sample.features),
         real_speech=dataset is not None,
@@ -114,54 +128,79 @@ def format_report(tuning: Tuning) -> str:
     default, *others = tuning.trials
     chosen = next(trial for trial in tuning.trials if is_of(trial, tuning.choice))
     others.sort(key=lambda trial: -(trial.speedup or 0))
-    rows = [_row(trial, default, chosen) for trial in (default, *others) if trial.measured]
-    header = ("engine", "device", "precision", "threads", "ms", "x default", "difference", "verdict")
+    rows = [
+        (
+            *(trial.engine, trial.device, trial.precision or "-"),
+            *(_alone(trial) if tuning.speech is None else _many(trial, tuning.speech)),
+            "-" if trial.speedup is None else f"{trial.speedup:.2f}",
+            f"{trial.max_difference:.1e}",
+            _verdict(trial, default, chosen),
+        )
+        for trial in (default, *others)
+        if trial.measured
+    ]
+    if tuning.speech is None:
+        figures, note = ("threads", "ms"), "ms: an utterance alone"
+    else:
+        figures = ("threads", "at once", "batch", "utterances/s", "speech/s")
+        note = f"at once: batches that share the threads, while {tuning.at_once} utterances wait"
+    header = ("engine", "device", "precision", *figures, "x default", "difference", "verdict")
     unfit = [f"{_title(trial)}: {trial.problem}" for trial in tuning.trials if trial.problem is not None]
-    notes = [f"ms: an utterance alone; difference: of a probability, at most, from {tuning.reference}"]
+    notes = [f"{note}; difference: of a probability, at most, from {tuning.reference}"]
     if tuning.warning:
         notes.append(tuning.warning)
     if not tuning.real_speech:
         notes.append("Accuracy was judged without real speech: give --dataset for that.")
+    taking = "mtab.load takes"
+    if tuning.tuned_for != "latency":
+        taking = f"For {tuning.tuned_for} (--for, tuned_for) mtab takes"
     if tuning.stored:
-        result = f"mtab.load takes {_title(chosen)}: {chosen.speedup:.2f} x the default ({tuning.file})"
+        result = f"{taking} {_title(chosen)}: {chosen.speedup:.2f} x the default ({tuning.file})"
     else:
         stays = f"what was chosen before, {tuning.kept}" if tuning.kept else "its default"
         result = (
-            "Nothing is stored: other processes disturbed these times, also the second time. mtab.load takes "
+            f"Nothing is stored: other processes disturbed these times, also the second time. {taking} "
             f"{stays}. Tune again when the machine is quiet."
         )
     parts = (table(rows, header), "\n".join(notes), "\n".join(unfit), result)
     return "\n\n".join(filter(None, parts))
 
 
-def _row(trial: Trial, default: Trial, chosen: Trial) -> tuple[str, ...]:
+def _alone(trial: Trial) -> tuple[str, ...]:
+    """Threads and milliseconds."""
+    return _threads(trial), "-" if trial.seconds is None else f"{1000 * trial.seconds:.2f}"
+
+
+def _many(trial: Trial, speech: float) -> tuple[str, ...]:
+    """Threads, batches, and what is answered in a second, in utterances of ``speech`` seconds each."""
+    batches = _threads(trial), str(trial.streams), str(trial.batch_size)
+    if trial.seconds is None:
+        return *batches, "-", "-"
+    return *batches, f"{1 / trial.seconds:.1f}", f"{speech / trial.seconds:.1f} s"
+
+
+def _threads(trial: Trial) -> str:
+    if trial.device != "cpu":
+        return "-"
+    return "all" if trial.threads is None else str(trial.threads)
+
+
+def _verdict(trial: Trial, default: Trial, chosen: Trial) -> str:
     if trial.problem is not None:
-        verdict = "does not pass"
-    elif trial is chosen:
-        verdict = "fastest" if trial.disturbed else "chosen"
-    elif trial is default:
-        verdict = "the default"
-    else:
-        verdict = "passes" if (trial.speedup or 0) >= GAIN else "not faster"
-    return (
-        trial.engine,
-        trial.device,
-        trial.precision or "-",
-        ("all" if trial.threads is None else str(trial.threads)) if trial.device == "cpu" else "-",
-        "-" if trial.seconds is None else f"{1000 * trial.seconds:.2f}",
-        "-" if trial.speedup is None else f"{trial.speedup:.2f}",
-        f"{trial.max_difference:.1e}",
-        verdict,
-    )
+        return "does not pass"
+    if trial is chosen:
+        return "fastest" if trial.disturbed else "chosen"
+    if trial is default:
+        return "the default"
+    return "passes" if (trial.speedup or 0) >= GAIN else "not faster"
 
 
 def _title(trial: Trial) -> str:
     title = f"{trial.engine} on {trial.device}"
     if trial.precision is None:
         return title
-    return f"{title} in {trial.precision}" + (
-        f", {threads_title(trial.threads)}" if trial.device == "cpu" and trial.measured else ""
-    )
+    threads = f", {threads_title(trial.threads)}" if trial.device == "cpu" and trial.measured else ""
+    return f"{title} in {trial.precision}{threads}{trial.choice.batches}"
 
 
 # What to answer

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, cast
 import click
 
 from mtab.console import Command
-from mtab.options import batch_options, engine_options, limit_options
+from mtab.options import batch_options, engine_options, limit_options, tuned_for_option
 from mtab_serve.settings import (
     DRAIN,
     MAX_BODY,
@@ -22,7 +22,7 @@ from mtab_serve.settings import (
 )
 
 if TYPE_CHECKING:
-    from mtab.types import Precision
+    from mtab.types import Precision, TunedFor
 
 
 @click.command(cls=Command)
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     help=f"File with the token that requests must carry.  [default: the variable {TOKEN}]",
 )
 @engine_options
+@tuned_for_option
 @batch_options
 @click.option(
     "--max-latency",
@@ -102,7 +103,8 @@ def serve(
     device: str,
     precision: str,
     threads: int | None,
-    batch_size: int,
+    tuned_for: "TunedFor",
+    batch_size: int | None,
     batch_seconds: float,
     max_latency: float,
     max_seconds: float,
@@ -124,6 +126,7 @@ def serve(
     \b
     Examples:
       mtab serve bundle
+      mtab serve bundle --for throughput
       mtab serve en=runs/en/bundle de=runs/de/bundle --workers 4
       MTAB_TOKEN=secret mtab serve bundle --host 0.0.0.0
       curl -F audio=@clip.wav -F text="I never said that!" http://127.0.0.1:8000/v1/predict
@@ -141,6 +144,7 @@ def serve(
         engine=engine,
         precision=cast("Precision | Literal['auto']", precision),
         threads=threads,
+        tuned_for=tuned_for,
         batch_size=batch_size,
         batch_seconds=batch_seconds,
         max_latency=max_latency,

@@ -68,7 +68,10 @@ _SCHEMAS = {
         detail={**_STRING, "description": "What was found, and what was expected."},
     ),
     "Model": _object(
-        ("name", "content", "labels", "dimensions", "modalities", "engine", "device", "precision"),
+        (
+            *("name", "content", "labels", "dimensions", "modalities"),
+            *("engine", "device", "precision", "streams", "batch_size"),
+        ),
         name=_STRING,
         content={**_STRING, "description": "The hash of the bundle."},
         labels=_array(_STRING),
@@ -77,6 +80,8 @@ _SCHEMAS = {
         engine=_STRING,
         device=_STRING,
         precision=_STRING,
+        streams={"type": "integer", "description": "How many batches are computed at once."},
+        batch_size={"type": "integer", "description": "The most utterances that make a batch."},
     ),
 }
 

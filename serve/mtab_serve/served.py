@@ -51,6 +51,7 @@ class Served:
             engine=settings.engine,
             precision=settings.precision,
             threads=settings.threads,
+            tuned_for=settings.tuned_for,
         )
         model.limits = settings.limits
         self.engine = f"{model.engine.name} {model.engine.device} {model.engine.precision}"
@@ -80,6 +81,8 @@ class Served:
             "engine": model.engine.name,
             "device": model.engine.device,
             "precision": model.engine.precision,
+            "streams": model.engine.streams,
+            "batch_size": self.model.limits.utterances,
         }
 
     async def answer(self, utterances: Sequence[Asked], options: ResultOptions) -> list[Outcome]:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from mtab.errors import ConfigError, MtabError
-from mtab.limits import BATCH_SECONDS, BATCH_SIZE, MAX_CHARACTERS, MAX_SECONDS, Limits
-from mtab.types import Precision
+from mtab.limits import BATCH_SECONDS, MAX_CHARACTERS, MAX_SECONDS, Limits
+from mtab.types import Precision, TunedFor
 
 MAX_BODY = 32 * 2**20
 """Bytes of a request's body: ten minutes of speech in 16-bit mono at 16 kHz, in base64."""
@@ -36,7 +36,8 @@ class Settings:
     engine: str = "auto"
     precision: Precision | Literal["auto"] = "auto"
     threads: int | None = None
-    batch_size: int = BATCH_SIZE
+    tuned_for: TunedFor = "latency"
+    batch_size: int | None = None
     batch_seconds: float = BATCH_SECONDS
     max_latency: float = 0.01
     max_seconds: float = MAX_SECONDS

@@ -83,7 +83,8 @@ EVERY = {
     ),
     "robustness, all": ("robustness", "BUNDLE", *CORPUS, "--split", "all"),
     "serve": (
-        "serve", "BUNDLE", "--seconds", 1, "--clients", 2, "--requests", 20, "--threads", 1, "--json",
+        "serve", "BUNDLE", "--seconds", 1, "--clients", 2, "--requests", 20, "--threads", 1,
+        "--for", "latency", "--json",
     ),
     "profile": (
         "profile", "--bundle", "BUNDLE", "--backend", "onnxruntime-fp32", "--seconds", 0.5, "--batch-size", 2,

@@ -64,7 +64,7 @@ def test_levels(model: Model) -> None:
     assert second.batch > 1.0
     for level in found.levels:
         assert 0 < level.p50 <= level.p99
-        assert level.gain == level.requests_per_second / level.alone
+        assert level.gain("without batches") == level.requests_per_second / level.beside["without batches"]
 
 
 def test_without_wrk_it_says_what_to_install(tone_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:

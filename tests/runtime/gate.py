@@ -21,6 +21,7 @@ class Engine:
 
     def __init__(self, engine: Any) -> None:
         self._engine = engine
+        self.streams = engine.streams
         self.batches: list[list[int]] = []
         self.open = threading.Event()
         self.open.set()

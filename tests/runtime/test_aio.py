@@ -153,6 +153,29 @@ def test_what_is_wanted_differs_within_a_batch(model: Model, engine: Engine) -> 
     assert embedded.embedding is not None
 
 
+# Several at once
+
+
+def test_each_stream_of_the_engine_takes_a_batch(model: Model, engine: Engine) -> None:
+    """And what is being computed on one of them is nothing to wait for on another."""
+    engine.streams = 2
+    engine.open.clear()
+    with closing(AsyncModel(model, batch_size=2, max_latency=2 * LONG)) as server:
+        answers = []
+        for number in (1, 2):
+            answers.append(server.submit(noise(400 * number), "a"))
+            eventually(lambda number=number: len(engine.batches) == number)
+        answers += [server.submit(noise(400 * number), "a") for number in (3, 4, 5)]
+        eventually(lambda: len(server._waiting) == 3)
+        assert engine.batches == [[400], [800]]
+        engine.open.set()
+        for number, answer in enumerate(answers, 1):
+            same(answer.result(LONG), model.predict(noise(400 * number), "a"))
+            assert answer.timings is not None
+            assert answer.timings.batch <= 2
+    assert (server._accepted, server._computing) == (set(), set())
+
+
 # Too many
 
 

@@ -9,7 +9,7 @@ import pytest
 import mtab
 import mtab.choice
 from mtab.bundle import open_bundle
-from mtab.choice import Choice, forget_choice, store_choice, tuned_choice
+from mtab.choice import Choice, choice_file, forget_choice, store_choice, tuned_choice
 from mtab.errors import BundleError, EngineError
 
 CHOICE = Choice("openvino", "cpu", "bf16", 2)
@@ -30,6 +30,28 @@ def test_what_was_stored_is_found(copied: Path, tmp_path: Path) -> None:
     other = Choice("onnxruntime", "cpu", "fp32")
     assert store_choice(bundle, other) == path
     assert tuned_choice(open_bundle(copied.rename(tmp_path / "moved"))) == other
+
+
+def test_latency_and_throughput_have_a_choice_each(copied: Path) -> None:
+    bundle = open_bundle(copied)
+    many = Choice("onnxruntime", "cpu", "fp32", None, streams=2, batch_size=16)
+    store_choice(bundle, CHOICE)
+    assert tuned_choice(bundle, "throughput") is None
+    path = store_choice(bundle, many, "throughput")
+    assert path != choice_file(bundle)
+    assert (tuned_choice(bundle), tuned_choice(bundle, "throughput")) == (CHOICE, many)
+    assert str(many) == "onnxruntime on cpu in fp32, batches of 16, 2 at once"
+    assert forget_choice(bundle)
+    assert (tuned_choice(bundle), tuned_choice(bundle, "throughput")) == (None, many)
+
+
+def test_what_was_stored_before_there_were_batches_is_read(copied: Path) -> None:
+    bundle = open_bundle(copied)
+    path = store_choice(bundle, CHOICE)
+    stored = json.loads(path.read_text())
+    del stored["choice"]["streams"], stored["choice"]["batch_size"]
+    path.write_text(json.dumps(stored))
+    assert tuned_choice(bundle) == CHOICE
 
 
 def test_another_content_has_no_choice(copied: Path, change: Callable[..., None]) -> None:
@@ -65,11 +87,17 @@ def test_another_machine_has_no_choice(
         *(
             json.dumps(
                 {
-                    "choice": {"engine": "openvino", "device": "cpu", "precision": p, "threads": t},
+                    "choice": {
+                        "engine": "openvino",
+                        "device": "cpu",
+                        "precision": p,
+                        "threads": t,
+                        "streams": s,
+                    },
                     "versions": {},
                 }
             )
-            for p, t in (("fp7", 1), ("fp32", 0), ("fp32", "1"))
+            for p, t, s in (("fp7", 1, 1), ("fp32", 0, 1), ("fp32", "1", 1), ("fp32", 1, 0))
         ),
     ],
 )

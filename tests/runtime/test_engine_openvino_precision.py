@@ -20,7 +20,7 @@ from mtab.graphs import BUDGETS
 from mtab.preprocess import Preprocessor
 from mtab.types import Precision
 
-from .openvino_engine import LIMITED, refusal
+from .openvino_engine import BATCHES, LIMITED, refusal
 
 openvino = pytest.importorskip("openvino", reason="needs the extra openvino")
 pytestmark = pytest.mark.skipif(LIMITED, reason="OpenVINO computes nothing with SSE4.1 alone")

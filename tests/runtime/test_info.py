@@ -35,7 +35,9 @@ def test_it_is_what_the_files_say(tone_bundle: Path) -> None:
         "device": "cpu",
         "precision": "fp32",
         "threads": 1,
-        "tuned": False,
+        "streams": 1,
+        "batch_size": 8,
+        "tuned_for": None,
         "file": "model.onnx",
         "size": sizes["model.onnx"] + sizes["model.onnx.data"],
     }
@@ -64,9 +66,14 @@ def test_inputs_are_those_of_the_session(tone_bundle: Path) -> None:
 def test_what_was_tuned(tone_bundle: Path) -> None:
     store_choice(open_bundle(tone_bundle), Choice("onnxruntime", "cpu", "fp32", 1))
     engine = describe(tone_bundle)["engine"]
-    assert (engine["threads"], engine["tuned"]) == (1, True)
-    assert "threads: 1, as mtab tune chose" in format_report(describe(tone_bundle))
-    assert not describe(tone_bundle, engine="onnxruntime")["engine"]["tuned"]
+    assert (engine["threads"], engine["tuned_for"]) == (1, "latency")
+    told = "threads: 1, batches of 8, 1 at once, as mtab tune chose for latency"
+    assert told in format_report(describe(tone_bundle))
+    assert describe(tone_bundle, engine="onnxruntime")["engine"]["tuned_for"] is None
+    assert describe(tone_bundle, tuned_for="throughput")["engine"]["tuned_for"] is None
+    store_choice(open_bundle(tone_bundle), Choice("onnxruntime", "cpu", "fp32", 2, 2, 16), "throughput")
+    done = CliRunner().invoke(main, ["info", str(tone_bundle), "--for", "throughput"])
+    assert "threads: 2, batches of 16, 2 at once, as mtab tune chose for throughput" in done.stdout
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no affinities")
@@ -89,7 +96,7 @@ print("threads: 1" in format_report(found))
 def test_it_claims_nothing_that_cannot_be_had(tone_bundle: Path) -> None:
     store_choice(open_bundle(tone_bundle), Choice("tensorrt", "cuda", "fp32"))
     engine = describe(tone_bundle)["engine"]
-    assert (engine["name"], engine["tuned"]) == ("onnxruntime", False)
+    assert (engine["name"], engine["tuned_for"]) == ("onnxruntime", None)
     for options in ({"engine": "tensorrt"}, {"precision": "int8"}):
         with pytest.raises(BundleError) as caught:
             describe(tone_bundle, **options)  # pyright: ignore[reportArgumentType]

@@ -1,6 +1,7 @@
 """`mtab.load`: what is asked for is used or refused, and what ``auto`` stands for."""
 
 import dataclasses
+import pickle
 import platform
 import subprocess
 import sys
@@ -53,7 +54,8 @@ def test_auto_is_onnx_runtime_in_float32_on_the_cpu(tone_bundle: Path) -> None:
     weights = sum((tone_bundle / name).stat().st_size for name in ("model.onnx", "model.onnx.data"))
     assert repr(model) == (
         f"Model({str(tone_bundle)!r}, engine='onnxruntime', device='cpu', precision='fp32', "
-        "modalities='audio+text', inputs='input_values, audio_lengths, input_ids, text_lengths', "
+        "streams=1, batch_size=8, modalities='audio+text', "
+        "inputs='input_values, audio_lengths, input_ids, text_lengths', "
         f"labels='high, low', size='{weights / 1e6:.1f} MB')"
     )
 
@@ -71,6 +73,8 @@ def test_what_it_does_not_know(tone_bundle: Path) -> None:
     engines = "onnxruntime, onnxruntime-tensorrt, onnxruntime-tensorrt-rtx, openvino, tensorrt, tensorrt-rtx"
     assert refusal(tone_bundle, engine="tvm") == f"engine 'tvm', expected auto, {engines}"
     assert refusal(tone_bundle, device="tpu").startswith("device 'tpu', expected cpu, cuda or cuda:N")
+    found = refusal(tone_bundle, tuned_for="speed")
+    assert found == "tuned_for is 'speed', expected 'latency' or 'throughput'"
     found = refusal(tone_bundle, kind=BundleError, precision="fp16")
     assert found.startswith(f"{tone_bundle}: graphs are fused fp32")
     assert found.endswith(", expected fused fp16")
@@ -157,6 +161,50 @@ def test_what_was_tuned_and_is_gone_is_no_silent_fall_back(
     assert mtab.load(tone_bundle, threads=1).engine.name == "onnxruntime"
     (said,) = caplog.messages
     assert "engines are none" in said
+
+
+# What was tuned for many
+
+
+MANY = Choice("onnxruntime", "cpu", "fp32", 2, streams=2, batch_size=3)
+
+
+def test_what_was_tuned_for_many_is_taken_where_it_is_asked_for(tone_bundle: Path) -> None:
+    store_choice(open_bundle(tone_bundle), MANY, "throughput")
+    alone, many = mtab.load(tone_bundle), mtab.load(tone_bundle, tuned_for="throughput")
+    assert [(each.engine.streams, each.batch_size) for each in (alone, many)] == [(1, 8), (2, 3)]
+    assert "streams=2, batch_size=3" in repr(many)
+    again = pickle.loads(pickle.dumps(many))
+    assert (again.engine.streams, again.batch_size) == (2, 3)
+    # As few threads as are asked for, and no stream without one.
+    few = mtab.load(tone_bundle, threads=1, tuned_for="throughput")
+    assert (few.engine.streams, few.batch_size) == (1, 3)
+    other = mtab.load(tone_bundle, engine="onnxruntime", tuned_for="throughput")
+    assert (other.engine.streams, other.batch_size) == (1, 8)
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_several_batches_at_once_are_answered_as_one_at_a_time(tone_bundle: Path, engine: str) -> None:
+    """To the last bit, in order."""
+    pytest.importorskip(engine)
+    random = np.random.default_rng(0)
+    clips = [random.normal(size=random.integers(400, 9_000)) for _ in range(60)]
+    texts = ["it is high" if n % 2 else "it is low, is it not" for n in range(60)]
+    one = mtab.load(tone_bundle, engine=engine, threads=1)
+    store_choice(open_bundle(tone_bundle), dataclasses.replace(MANY, engine=engine), "throughput")
+    many = mtab.load(tone_bundle, tuned_for="throughput")
+    assert (many.engine.name, many.engine.streams) == (engine, 2)
+    assert many.predict(clips, texts) == one.predict(clips, texts, batch_size=3)
+
+
+def test_what_was_not_tuned_for_many_is_told(tone_bundle: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store_choice(open_bundle(tone_bundle), Choice("openvino", "cpu", "fp32", 1))
+    model = mtab.load(tone_bundle, threads=1, tuned_for="throughput")
+    assert (model.engine.name, model.engine.streams, model.batch_size) == ("onnxruntime", 1, 8)
+    assert caplog.messages == [
+        f"{tone_bundle}: not tuned for throughput on this machine, expected a choice of mtab tune "
+        "--for throughput; the default is taken"
+    ]
 
 
 # Int8

@@ -1,11 +1,13 @@
 """What a batch needs is held against what is left: of machine, control groups and address space."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from mtab.errors import EngineError, MemoryLimitError
-from mtab.memory import MemoryNeed, assumed_need, available_memory, require_memory
+from mtab.memory import MemoryNeed, MemoryRoom, assumed_need, available_memory, require_memory
 
 BLOCKS = MemoryNeed(12, 2304, 8, 4096, scores_at_once=2**22, frames_at_once=1024)
 
@@ -66,6 +68,30 @@ def test_what_needs_more_than_is_left_is_refused_with_the_way_out(tmp_path: Path
     assert "0.3 GB" in str(caught.value)
     with pytest.raises(MemoryLimitError, match="8 clips"):
         require_memory(BLOCKS, 8, 60, tmp_path)
+
+
+def test_what_fits_but_for_another_waits_for_it(tmp_path: Path) -> None:
+    machine(tmp_path, 300_000)
+    room = MemoryRoom(tmp_path)
+    order: list[str] = []
+
+    def take(name: str, utterances: int) -> None:
+        with room.taken(BLOCKS, utterances, 7.5):
+            order.append(name)
+
+    with ThreadPoolExecutor() as pool:
+        with room.taken(BLOCKS, 8, 7.5):
+            waiting = pool.submit(take, "as large", 8)
+            time.sleep(0.05)
+            assert order == []
+        waiting.result(60)
+        with room.taken(BLOCKS, 1, 1.0):
+            pool.submit(take, "small beside small", 1).result(60)
+    assert order == ["as large", "small beside small"]
+    with pytest.raises(MemoryLimitError, match="8 clips"), room.taken(BLOCKS, 8, 60):
+        pass
+    take("after a refusal", 8)
+    assert order[-1] == "after a refusal"
 
 
 def test_in_blocks_a_need_grows_with_the_length_and_whole_with_its_square() -> None:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import onnx
@@ -18,6 +19,7 @@ from onnx import numpy_helper
 import mtab
 import mtab.timing
 import mtab.trials
+import mtab.workloads
 from mtab.bundle import open_bundle
 from mtab.choice import Choice, choice_file, store_choice, tuned_choice
 from mtab.cli import main
@@ -26,10 +28,11 @@ from mtab.engines import ENGINES
 from mtab.errors import BundleError, DataError, EngineError
 from mtab.graphs import BUDGETS
 from mtab.parity import budget_of
-from mtab.trials import Step, Trial, choose, doubtful, settled, thread_counts
+from mtab.trials import Step, Trial, around, choose, doubtful, settled, thread_counts
 from mtab.tune import Tuning, format_report, tune
+from mtab.types import TunedFor
 
-DEFAULT = Trial("onnxruntime", "cpu", "fp32", None, None, 1e-7, 0.1, 1.0)
+DEFAULT = Trial("onnxruntime", "cpu", "fp32", max_difference=1e-7, seconds=0.1, speedup=1.0)
 
 
 def quick(
@@ -157,6 +160,39 @@ def test_threads(monkeypatch: pytest.MonkeyPatch, cores: int, counts: list[int |
     assert thread_counts() == counts
 
 
+@pytest.mark.parametrize(
+    ("speed", "steps"),
+    [
+        # One at a time is best, of the usual size, and so is nothing tried any further.
+        (lambda streams, size: 1.0, [(2, 8), (1, 16), (1, 4)]),
+        # More streams and larger batches each gain something up to a point.
+        (
+            lambda streams, size: min(streams, 2) + (size >= 16),
+            [(2, 8), (4, 8), (2, 16), (2, 32)],
+        ),
+        # Of smaller batches what gains less than 3 % is the end.
+        (lambda streams, size: streams - size / 100, [(2, 8), (4, 8), (4, 16), (4, 4)]),
+        (lambda streams, size: streams / size, [(2, 8), (4, 8), (4, 16), (4, 4), (4, 2), (4, 1)]),
+    ],
+)
+def test_streams_first_and_then_sizes_of_batches(
+    speed: Callable[[int, int], float], steps: list[tuple[int, int]]
+) -> None:
+    def tried(choice: Choice) -> Trial:
+        batches = {"streams": choice.streams, "batch_size": choice.batch_size}
+        return replace(DEFAULT, **batches, speedup=speed(choice.streams, choice.batch_size))
+
+    found = around(replace(DEFAULT, speedup=speed(1, 8)), 4, tried)
+    assert [(each.streams, each.batch_size) for each in found] == steps
+
+
+def test_what_does_not_answer_is_not_gone_on_from() -> None:
+    """As where a batch is too large for the memory."""
+    refused = replace(DEFAULT, speedup=None, problem="no memory")
+    found = around(DEFAULT, 1, lambda choice: replace(refused, batch_size=choice.batch_size))
+    assert [each.batch_size for each in found] == [16, 4]
+
+
 def test_budgets(spoiled: Path, change: Callable[..., None]) -> None:
     bundle = open_bundle(spoiled)
     assert budget_of(bundle, "bf16") == BUDGETS["bf16"]
@@ -190,6 +226,43 @@ def test_on_the_corpus_of_the_export(tone_bundle: Path, tones: Corpus, tmp_path:
     assert (model.engine.name, model.engine.precision) == (choice.engine, choice.precision)
     assert tuned_choice(open_bundle(tone_bundle)) == choice
     assert found.file == str(choice_file(open_bundle(tone_bundle)))
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One engine on two cores, and few utterances that wait."""
+    monkeypatch.setattr(mtab.trials, "ENGINES", ENGINES[:1])
+    monkeypatch.setattr(mtab.trials, "usable_cores", lambda: 2)
+    monkeypatch.setattr(mtab.workloads, "usable_cores", lambda: 1)
+    monkeypatch.setattr(mtab.workloads, "AT_ONCE", 12)
+
+
+@pytest.mark.usefixtures("few")
+def test_for_throughput(tone_bundle: Path, tones: Corpus) -> None:
+    before = Choice("openvino", "cpu", "fp32", 1)
+    store_choice(open_bundle(tone_bundle), before)
+    found = tune(tone_bundle, "manifest", tones.root, "cpu", 4, 0, tuned_for="throughput")
+    default = found.trials[0]
+    assert (default.threads, default.streams, default.batch_size) == (None, 1, 8)
+    tried = [(each.streams, each.batch_size) for each in found.trials if each.measured]
+    assert {(1, 8), (2, 8)} <= set(tried)
+    assert {size for _, size in tried} >= {8, 16}
+    assert (found.tuned_for, found.at_once, found.stored) == ("throughput", 12, True)
+    seconds = [each.duration for each in mtab.load(tone_bundle).predict(*pairs(tones))]
+    assert found.speech is not None
+    assert 0.8 * min(filter(None, seconds)) < found.speech < max(filter(None, seconds))
+    bundle = open_bundle(tone_bundle)
+    assert (tuned_choice(bundle), tuned_choice(bundle, "throughput")) == (before, found.choice)
+    model = mtab.load(tone_bundle, tuned_for="throughput")
+    assert (model.engine.streams, model.batch_size) == (found.choice.streams, found.choice.batch_size)
+    told = format_report(found)
+    assert "threads  at once  batch  utterances/s  speech/s" in told
+    assert "For throughput (--for, tuned_for) mtab takes onnxruntime on cpu in fp32, a thread a core" in told
+    assert f"{default.seconds and 1 / default.seconds:.1f}" in told
+
+
+def pairs(tones: Corpus) -> tuple[list[Path | None], list[str | None]]:
+    return [each.audio for each in tones.utterances], [each.text for each in tones.utterances]
 
 
 def test_without_a_corpus_it_says_so(tone_bundle: Path) -> None:
@@ -298,10 +371,14 @@ def test_a_disturbed_choice_is_not_stored(tone_bundle: Path, monkeypatch: pytest
 def test_reset(tone_bundle: Path) -> None:
     path = store_choice(open_bundle(tone_bundle), Choice("openvino", "cpu", "fp32", 1))
     done = CliRunner().invoke(main, ["tune", str(tone_bundle), "--reset"])
-    assert (done.exit_code, done.stdout) == (0, f"Forgotten: {path}\n")
+    other = choice_file(open_bundle(tone_bundle), "throughput")
+    assert (done.exit_code, done.stdout) == (0, f"Forgotten: {path}\nNo choice was stored: {other}\n")
     assert tuned_choice(open_bundle(tone_bundle)) is None
-    done = CliRunner().invoke(main, ["tune", str(tone_bundle), "--reset"])
-    assert (done.exit_code, done.stdout) == (0, f"No choice was stored: {path}\n")
+    for each in get_args(TunedFor):
+        store_choice(open_bundle(tone_bundle), Choice("openvino", "cpu", "fp32", 1), each)
+    done = CliRunner().invoke(main, ["tune", str(tone_bundle), "--for", "throughput", "--reset"])
+    assert (done.exit_code, done.stdout) == (0, f"Forgotten: {other}\n")
+    assert (path.exists(), other.exists()) == (True, False)
 
 
 def test_json(tone_bundle: Path) -> None:

@@ -114,6 +114,7 @@ def test_bundles_by_name(client: httpx.Client, model: Model, clips: Clips) -> No
     assert models[0]["content"] == model.bundle.content
     assert models[0]["labels"] == list(model.labels)
     assert (models[0]["engine"], models[0]["precision"]) == ("onnxruntime", "fp32")
+    assert (models[0]["streams"], models[0]["batch_size"]) == (1, 8)
     for name in ("tones", "again"):
         answer = client.post("/v1/predict", params={"model": name}, files=form(clips[0]))
         assert (answer.status_code, answer.headers["x-model"]) == (200, name)

@@ -8,7 +8,8 @@ import click
 from mtab.config import to_dict
 from mtab.console import Command, table
 from mtab.errors import MtabError
-from mtab.options import json_option, threads_option
+from mtab.options import json_option, threads_option, tuned_for_option
+from mtab.types import TunedFor
 
 
 @click.command("serve", cls=Command)
@@ -34,26 +35,35 @@ from mtab.options import json_option, threads_option
     help="Number of requests of a long run, in which every answer is compared and memory is watched.",
 )
 @threads_option
+@tuned_for_option
 @json_option
 def serve_command(
-    bundle: Path, seconds: float, clients: tuple[int, ...], requests: int, threads: int | None, as_json: bool
+    bundle: Path,
+    seconds: float,
+    clients: tuple[int, ...],
+    requests: int,
+    threads: int | None,
+    tuned_for: TunedFor,
+    as_json: bool,
 ) -> None:
     """Put mtab serve with a bundle under load.
 
-    Needs wrk, which makes the load on this machine. Two servers take turns: as it is, and without batches.
-    The exit code is 1 if a request is lost or, in the long run, an answer is not predict's or memory grows
-    by more than 2 %.
+    Needs wrk, which makes the load on this machine. Servers take turns: as it is, and without batches; with
+    --for throughput also as it is for latency, and untuned. The exit code is 1 if a request is lost or, in
+    the long run, an answer is not predict's or memory grows by more than 2 %.
 
     \b
     Example:
       mtab-bench serve runs/mine/bundle
+      mtab-bench serve runs/mine/bundle --for throughput --clients 64
       mtab-bench serve runs/mine/bundle --clients 32 --requests 50000
     """
     from mtab.loading import load
-    from mtab_bench.sections.serving import CONCURRENCY, measure_serving
+    from mtab_bench.sections.serving import BESIDE, CONCURRENCY, measure_serving
     from mtab_bench.sections.soak import GROWTH
 
-    found = measure_serving(load(bundle, threads=threads), seconds, requests, threads, clients or CONCURRENCY)
+    model = load(bundle, threads=threads, tuned_for=tuned_for)
+    found = measure_serving(model, seconds, requests, threads, clients or CONCURRENCY, tuned_for)
     if as_json:
         click.echo(json.dumps(to_dict(found), indent=2))
     else:
@@ -61,14 +71,15 @@ def serve_command(
             (
                 each.concurrency,
                 f"{each.requests_per_second:.1f}",
-                f"{each.gain:.2f}",
+                *(f"{each.gain(over):.2f}" for over in BESIDE[tuned_for]),
                 f"{1000 * each.p50:.1f} ms",
                 f"{1000 * each.p99:.1f} ms",
                 f"{each.batch:.1f}",
             )
             for each in found.levels
         ]
-        click.echo(table(rows, ("clients", "requests/s", "times without batches", "p50", "p99", "batch")))
+        gains = (f"times {over}" for over in BESIDE[tuned_for])
+        click.echo(table(rows, ("clients", "requests/s", *gains, "p50", "p99", "batch")))
         click.echo(f"predict in a process, {found.engine}: {1000 * found.predict:.1f} ms (median)")
         if found.long is not None:
             grown = "not known" if found.long.growth is None else f"{100 * found.long.growth:+.1f} %"

@@ -1,4 +1,4 @@
-"""What ``mtab-bench serve`` measures: a server under load, with and without batches, and for long."""
+"""What ``mtab-bench serve`` measures: a server under load beside others of the bundle, and for long."""
 
 import http.client
 import json
@@ -7,7 +7,8 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -18,6 +19,7 @@ import numpy as np
 from mtab.errors import EngineError
 from mtab.model import Model
 from mtab.progress import progress, track
+from mtab.types import TunedFor
 from mtab_bench.memory import process_memory
 from mtab_bench.sections.soak import SETTLED, Resident
 from mtab_bench.serving import Asked, ServerProcess, served, utterances
@@ -26,6 +28,16 @@ CONCURRENCY = (1, 2, 4, 8, 16, 32, 64)
 UTTERANCES = 64
 ATOL = 1e-5
 """What a probability may differ from predict's by: the budget of a graph in fp32."""
+
+BESIDE: dict[TunedFor, dict[str, tuple[str, ...]]] = {
+    "latency": {"without batches": ("--batch-size", "1")},
+    "throughput": {
+        "for latency": ("--for", "latency"),
+        "untuned": ("--engine", "onnxruntime"),
+        "without batches": ("--batch-size", "1"),
+    },
+}
+"""The servers beside one that is tuned for this, and their options."""
 
 # Bodies are read once, and asked in turn by each thread of wrk.
 _SCRIPT = """
@@ -56,22 +68,21 @@ end
 class Level:
     """A server with so many clients at once: requests a second, seconds of latency, utterances a batch.
 
-    ``alone`` is what the same server answers in a second without batches; ``failed`` counts requests without
-    an answer, of both.
+    ``beside`` is what the others answer in a second, by name; ``failed`` counts requests without an answer,
+    of all.
     """
 
     concurrency: int
     requests_per_second: float
-    alone: float
+    beside: dict[str, float]
     p50: float
     p99: float
     batch: float
     failed: int
 
-    @property
-    def gain(self) -> float:
-        """How many times as many requests batches let it answer."""
-        return self.requests_per_second / self.alone
+    def gain(self, over: str) -> float:
+        """How many times as many requests it answers as another server."""
+        return self.requests_per_second / self.beside[over]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,24 +118,29 @@ def measure_serving(
     requests: int = 0,
     threads: int | None = None,
     levels: Sequence[int] = CONCURRENCY,
+    tuned_for: TunedFor = "latency",
 ) -> Serving:
-    """Ask two servers of a bundle in turn, with and without batches, and then one ``requests`` times.
+    """Ask a server of a bundle and those of `BESIDE` in turn, and then the first ``requests`` times.
 
-    Raises `EngineError` without wrk, or if a server does not begin.
+    ``model`` is as `mtab.load` opens it ``tuned_for`` this. Raises `EngineError` without wrk, or if a server
+    does not begin.
     """
     if shutil.which("wrk") is None:
         raise EngineError("wrk is not installed, expected it to make the load: apt-get install wrk")
     asked = utterances(model.bundle, UTTERANCES)
     expected = [_answer(model, each) for each in track(asked, "predict", "utterances")]
-    options = () if threads is None else ("--threads", str(threads))
+    threaded = () if threads is None else ("--threads", str(threads))
+    options = ("--for", tuned_for, *threaded)
     folder = model.bundle.folder
-    with (
-        served(folder, *options) as batched,
-        served(folder, *options, "--batch-size", "1") as alone,
-    ):
+    with ExitStack() as stack:
+        first = stack.enter_context(served(folder, *options))
+        others = {
+            name: stack.enter_context(served(folder, *threaded, *own))
+            for name, own in BESIDE[tuned_for].items()
+        }
         predict = float(np.median([_seconds(model, each) for each in asked]))
         found = [
-            _level(batched, alone, asked, concurrency, seconds)
+            _level(first, others, asked, concurrency, seconds)
             for concurrency in track(levels, "load", "levels")
         ]
     long = None
@@ -132,6 +148,8 @@ def measure_serving(
         with served(folder, *options) as server:
             long = _long_run(server, asked, expected, requests, clients=32)
     engine = f"{model.engine.name} {model.engine.precision}"
+    if tuned_for != "latency":
+        engine += f", batches of {model.batch_size}, {model.engine.streams} at once"
     return Serving(engine, predict, tuple(found), long)
 
 
@@ -146,16 +164,21 @@ def _seconds(model: Model, asked: Asked) -> float:
 
 
 def _level(
-    batched: ServerProcess, alone: ServerProcess, asked: Sequence[Asked], concurrency: int, seconds: float
+    server: ServerProcess,
+    others: Mapping[str, ServerProcess],
+    asked: Sequence[Asked],
+    concurrency: int,
+    seconds: float,
 ) -> Level:
-    before = [batched.metric(f"mtab_batch_size_{name}") for name in ("sum", "count")]
-    rate, p50, p99, failed = _wrk(batched, asked, concurrency, seconds)
-    after = [batched.metric(f"mtab_batch_size_{name}") for name in ("sum", "count")]
+    before = [server.metric(f"mtab_batch_size_{name}") for name in ("sum", "count")]
+    rate, p50, p99, failed = _wrk(server, asked, concurrency, seconds)
+    after = [server.metric(f"mtab_batch_size_{name}") for name in ("sum", "count")]
     total, answered = (late - early for early, late in zip(before, after, strict=True))
-    rate_alone, _, _, failed_alone = _wrk(alone, asked, concurrency, seconds)
-    return Level(
-        concurrency, rate, rate_alone, p50, p99, total / answered if answered else 0.0, failed + failed_alone
-    )
+    beside: dict[str, float] = {}
+    for name, other in others.items():
+        beside[name], _, _, lost = _wrk(other, asked, concurrency, seconds)
+        failed += lost
+    return Level(concurrency, rate, beside, p50, p99, total / answered if answered else 0.0, failed)
 
 
 def _wrk(

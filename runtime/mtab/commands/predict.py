@@ -13,7 +13,7 @@ import click
 from mtab.commands.recordings import recordings
 from mtab.console import Command
 from mtab.errors import DataError, MtabError, TextError
-from mtab.limits import BatchLimits, Limits
+from mtab.limits import Limits
 from mtab.options import (
     batch_options,
     bundle_argument,
@@ -21,13 +21,15 @@ from mtab.options import (
     engine_options,
     limit_options,
     transcribe_option,
+    tuned_for_option,
 )
 from mtab.plugins import plugin
-from mtab.types import Precision
+from mtab.types import Precision, TunedFor
 
 if TYPE_CHECKING:
     from mtab.data import Utterance
     from mtab.inputs import Input
+    from mtab.limits import BatchLimits
     from mtab.model import Model
     from mtab.reasons import Explanation
     from mtab.results import Failure, ResultOptions
@@ -112,6 +114,7 @@ if TYPE_CHECKING:
     help="What to do at an utterance that cannot be answered: end there, or print the reason and go on.",
 )
 @engine_options
+@tuned_for_option
 @batch_options
 @limit_options
 def predict(
@@ -138,7 +141,8 @@ def predict(
     device: str,
     precision: str,
     threads: int | None,
-    batch_size: int,
+    tuned_for: TunedFor,
+    batch_size: int | None,
     batch_seconds: float,
     max_seconds: float,
     max_characters: int,
@@ -177,6 +181,7 @@ def predict(
             engine,
             precision,
             threads or 1,
+            tuned_for,
             Limits(max_seconds, max_characters),
             top_k,
             abstain,
@@ -224,11 +229,11 @@ def predict(
     if plot is not None and len(utterances) > 1:
         raise click.UsageError(f"{len(utterances)} utterances, expected one for --plot")
     wanted = cast(Precision | Literal["auto"], precision)
-    model = load(bundle, device, engine=engine, precision=wanted, threads=threads)
+    model = load(bundle, device, engine=engine, precision=wanted, threads=threads, tuned_for=tuned_for)
     model.limits = Limits(max_seconds, max_characters)
     names = [utterance.id for utterance in utterances]
     inputs = (Input(each.audio, each.text, *each.span, name=each.id) for each in utterances)
-    batches = BatchLimits(batch_size, batch_seconds)
+    batches = model.batch_limits(batch_size, batch_seconds)
     if reasons or plot is not None:
         answers = _explained(
             model, inputs, ResultOptions(top_k, abstain), transcribe, batches, on_error, plot
@@ -270,7 +275,7 @@ def _explained(
     inputs: "Iterable[Input]",
     options: "ResultOptions",
     transcribe: str | None,
-    batches: BatchLimits,
+    batches: "BatchLimits",
     on_error: Literal["fail", "skip"],
     plot: Path | None,
 ) -> "Iterator[Explanation | Failure]":

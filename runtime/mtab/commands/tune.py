@@ -2,16 +2,25 @@
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import click
 
 from mtab.console import Command
 from mtab.options import bundle_argument, corpus_options, json_option
+from mtab.types import TunedFor
 
 
 @click.command(cls=Command)
 @bundle_argument
 @corpus_options("Layout of the corpus of the export.  [default: synthetic inputs]")
+@click.option(
+    "--for",
+    "tuned_for",
+    type=click.Choice(get_args(TunedFor)),
+    help="What is to be fast: the answer to one utterance, or those to many that wait. Each has a choice of "
+    "its own.  [default: latency; with --reset both]",
+)
 @click.option(
     "--device",
     default="auto",
@@ -39,6 +48,7 @@ def tune(
     dataset: str | None,
     data_dir: Path | None,
     columns: dict[str, str] | None,
+    tuned_for: TunedFor | None,
     device: str,
     utterances: int,
     min_seconds: float,
@@ -51,10 +61,14 @@ def tune(
     in the user's cache for this bundle on this machine, and mtab uses it from then on. Ctrl-C leaves the
     choice as it was.
 
+    With --for throughput the size of batches and how many are computed at once are tried too. mtab predict,
+    mtab serve and mtab info take that choice with --for throughput.
+
     \b
     Examples:
       mtab tune bundle
       mtab tune bundle --dataset manifest --data-dir recordings --json
+      mtab tune bundle --for throughput
       mtab tune bundle --reset
     """
     for name, value in (("--data-dir", data_dir), ("--columns", columns)):
@@ -70,8 +84,9 @@ def tune(
 
     if reset:
         opened = open_bundle(bundle)
-        there = forget_choice(opened)
-        click.echo(f"{'Forgotten' if there else 'No choice was stored'}: {choice_file(opened)}")
+        for each in get_args(TunedFor) if tuned_for is None else (tuned_for,):
+            there = forget_choice(opened, each)
+            click.echo(f"{'Forgotten' if there else 'No choice was stored'}: {choice_file(opened, each)}")
         return
     with progress("tuning") as shown:
 
@@ -79,7 +94,17 @@ def tune(
             shown.describe(f"tuning: {step.what};")
             shown.done, shown.total = step.done, step.total
 
-        found = tuning.tune(bundle, dataset, data_dir, device, utterances, min_seconds, show, columns)
+        found = tuning.tune(
+            bundle,
+            dataset,
+            data_dir,
+            device,
+            utterances,
+            min_seconds,
+            show,
+            columns,
+            tuned_for or "latency",
+        )
     click.echo(
         json.dumps(to_dict(found), indent=2, ensure_ascii=False) if as_json else tuning.format_report(found)
     )

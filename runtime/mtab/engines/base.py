@@ -4,6 +4,7 @@ import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -14,7 +15,7 @@ from mtab.engines.forking import watch
 from mtab.engines.grid import Grid
 from mtab.errors import EngineError
 from mtab.graphs import GraphSpec
-from mtab.memory import MemoryNeed, require_memory
+from mtab.memory import MemoryNeed, MemoryRoom
 from mtab.types import Precision
 
 _DEVICE = re.compile(r"([a-z]+)(?::([0-9]+))?")
@@ -37,7 +38,7 @@ class Engine(ABC):
     ``name`` is one of `mtab.engines.ENGINES`, and ``title`` what people call it; ``path`` is the file that it
     was made from. ``device`` is the one that was asked for, and ``precision`` what the engine computes in.
     ``inputs`` and ``outputs`` are the names of the graph's; ``memory`` is what it needs on a CPU, where
-    that is known.
+    that is known. Its threads are meant to be shared by as many calls of `run` at once as it has ``streams``.
     """
 
     title: ClassVar[str]
@@ -58,6 +59,8 @@ class Engine(ABC):
         self.device = device
         self.precision: Precision = precision
         self.memory: MemoryNeed | None = None
+        self.streams = 1
+        self._room = MemoryRoom()
         self._inputs = tuple(inputs)
         self._outputs = tuple(outputs)
         self._grid: Grid | None = None
@@ -93,17 +96,16 @@ class Engine(ABC):
 
         Raises `EngineError` for an input of another dtype or shape, in a process that was forked since, and
         if the device fails, as it does out of memory, or does not answer every row; `MemoryLimitError`,
-        before it computes, where ``memory`` is more than there is.
+        before it computes, where ``memory`` is more than there is. One that would fit but for other calls
+        waits for these.
         """
         if self._process != os.getpid():
             raise EngineError(f"{self.path}: opened before this process was forked, expected after that")
         feed = {name: inputs[name] for name in self.inputs}
         self._check(feed)
-        if self.memory is not None and self.device == "cpu" and "input_values" in feed:
-            utterances, samples = feed["input_values"].shape
-            require_memory(self.memory, utterances, samples / SAMPLE_RATE)
         try:
-            answers = self._compute(self._on_grid(feed))
+            with self._room_for(feed):
+                answers = self._compute(self._on_grid(feed))
         except EngineError:
             raise
         except Exception as error:  # the engines' exceptions have no common base
@@ -134,6 +136,13 @@ class Engine(ABC):
             if not fits:
                 raise EngineError(f"{self.path}: {_listed([found])}, expected {_listed([expected])}")
             sizes |= dict(zip(axes, feed[name].shape, strict=True))
+
+    def _room_for(self, feed: Mapping[str, np.ndarray]) -> AbstractContextManager[None]:
+        """What the batch takes of memory, for as long as it is computed."""
+        if self.memory is None or self.device != "cpu" or "input_values" not in feed:
+            return nullcontext()
+        utterances, samples = feed["input_values"].shape
+        return self._room.taken(self.memory, utterances, samples / SAMPLE_RATE)
 
     def _on_grid(self, feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         if self._grid is None:

@@ -22,7 +22,7 @@ from mtab.engines.base import Engine, Tensor, check_threads, one_line, parse_dev
 from mtab.engines.stamps import unstamped, write_stamp
 from mtab.errors import EngineError
 from mtab.files import cache_dir, read_json
-from mtab.machine import instruction_sets, limited_cores, saturates_int8
+from mtab.machine import instruction_sets, limited_cores, saturates_int8, usable_cores
 from mtab.types import Precision
 
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
@@ -61,9 +61,11 @@ class OnnxRuntimeEngine(Engine):
         precision: Precision = "fp32",
         name: str = "onnxruntime",
         content: str | None = None,
+        streams: int = 1,
     ) -> None:
         """``device`` is ``cpu``, ``cuda`` or ``cuda:N``; ``threads`` work on an operator (None: one a core).
 
+        On the CPU as many calls at once as ``streams`` share the threads, of which each brings its own.
         ``precision`` is the graph's; ``name`` is one of `PROVIDERS`. ``content`` is a hash of the graph and
         its weights: with it the graph is kept in the user's cache as ONNX Runtime optimised it for this
         processor, and the next session begins from there.
@@ -75,7 +77,7 @@ class OnnxRuntimeEngine(Engine):
         check_threads(threads)
         provider = PROVIDERS[name][kind]
         if kind == "cpu":
-            self._session = _on_cpu(path, threads, content)
+            self._session = _on_cpu(path, pool_of(threads, streams), content)
         else:
             self._session = _on_gpu(path, threads, provider, device, index, precision)
         if (used := self._session.get_providers()[0]) != provider:
@@ -90,9 +92,23 @@ class OnnxRuntimeEngine(Engine):
             map(_tensor, self._session.get_inputs()),
             map(_tensor, self._session.get_outputs()),
         )
+        self.streams = streams
 
     def _compute(self, feed: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
         return cast(list[np.ndarray], self._session.run(self.outputs, dict(feed)))
+
+
+def pool_of(threads: int | None, streams: int) -> int | None:
+    """The size of a session's pool, in which a caller's thread counts as one.
+
+    Callers and the pool's own threads are ``threads`` together where ``streams`` call at once.
+
+    >>> pool_of(4, 1), pool_of(4, 2), pool_of(4, 4)
+    (4, 3, 1)
+    """
+    if streams == 1:
+        return threads
+    return max(1, (threads or usable_cores()) - streams + 1)
 
 
 def builtin_provider(device: str, name: str = "onnxruntime") -> tuple[str, dict[str, str]]:

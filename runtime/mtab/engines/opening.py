@@ -26,10 +26,12 @@ def open_engine(
     device: str,
     precision: Precision | Literal["auto"] = "auto",
     threads: int | None = None,
+    streams: int = 1,
 ) -> tuple[GraphEntry, Engine]:
     """The whole model on an engine of `ENGINES`, and the graph that it computes.
 
-    ``device``, ``precision`` and ``threads`` are as in `mtab.load`, and the device is one by name. Every
+    ``device``, ``precision`` and ``threads`` are as in `mtab.load`, and the device is one by name; on the CPU
+    as many batches as there are ``streams`` are to be computed at once, and share the threads. Every
     precision is that of a graph, and so was judged when it was exported, but for OpenVINO's int8, which it
     makes of the bf16 graph or the float32 one: it is to be asked for by name.
 
@@ -39,13 +41,14 @@ def open_engine(
         raise EngineError(f"engine {engine!r}, expected auto, {', '.join(ENGINES)}")
     if engine.startswith("onnxruntime"):
         graph = _fused(bundle, precision)
-        opened = _onnxruntime_engine(bundle, graph, engine, device, threads)
+        opened = _onnxruntime_engine(bundle, graph, engine, device, threads, streams)
     elif engine == "openvino":
         from mtab.engines.openvino import OpenVinoEngine
 
         computed = "fp32" if precision == "auto" else precision
         graph = openvino_graph(bundle, FUSED.name, computed) or _fused(bundle, computed)
-        opened = OpenVinoEngine(bundle.path(graph.file), device, threads, computed, _content(bundle, graph))
+        content = _content(bundle, graph)
+        opened = OpenVinoEngine(bundle.path(graph.file), device, threads, computed, content, streams)
     else:
         graph, opened = _tensorrt_engine(bundle, engine, device, precision)
     opened.memory = graph.memory or assumed_need(max(bundle.config.hidden_sizes.values()))
@@ -84,7 +87,7 @@ def onnxruntime_module() -> ModuleType:
 
 
 def _onnxruntime_engine(
-    bundle: Bundle, graph: GraphEntry, engine: str, device: str, threads: int | None
+    bundle: Bundle, graph: GraphEntry, engine: str, device: str, threads: int | None, streams: int
 ) -> Engine:
     path = bundle.path(graph.file)
     full_range = graph.reduce_range is False and device == "cpu"
@@ -93,8 +96,9 @@ def _onnxruntime_engine(
             f"{path}: sums of its int8 products saturate on a processor without VNNI, expected a graph "
             "exported with --reduce-range"
         )
+    opened = onnxruntime_module().OnnxRuntimeEngine
     content = _content(bundle, graph)
-    return onnxruntime_module().OnnxRuntimeEngine(path, device, threads, graph.precision, engine, content)
+    return opened(path, device, threads, graph.precision, engine, content, streams)
 
 
 def _content(bundle: Bundle, graph: GraphEntry) -> str | None:

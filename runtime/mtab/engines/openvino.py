@@ -50,24 +50,26 @@ class OpenVinoEngine(Engine):
         threads: int | None = None,
         precision: Precision = "fp32",
         content: str | None = None,
+        streams: int = 1,
     ) -> None:
         """``path`` is a graph typed in ``precision``: fp32, bf16 or fp16; for int8 one of `sources_of` it.
 
         ``device`` is ``cpu``, or ``gpu`` or ``gpu:N`` for Intel's; ``threads`` of the CPU work on an operator
-        (None: one a core). What a graph leaves in float32 is computed in float32. In int8 weights become int8
-        as the graph is read, a scale for each output, and activations as they come; the rest is as it was.
-        ``content`` is a hash of the graph and its weights: with it what OpenVINO compiles for the CPU is kept
-        in the user's cache, and the next engine begins from there.
+        (None: one a core), and are shared by ``streams`` calls at once. What a graph leaves in float32 is
+        computed in float32. In int8 weights become int8 as the graph is read, a scale for each output, and
+        activations as they come; the rest is as it was. ``content`` is a hash of the graph and its weights:
+        with it what OpenVINO compiles for the CPU is kept in the user's cache, and the next engine begins
+        from there.
 
         Raises `EngineError` if OpenVINO is not installed or has no such device here, if the device has no
         arithmetic of that precision, and if the graph cannot be read, or takes its weights from outside its
         folder.
         """
-        compiled, self._weights = compile_graph(path, device, threads, precision, content)
+        compiled, self._weights = compile_graph(path, device, threads, precision, content, streams)
         self._answered = False
         self._requests = queue.SimpleQueue[Any]()
         with _loading(path):
-            # More at a time would wait for the same cores, each with its own memory.
+            # One a stream; more at a time would wait for the same cores, each with its own memory.
             for _ in range(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")):
                 self._requests.put(compiled.create_infer_request())
         super().__init__(
@@ -78,6 +80,7 @@ class OpenVinoEngine(Engine):
             map(_tensor, compiled.inputs),
             map(_tensor, compiled.outputs),
         )
+        self.streams = streams
 
     def _compute(self, feed: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
         request = self._requests.get()
@@ -98,6 +101,7 @@ def compile_graph(
     threads: int | None = None,
     precision: Precision = "fp32",
     content: str | None = None,
+    streams: int = 1,
     counters: bool = False,
 ) -> tuple[Any, mmap.mmap | None]:
     """A graph compiled by OpenVINO, as `OpenVinoEngine` says; with ``counters`` of each operator's time.
@@ -116,10 +120,11 @@ def compile_graph(
     settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": hint, "PERF_COUNT": counters}
     if kind == "cpu":
         settings["CPU_RUNTIME_CACHE_CAPACITY"] = _KEPT
+        settings["NUM_STREAMS"] = streams
     if kind == "cpu" and (number := threads or limited_cores()):
         settings["INFERENCE_NUM_THREADS"] = number
     if precision == "int8":
-        settings["DYNAMIC_QUANTIZATIONGROUP_SIZE"] = GROUP
+        settings["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = GROUP
     if kind == "cpu" and content is not None:
         compiled, weights = _through_cache(core, path, settings, precision, content)
     else:

@@ -15,7 +15,7 @@ from mtab.limits import Limits
 from mtab.loading import load
 from mtab.output import reason
 from mtab.results import Failure, Result
-from mtab.types import Precision
+from mtab.types import Precision, TunedFor
 from mtab_serve.archive.parts import Parts, schema_of
 from mtab_serve.archive.source import Chunk, file_system, read_group
 
@@ -29,10 +29,11 @@ class Asking:
     engine: str = "auto"
     precision: Precision | Literal["auto"] = "auto"
     threads: int = 1
+    tuned_for: TunedFor = "latency"
     limits: Limits = Limits()  # noqa: RUF009
     top_k: int | None = None
     abstain: float | None = None
-    batch_size: int = 8
+    batch_size: int | None = None
     batch_seconds: float = 60.0
     columns: tuple[tuple[str, str], ...] = ()
 
@@ -49,6 +50,7 @@ class Worker:
             engine=asking.engine,
             precision=asking.precision,
             threads=asking.threads,
+            tuned_for=asking.tuned_for,
         )
         self.model.limits = asking.limits
 
