@@ -9,6 +9,7 @@ from mtab_train.acoustic import AcousticEncoder
 from mtab_train.batches import Batch
 from mtab_train.config import TrainConfig
 from mtab_train.dropout import draw_cheaply
+from mtab_train.gradient_checkpointing import enable_gradient_checkpointing
 from mtab_train.lora import add_adapters
 from mtab_train.losses import CharacterCtc, OwnClasses
 from mtab_train.model import Mix, MulTAB, Output
@@ -38,6 +39,8 @@ class BatchModel(nn.Module):
         if config.lora_rank:
             add_adapters(model, config.lora_rank, config.lora_alpha)
         draw_cheaply(model)
+        if config.gradient_checkpointing:
+            enable_gradient_checkpointing(model)
         self.ctc = None
         if config.ctc_weight:
             assert model.audio_encoder is not None
