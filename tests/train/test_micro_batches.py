@@ -181,7 +181,7 @@ def test_an_utterance_alone_that_does_not_fit(tmp_path: Path, start: Start, tone
         trainer.fit()
     found = re.fullmatch(
         rf"{tmp_path}/run: cpu ran out of memory on utterance (.+) alone \((.+) s\), expected a shorter one; "
-        "see --max-seconds or --mixed-precision",
+        "see --max-seconds, --gradient-checkpointing or --mixed-precision",
         str(raised.value),
     )
     assert found is not None

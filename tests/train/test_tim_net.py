@@ -1,6 +1,7 @@
 """TIM-Net's stacks against a second writing of them with plain convolutions, and against padding."""
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -61,6 +62,19 @@ def test_the_sum_over_scales_is_tim_nets() -> None:
         streams.append(outputs)
     expected = sum(w * (one + other) for w, one, other in zip(encoder.scale_weights, *streams, strict=True))
     torch.testing.assert_close(states[0].T, expected[0], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("frames", [3, 40])
+def test_a_convolution_in_training_is_the_one_of_inference(frames: int) -> None:
+    """Also where the dilation is longer than the utterance; its gradients too."""
+    torch.manual_seed(0)
+    layer, gradient, found = CausalConvolution(5, 4), torch.randn(2, frames, 5), []
+    for mode in (True, False):
+        x = torch.linspace(-1, 1, 10 * frames).reshape(2, frames, 5).requires_grad_()
+        answered = layer.train(mode)(x)
+        grads = torch.autograd.grad(answered, [x, *layer.parameters()], gradient)
+        found.append((answered, *grads))
+    torch.testing.assert_close(found[0], found[1])
 
 
 @settings(deadline=None, max_examples=10)

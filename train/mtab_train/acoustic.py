@@ -20,8 +20,8 @@ from mtab_train.config import ACOUSTIC_HOP as HOP
 from mtab_train.config import AcousticConfig
 from mtab_train.masking import MaskedBatchNorm1d, valid_mask
 
-FRAMES_VERSION = 1
-"""Of what `Frames` makes; a change of it is another number, so that no cached frame outlives it."""
+MEASURES_VERSION = 1
+"""Of what `Frames` and `Statistics` make; a change is another number, so that nothing cached outlives it."""
 
 WINDOW = 400
 """Samples of a frame, 25 ms."""
@@ -379,9 +379,8 @@ class AcousticEncoder(MeasuredEncoder):
         self.positions = nn.Conv1d(size, size, config.num_conv_pos_embeddings, groups=size)
         self.dropout = nn.Dropout(config.hidden_dropout)
 
-    def context(self, features: Tensor, count: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Frames (B, S, M + 2) and their number (B,) -> hidden states, their number, statistics (B, F)."""
-        statistics = self.statistics(features, count)
+    def context(self, features: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
+        """Frames (B, S, M + 2) and their number (B,) -> hidden states and their number."""
         mask = valid_mask(count.clamp(min=1), features.shape[1])
         mel, voice = features[..., :BANDS], features[..., BANDS:]
         mel = mel - _mean(mel, mask[..., None].float())
@@ -400,11 +399,12 @@ class AcousticEncoder(MeasuredEncoder):
         x = x * mask[:, None]
         size = self.config.num_conv_pos_embeddings
         x = x + self.positions(nn.functional.pad(x, ((size - 1) // 2, size // 2)))
-        return x.transpose(1, 2), count, statistics
+        return x.transpose(1, 2), count
 
     def forward(self, input_values: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Waveforms (B, samples) and their lengths -> as `context`."""
-        return self.context(self.features(input_values, lengths), self.frames.lengths(lengths))
+        """Waveforms (B, samples) and their lengths -> hidden states, their number, statistics (B, F)."""
+        features, count = self.features(input_values, lengths), self.frames.lengths(lengths)
+        return *self.context(features, count), self.statistics(features, count)
 
     def _hide(self, x: Tensor, count: Tensor) -> Tensor:
         """SpecAugment (Park et al., 2019): stretches of time and of bands at random are 0, the mean."""

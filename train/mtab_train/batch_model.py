@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from mtab_train.acoustic import AcousticEncoder
 from mtab_train.batches import Batch
 from mtab_train.config import TrainConfig
+from mtab_train.dropout import draw_cheaply
+from mtab_train.gradient_checkpointing import enable_gradient_checkpointing
 from mtab_train.lora import add_adapters
 from mtab_train.losses import CharacterCtc, OwnClasses
 from mtab_train.model import Mix, MulTAB, Output
@@ -36,6 +38,9 @@ class BatchModel(nn.Module):
         self.own_classes = OwnClasses(model.config.corpora)
         if config.lora_rank:
             add_adapters(model, config.lora_rank, config.lora_alpha)
+        draw_cheaply(model)
+        if config.gradient_checkpointing:
+            enable_gradient_checkpointing(model)
         self.ctc = None
         if config.ctc_weight:
             assert model.audio_encoder is not None
@@ -70,7 +75,8 @@ class BatchModel(nn.Module):
             return model.listen(batch["input_values"], batch["audio_lengths"])
         features, frames = batch["audio_features"], batch["audio_frames"]
         if isinstance(model.audio_encoder, AcousticEncoder):
-            return model.without_speech(*model.audio_encoder.context(features, frames))
+            heard = model.audio_encoder.context(features, frames)
+            return model.without_speech(*heard, batch["audio_statistics"][:, 0])
         return model.audio_encoder.context(features, frames), frames
 
     def _draw_mix(self, labels: Tensor) -> Mix:

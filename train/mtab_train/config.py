@@ -237,6 +237,8 @@ class TrainConfig:
     one of them or itself. ``mixup_alpha`` is that of the Beta distribution by which what the classifier sees
     of two utterances is mixed; 0 never mixes. With ``ema_decay`` the model is the moving average of the
     weights over the steps.
+    With ``gradient_checkpointing`` the layers of encoders and self-attention are computed again in the
+    backward pass, and what is within them is not kept (`mtab_train.gradient_checkpointing`).
     Training ends early where no epoch was better than the best one for ``patience`` epochs; ``None`` never.
 
     The learning rate of an encoder's layer is ``layerwise_lr_decay`` times that of the one above it
@@ -266,6 +268,7 @@ class TrainConfig:
     bucketing: bool = True
     protocol: Protocol = "honest"
     mixed_precision: Literal["no", "fp16", "bf16"] = "no"
+    gradient_checkpointing: bool = False
     seed: int = 0
     patience: int | None = None
     layerwise_lr_decay: float = 1.0

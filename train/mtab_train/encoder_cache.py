@@ -13,15 +13,15 @@ from mtab.files import atomic_file, cache_dir
 from mtab.preprocess import Preprocessor
 from mtab.progress import track
 from mtab_train import augmentation
-from mtab_train.acoustic import FRAMES_VERSION, MeasuredEncoder
+from mtab_train.acoustic import MEASURES_VERSION, AcousticEncoder, MeasuredEncoder
 from mtab_train.config import ModelConfig
 from mtab_train.examples import Example
 from mtab_train.micro_batches import no_memory
 from mtab_train.model import MulTAB
 
 
-def frozen_outputs(config: ModelConfig) -> dict[str, str]:
-    """By modality, the batch key of what no training step changes.
+def frozen_outputs(config: ModelConfig) -> dict[str, tuple[str, ...]]:
+    """By modality, the batch keys of what no training step changes; that of a sequence first.
 
     Of the audio encoder that is its output, or that of its convolutions. The weights of a layer sum change.
     """
@@ -29,31 +29,30 @@ def frozen_outputs(config: ModelConfig) -> dict[str, str]:
     kept = not config.use_weighted_layer_sum
     if config.measures:
         # Whatever is trained of it, its frames are not.
-        outputs["audio"] = "audio_features"
+        outputs["audio"] = ("audio_features", "audio_statistics")[: 2 if config.acoustic else 1]
     elif config.audio_config is not None:
         if config.audio_training == "frozen" and kept:
-            outputs["audio"] = "audio_states"
+            outputs["audio"] = ("audio_states",)
         elif config.audio_training != "full" or config.freeze_layers:
-            outputs["audio"] = "audio_features"
+            outputs["audio"] = ("audio_features",)
     if config.text_config is not None and config.text_training == "frozen" and kept:
-        outputs["text"] = "text_states"
+        outputs["text"] = ("text_states",)
     return outputs
 
 
 class EncoderCache:
-    """Arrays of shape (frames or tokens, width), float32, one file for each utterance and frozen encoder.
+    """Arrays of shape (frames or tokens, width), float32, one file for each utterance and `frozen_outputs`.
 
-    A file's name is made of the frozen weights, their configuration and the utterance's content, so that a
-    change of any of them makes another file.
+    Statistics are a sequence of one. A file's name is made of the frozen weights, their configuration and the
+    utterance's content, so that a change of any of them makes another file.
     """
 
     def __init__(self, model: MulTAB, root: Path | None = None) -> None:
         self.outputs = frozen_outputs(model.config)
         root = root or cache_dir() / "encodings"
-        self._folders = {
-            modality: root / _key(model, modality, key) for modality, key in self.outputs.items()
-        }
-        self._widths = {modality: _width(model, key) for modality, key in self.outputs.items()}
+        keys = [(modality, key) for modality, keys in self.outputs.items() for key in keys]
+        self._folders = {key: root / _digest(model, modality, key) for modality, key in keys}
+        self._widths = {key: _width(model, key) for _, key in keys}
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -74,7 +73,7 @@ class EncoderCache:
             for modality in example.content
             if modality in self.outputs
             for variant in range(1 + (variants if modality == "audio" else 0))
-            if not self._path(example, modality, variant).is_file()
+            if not all(self._path(example, key, variant).is_file() for key in self.outputs[modality])
         ]
         device = next(model.parameters()).device
         model.eval()
@@ -84,11 +83,14 @@ class EncoderCache:
             inputs = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
             try:
                 with torch.inference_mode():
-                    encoded = _encode(model, self.outputs[modality], inputs)[0].cpu().numpy()
+                    encodings = [
+                        each[0].cpu().numpy() for each in _encode(model, self.outputs[modality], inputs)
+                    ]
             except torch.OutOfMemoryError:
                 raise no_memory(example, device, training=False) from None
-            with atomic_file(self._path(example, modality, variant)) as partial:
-                np.save(partial, encoded, allow_pickle=False)
+            for key, encoded in zip(self.outputs[modality], encodings, strict=True):
+                with atomic_file(self._path(example, key, variant)) as partial:
+                    np.save(partial, encoded, allow_pickle=False)
         return len(missing)
 
     def replace(
@@ -99,29 +101,38 @@ class EncoderCache:
         With each example is the number of the variant of its clip.
         """
         arrays = dict(arrays)
-        for modality, key in self.outputs.items():
-            rows = [self._read(example, modality, variant) for example, variant in examples]
-            sizes = [0 if row is None else len(row) for row in rows]
-            padded = np.zeros((len(rows), max(1, *sizes), self._widths[modality]), dtype=np.float32)
-            for padded_row, row in zip(padded, rows, strict=True):
-                if row is not None:
-                    padded_row[: len(row)] = row
+        for modality, keys in self.outputs.items():
             for name in INPUTS[modality]:
                 del arrays[name]
-            arrays[key] = padded
-            arrays["text_lengths" if modality == "text" else "audio_frames"] = np.array(sizes, dtype=np.int64)
+            for key in keys:
+                arrays[key], sizes = self._padded(key, modality, examples)
+                arrays.setdefault("text_lengths" if modality == "text" else "audio_frames", sizes)
         return arrays
 
-    def _path(self, example: Example, modality: str, variant: int) -> Path:
+    def _padded(
+        self, key: str, modality: str, examples: Sequence[tuple[Example, int]]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Encodings of a batch, (B, longest, width) float32, and their lengths, (B,) int64."""
+        rows = [
+            self._read(example, key, variant) if modality in example.content else None
+            for example, variant in examples
+        ]
+        sizes = [0 if row is None else len(row) for row in rows]
+        padded = np.zeros((len(rows), max(1, *sizes), self._widths[key]), dtype=np.float32)
+        for padded_row, row in zip(padded, rows, strict=True):
+            if row is not None:
+                padded_row[: len(row)] = row
+        return padded, np.array(sizes, dtype=np.int64)
+
+    def _path(self, example: Example, key: str, variant: int) -> Path:
+        modality = key.partition("_")[0]
         name = example.content[modality]
         if variant and modality == "audio":
             name += f"-{variant}"
-        return self._folders[modality] / f"{name}.npy"
+        return self._folders[key] / f"{name}.npy"
 
-    def _read(self, example: Example, modality: str, variant: int) -> np.ndarray | None:
-        if modality not in example.content:
-            return None
-        path = self._path(example, modality, variant)
+    def _read(self, example: Example, key: str, variant: int) -> np.ndarray:
+        path = self._path(example, key, variant)
         try:
             return np.load(path, allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
@@ -133,31 +144,42 @@ class EncoderCache:
 INPUTS = {"audio": ("input_values", "audio_lengths"), "text": ("input_ids", "text_lengths")}
 
 
-def _encode(model: MulTAB, key: str, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-    if key == "text_states":
+def _encode(model: MulTAB, keys: Sequence[str], inputs: dict[str, torch.Tensor]) -> list[torch.Tensor]:
+    """What belongs to the ``keys`` of a modality, each (1, frames or tokens, width)."""
+    if keys[0] == "text_states":
         assert model.text_encoder is not None
-        return model.text_encoder(inputs["input_ids"], inputs["text_lengths"])
-    assert model.audio_encoder is not None
-    if key == "audio_features":
-        return model.audio_encoder.features(inputs["input_values"], inputs["audio_lengths"])
-    return model.audio_encoder(inputs["input_values"], inputs["audio_lengths"])[0]
+        return [model.text_encoder(inputs["input_ids"], inputs["text_lengths"])]
+    encoder = model.audio_encoder
+    assert encoder is not None
+    values, lengths = inputs["input_values"], inputs["audio_lengths"]
+    if keys[0] == "audio_states":
+        return [encoder(values, lengths)[0]]
+    features = encoder.features(values, lengths)
+    if not isinstance(encoder, AcousticEncoder):
+        return [features]
+    return [features, encoder.statistics(features, encoder.frames.lengths(lengths))[:, None]]
 
 
 def _width(model: MulTAB, key: str) -> int:
     if key == "text_states":
         assert model.text_encoder is not None
         return model.text_encoder.hidden_size
-    assert model.audio_encoder is not None
     encoder = model.audio_encoder
+    assert encoder is not None
+    if key == "audio_statistics":
+        assert isinstance(encoder, AcousticEncoder)
+        return encoder.statistics.size
     return encoder.feature_size if key == "audio_features" else encoder.hidden_size
 
 
-def _key(model: MulTAB, modality: str, key: str) -> str:
+def _digest(model: MulTAB, modality: str, key: str) -> str:
     encoder = model.audio_encoder if modality == "audio" else model.text_encoder
     assert encoder is not None
     digest = hashlib.sha256()
     if isinstance(encoder, MeasuredEncoder):
-        digest.update(f"{FRAMES_VERSION} {augmentation.VERSION} {torch.__version__}".encode())
+        digest.update(f"{MEASURES_VERSION} {augmentation.VERSION} {torch.__version__}".encode())
+        if key == "audio_statistics":
+            digest.update(key.encode())
         return digest.hexdigest()[:32]
     # The last digits of a result are those of one kind of device and one version.
     device = next(model.parameters()).device.type

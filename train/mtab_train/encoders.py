@@ -18,6 +18,7 @@ from transformers.utils import logging as transformers_logging
 
 from mtab.errors import ConfigError
 from mtab_train.config import AUDIO_ENCODERS, TEXT_ENCODERS, ModelConfig
+from mtab_train.gradient_checkpointing import CheckpointedLayers
 from mtab_train.masking import MaskedGroupNorm, valid_mask
 
 
@@ -118,7 +119,7 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-class Encoder(nn.Module):
+class Encoder(CheckpointedLayers):
     """A transformers model with a forward pass of our own, and the parts that training tells apart.
 
     With ``use_weighted_layer_sum`` it answers not the last layer's hidden states but a sum of those that
@@ -227,21 +228,25 @@ class AudioEncoder(Encoder):
         """The convolutional feature extractor: (batch, samples) -> (batch, frames, conv channels)."""
         x = input_values[:, None]
         for layer in self.backbone.feature_extractor.conv_layers:
-            x = layer.conv(x)
-            norm = getattr(layer, "layer_norm", None)
-            if isinstance(norm, nn.GroupNorm):
-                # Only the first layer has one. An utterance without audio gets one frame, so that nothing is
-                # divided by zero.
-                frames = ((lengths - self.kernels[0]) // self.strides[0] + 1).clamp(min=1)
-                mask = valid_mask(frames, x.shape[2])
-                if self.training:
-                    x = self.masked_group_norm(x, mask, norm)
-                else:
-                    x = self.masked_group_norm(x, mask, norm, input_values[:, None], layer.conv)
-            elif norm is not None:
-                x = norm(x.transpose(1, 2)).transpose(1, 2)
-            x = layer.activation(x)
+            x = self.run_layer(self._convolved, layer, x, lengths)
         return x.transpose(1, 2)
+
+    def _convolved(self, layer: Any, inputs: Tensor, lengths: Tensor) -> Tensor:
+        """A layer of the feature extractor: (batch, channels, time) -> (batch, conv channels, frames)."""
+        x = layer.conv(inputs)
+        norm = getattr(layer, "layer_norm", None)
+        if isinstance(norm, nn.GroupNorm):
+            # Only the first layer has one. An utterance without audio gets one frame, so that nothing is
+            # divided by zero.
+            frames = ((lengths - self.kernels[0]) // self.strides[0] + 1).clamp(min=1)
+            mask = valid_mask(frames, x.shape[2])
+            if self.training:
+                x = self.masked_group_norm(x, mask, norm)
+            else:
+                x = self.masked_group_norm(x, mask, norm, inputs, layer.conv)
+        elif norm is not None:
+            x = norm(x.transpose(1, 2)).transpose(1, 2)
+        return layer.activation(x)
 
     def context(self, features: Tensor, frames: Tensor) -> Tensor:
         """The transformer: (batch, frames, conv channels) -> (batch, frames, hidden size)."""
@@ -277,11 +282,12 @@ class AudioEncoder(Encoder):
             keep_first = self.relative_positions and index == 0
             if not layerdrop or keep_first or torch.rand([]) >= layerdrop:
                 if self.relative_positions:
-                    hidden, position_bias = layer(
-                        hidden, attention_mask=mask.long(), position_bias=position_bias, index=index
+                    options = {"position_bias": position_bias, "index": index}
+                    hidden, position_bias = self.run_layer(
+                        layer, hidden, attention_mask=mask.long(), **options
                     )
                 else:
-                    hidden = layer(hidden, attention_mask=mask[:, None, None, :])
+                    hidden = self.run_layer(layer, hidden, attention_mask=mask[:, None, None, :])
             last = index == len(self.layers) - 1
             yield self.backbone.encoder.layer_norm(hidden) if last and self.stable_layer_norm else hidden
 
@@ -333,5 +339,5 @@ class TextEncoder(Encoder):
         """The embeddings, and what each layer makes of them."""
         yield hidden
         for layer in self.layers:
-            hidden = layer(hidden, attention_mask=mask[:, None, None, :])
+            hidden = self.run_layer(layer, hidden, attention_mask=mask[:, None, None, :])
             yield hidden

@@ -84,7 +84,7 @@ def loss_share(part: Batch, batch: Batch, weights: Tensor | None) -> Tensor | fl
 def no_memory(example: Example, device: torch.device, training: bool, where: str = "") -> MtabError:
     """The error that an utterance alone is too long for the device."""
     length = f"{example.samples / SAMPLE_RATE:.1f} s" if example.samples else f"{example.tokens} tokens"
-    hint = "--max-seconds or --mixed-precision" if training else "--device"
+    hint = "--max-seconds, --gradient-checkpointing or --mixed-precision" if training else "--device"
     return MtabError(
         f"{where}{device} ran out of memory on utterance {example.utterance.id} alone ({length}), expected a "
         f"shorter one; see {hint}"

@@ -24,11 +24,12 @@ from mtab.types import Dimension
 from mtab_train.acoustic import AcousticEncoder, MeasuredEncoder, StatisticsEmbedding
 from mtab_train.config import ModelConfig
 from mtab_train.encoders import AudioEncoder, Encoder, TextEncoder
+from mtab_train.gradient_checkpointing import CheckpointedLayers
 from mtab_train.masking import Interpolation, MaskedBatchNorm1d, MaskedMax, MaskedMean, valid_mask
 from mtab_train.tim_net import TimNetEncoder
 
 
-class SelfAttention(nn.Module):
+class SelfAttention(CheckpointedLayers):
     """Transformer encoder over one modality, 2 layers of 8 heads (§4): (B, L, h) -> (B, L, h)."""
 
     def __init__(self, size: int, config: ModelConfig) -> None:
@@ -48,7 +49,7 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         for layer in self.layers:
-            x = layer(x, src_key_padding_mask=~mask)
+            x = self.run_layer(layer, x, src_key_padding_mask=~mask)
         return x
 
 

@@ -205,6 +205,12 @@ train_options = together(
     click.option(
         "--mixed-precision", type=click.Choice(["no", "fp16", "bf16"]), help="Precision of the computation."
     ),
+    click.option(
+        "--gradient-checkpointing",
+        is_flag=True,
+        default=None,
+        help="Compute transformer layers again in the backward pass: more time, less memory.",
+    ),
     seed_option,
 )
 """What a `TrainConfig` is made of."""
@@ -364,6 +370,8 @@ def _require_trained_encoder(model: ModelConfig, train: TrainConfig) -> None:
         raise click.UsageError(
             f"{option}: no transformer encoder is trained; see --text-training and --audio-training"
         )
+    if train.gradient_checkpointing and not (model.trained_encoders or model.num_self_attention_layers):
+        raise click.UsageError("--gradient-checkpointing: the model trains no transformer layer")
 
 
 def _given(values: dict[str, Any], cls: type) -> dict[str, Any]:

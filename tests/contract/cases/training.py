@@ -196,7 +196,7 @@ CASES = (
         longer_than_memory,
         MtabError,
         "<FOLDER>: cpu ran out of memory on utterance <ID> alone (<SECONDS> s), expected a shorter one; see "
-        "--max-seconds or --mixed-precision",
+        "--max-seconds, --gradient-checkpointing or --mixed-precision",
         None,
     ),
     Case(
