@@ -43,10 +43,10 @@ def open_engine(
         graph = _fused(bundle, precision)
         opened = _onnxruntime_engine(bundle, graph, engine, device, threads, streams)
     elif engine == "openvino":
-        from mtab.engines.openvino import OpenVinoEngine
+        from mtab.engines.openvino import OpenVinoEngine, sources_of
 
         computed = "fp32" if precision == "auto" else precision
-        graph = openvino_graph(bundle, FUSED.name, computed) or _fused(bundle, computed)
+        graph = openvino_graph(bundle, FUSED.name, computed) or _fused(bundle, sources_of(computed)[-1])
         content = _content(bundle, graph)
         opened = OpenVinoEngine(bundle.path(graph.file), device, threads, computed, content, streams)
     else:
