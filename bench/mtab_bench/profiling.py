@@ -108,7 +108,7 @@ def profile_backend(bundle: Bundle, backend: Backend, inputs: Inputs) -> Profile
         nodes = list(model.graph.all_nodes())
         measure = _in_openvino if backend.engine == "openvino" else _in_onnxruntime
         milliseconds, operators = measure(path, backend, inputs)
-        rows = _rows(nodes, operators, _operations(path, nodes, inputs))
+        rows = _rows(nodes, operators, _operations(path, nodes, inputs, entry.precision))
     return Profile(backend.title, backend.precision, backend.threads or 0, milliseconds, rows)
 
 
@@ -156,11 +156,21 @@ def _milliseconds(run: Callable[[], object]) -> float:
     return statistics.median(times[1:])
 
 
-def _operations(path: Path, nodes: Sequence["onnx_ir.Node"], inputs: Inputs) -> Mapping[str, int]:
+def _operations(
+    path: Path, nodes: Sequence["onnx_ir.Node"], inputs: Inputs, precision: Precision
+) -> Mapping[str, int]:
     """Floating-point operations by the name of the node, exact for the shapes of the inputs."""
     from mtab.engines.onnxruntime import builtin_provider
+    from mtab_export.blocks import load_model, save_whole
+    from mtab_export.precision import emulate
     from mtab_export.profile import profile
 
+    if precision == "bf16":
+        # ONNX Runtime has no bfloat16 on a CPU; the shapes are the same without.
+        emulated = path.with_name("emulated.onnx")
+        emulate(path, emulated)
+        path = path.with_name("whole.onnx")
+        save_whole(load_model(emulated), path)
     return flops_by_node(nodes, profile(path, inputs, builtin_provider("cpu"), optimised=False))
 
 
@@ -177,7 +187,11 @@ def _rows(
         # What was fused from many may have a name that says nothing: it comes after what it belongs to.
         if (origin := _origin(each.name, by_name, made_by)) is not None:
             part = _part(origin)
-            if (kind == PRODUCTS or each.type == "Subgraph") and _kind_of_node(by_name[origin]) == ATTENTION:
+            computed = _kind_of_node(by_name[origin])
+            # Some convolutions are multiplied as matrices, and some attention is fused with what follows.
+            if kind == PRODUCTS and computed in (ATTENTION, CONVOLUTIONS):
+                kind = computed
+            elif each.type == "Subgraph" and computed == ATTENTION:
                 kind = ATTENTION
         found[part, kind].append(each)
     gflop: Counter[tuple[str, str]] = Counter()

@@ -5,8 +5,10 @@ import re
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from click.testing import CliRunner
+from onnx import TensorProto, helper
 
 from mtab.bundle import Bundle, open_bundle
 from mtab.errors import BundleError, EngineError
@@ -14,7 +16,15 @@ from mtab.loading import open_preprocessor
 from mtab_bench.backends import Backend, Inputs, bundle_backends
 from mtab_bench.cases import make_cases
 from mtab_bench.cli import main
-from mtab_bench.profiling import ATTENTION, CONVOLUTIONS, PRODUCTS, Profile, profile_backend
+from mtab_bench.profiling import (
+    ATTENTION,
+    CONVOLUTIONS,
+    PRODUCTS,
+    Profile,
+    _operations,
+    profile_backend,
+)
+from mtab_export.blocks import load_model
 from mtab_export.inspection import inspect_graph
 
 
@@ -70,6 +80,26 @@ def test_time_is_spent_where_something_is_computed(profile: Profile) -> None:
     assert ("(model)", "normalisation") not in rows
 
 
+def test_operations_in_bf16_are_counted_without_it(tmp_path: Path) -> None:
+    """Which ONNX Runtime has not on a CPU: 2 * 5 * 16 * 4 of a product by hand."""
+    low, exact = TensorProto.BFLOAT16, TensorProto.FLOAT
+    nodes = [
+        helper.make_node("Cast", ["x"], ["low"], name="cast", to=low),
+        helper.make_node("MatMul", ["low", "w"], ["product"], name="product"),
+        helper.make_node("Cast", ["product"], ["y"], name="back", to=exact),
+    ]
+    ends = [helper.make_tensor_value_info(name, exact, [5, size]) for name, size in (("x", 16), ("y", 4))]
+    inside = [
+        helper.make_tensor_value_info(name, low, [5, size]) for name, size in (("low", 16), ("product", 4))
+    ]
+    weight = helper.make_tensor("w", low, [16, 4], [1.0] * 64)
+    graph = helper.make_graph(nodes, "product", ends[:1], ends[1:], [weight], value_info=inside)
+    path = tmp_path / "model_bf16.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 22)], ir_version=10), path)
+    found = _operations(path, list(load_model(path).graph), {"x": np.ones((5, 16), np.float32)}, "bf16")
+    assert {name: count for name, count in found.items() if count} == {"product": 2 * 5 * 16 * 4}
+
+
 def test_bytes_are_those_that_are_read_and_written(bundle: Bundle) -> None:
     def of(inputs: Inputs) -> int:
         profile = profile_backend(bundle, backend_of(bundle, "onnxruntime-fp32"), inputs)
@@ -114,5 +144,5 @@ def test_refusals(bundle: Bundle) -> None:
         "Error: --backend fp64: expected onnxruntime-fp32, openvino-fp32, openvino-int8",
     )
     backend = Backend("x", "X", "bundle", str(bundle.folder), "cpu", "fp16", 1, "onnxruntime")
-    with pytest.raises(BundleError, match="holds no whole model in fp16, expected one"):
+    with pytest.raises(BundleError, match="holds no whole model for X, expected one"):
         profile_backend(bundle, backend, {})

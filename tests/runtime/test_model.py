@@ -195,7 +195,8 @@ def test_its_description(model: Model, tone_bundle: Path) -> None:
     weights = sum((tone_bundle / name).stat().st_size for name in ("model.onnx", "model.onnx.data"))
     assert repr(model) == (
         f"Model({str(tone_bundle)!r}, engine='onnxruntime', device='cpu', precision='fp32', "
-        "streams=1, batch_size=8, modalities='audio+text', inputs='input_values, audio_lengths, input_ids, text_lengths', "
+        "streams=1, batch_size=8, modalities='audio+text', "
+        "inputs='input_values, audio_lengths, input_ids, text_lengths', "
         f"labels='high, low', size='{weights / 1e6:.1f} MB')"
     )
     assert model.labels == ("high", "low")
