@@ -8,6 +8,7 @@ import torch
 from onnx import TensorProto, helper
 
 import mtab.engines.openvino as module
+import mtab.engines.openvino_int8 as int8
 from mtab.bundle import open_bundle
 from mtab.engines.onnxruntime import OnnxRuntimeEngine
 from mtab.engines.opening import openvino_graph
@@ -75,10 +76,10 @@ def test_convolutions_in_int8(
 ) -> None:
     """PyTorch's with the same weights, rounded by hand to 127 steps of each output's largest."""
     random = np.random.default_rng(kernel)
-    w = random.normal(size=(16, 32, kernel)).astype(np.float32)
-    x = random.normal(size=(2, 32, length)).astype(np.float32)
+    w = random.normal(size=(16, 256, kernel)).astype(np.float32)
+    x = random.normal(size=(2, 256, length)).astype(np.float32)
     attributes = {"kernel_shape": [kernel], "strides": [stride], "dilations": [dilation], "pads": list(pads)}
-    read = read_graph(write_node(tmp_path / "c.onnx", ("batch", 32, "time"), w, "Conv", **attributes))
+    read = read_graph(write_node(tmp_path / "c.onnx", ("batch", 256, "time"), w, "Conv", **attributes))
     assert compress_weights(read) == 1
     kinds = {node.get_type_name() for node in read.get_ops()}
     assert "MatMul" in kinds
@@ -87,7 +88,7 @@ def test_convolutions_in_int8(
     padded = torch.nn.functional.pad(torch.from_numpy(x), pads)
     rounded = torch.from_numpy((np.rint(w / step) * step).astype(np.float32))
     expected = torch.nn.functional.conv1d(padded, rounded, stride=stride, dilation=dilation)
-    np.testing.assert_allclose(answer(read, x), expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(answer(read, x), expected, rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -96,13 +97,14 @@ def test_convolutions_in_int8(
         ((64, 4), "MatMul", "head.classifier/Gemm_1"),
         ((64, 64), "MatMul", "audio_encoder.frames/MatMul_20"),
         ((64, 1, 10), "Conv", "audio_encoder.backbone.feature_extractor.conv_layers.0.conv/Conv_20"),
-        ((64, 64, 3), "Conv", "audio_encoder.statistics/Conv_3"),
+        ((256, 256, 3), "Conv", "audio_encoder.statistics/Conv_3"),
+        ((64, 64, 3), "Conv", "audio_encoder.backbone.feature_extractor.conv_layers.1.conv/Conv_22"),
     ],
-    ids=["classifier", "mel bands", "waveform", "measured"],
+    ids=["classifier", "mel bands", "waveform", "measured", "small"],
 )
 def test_what_stays_in_float32(shape: tuple[int, ...], kind: str, name: str, tmp_path: Path) -> None:
     w = np.ones(shape, np.float32)
-    x = ("rows", 64) if kind == "MatMul" else ("batch", shape[1], "time")
+    x = ("rows", shape[0]) if kind == "MatMul" else ("batch", shape[1], "time")
     read = read_graph(write_node(tmp_path / "one.onnx", x, w, kind))
     for node in read.get_ops():
         if node.get_type_name() in ("MatMul", "Convolution"):
@@ -110,8 +112,9 @@ def test_what_stays_in_float32(shape: tuple[int, ...], kind: str, name: str, tmp
     assert compress_weights(read) == 0
 
 
-def test_the_whole_model_with_int8_weights(tone_bundle: Path) -> None:
-    """Its loops over stretches of time too; both convolutions of wav2vec2's that are no waveform's."""
+def test_the_whole_model_with_int8_weights(tone_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its loops over stretches of time too: all convolutions but the waveform's, as if they were large."""
+    monkeypatch.setattr(int8, "_LEAST_CHANNELS", 2)
     exact = OnnxRuntimeEngine(tone_bundle / "model.onnx", threads=1)
     model = read_graph(tone_bundle / "model.onnx")
     assert compress_weights(model) > 10
@@ -122,7 +125,8 @@ def test_the_whole_model_with_int8_weights(tone_bundle: Path) -> None:
         for node in each.get_ops()
         if node.get_type_name() == "Convolution"
     ]
-    assert all(channels < 32 for channels in convolutions)
+    assert loops
+    assert set(convolutions) == {1}
     request = openvino.compile_model(model, "CPU", EXACT).create_infer_request()
     for each in BATCHES:
         off = np.abs(request.infer(each)["probabilities"] - exact.run(each)["probabilities"]).max()
