@@ -60,10 +60,15 @@ def test_speed(report: Report) -> None:
     assert "Weights are random" in text
     assert report.speed is not None
     for number, case in enumerate(report.speed.cases):
-        shown, timed = row(text, "OpenVINO bf16", number), case.timed["openvino-bf16"]
+        shown, timed = row(text, "OpenVINO bf16", 2 * number), case.timed["openvino-bf16"]
         assert float(shown[0].removesuffix(" ms")) == pytest.approx(1e3 * timed.latency.p50, rel=0.006)
         assert timed.speedup is not None
         assert shown[5].startswith(f"{timed.speedup.value:.2f} × ({timed.speedup.low:.2f} to ")
+        # The invented machine multiplies no bfloat16.
+        numbers, rate, *limits = row(text, "OpenVINO bf16", 2 * number + 1)
+        assert [numbers, *limits] == ["fp32", "21.0 %", "7.0 %", "arithmetic"]
+        assert case.gflop is not None
+        assert float(rate) == pytest.approx(case.gflop / timed.latency.p50, rel=0.006)
 
 
 def test_invariance(report: Report) -> None:

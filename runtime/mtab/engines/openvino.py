@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from mtab import __version__
-from mtab.engines import graph_cache
+from mtab.engines import graph_cache, openvino_int8
 from mtab.engines.base import Engine, Tensor, check_threads, one_line, parse_device
 from mtab.engines.openvino_int8 import GROUP, compress_weights
 from mtab.errors import EngineError
@@ -142,8 +142,9 @@ def _through_cache(
     decisive = {
         **settings,
         "openvino": _openvino().get_version(),
-        # Which makes int8 of other weights.
+        # Which make int8 of other weights, and keep operators in float32.
         "mtab": __version__,
+        "int8": openvino_int8.VERSION,
         "precision": precision,
         "cores": usable_cores(),
         **{name: os.environ.get(name) for name in _LIMITS},

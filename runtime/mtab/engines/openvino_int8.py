@@ -8,6 +8,9 @@ import numpy as np
 
 from mtab.graphs import MEASURED
 
+VERSION = 1
+"""Of what is made of a graph; a change of it is another number, so that nothing compiled outlives it."""
+
 GROUP = 768
 """Neighbours in a row of activations that share a scale: a divisor of every width of `base`."""
 
