@@ -94,10 +94,10 @@ def profile_command(
         values["backends"] = [to_dict(each) for each in found]
         click.echo(json.dumps(values, indent=2))
         return
-    best = ", ".join(f"{each.value:.0f} GFLOP/s in {name}" for name, each in rates.matrix.items())
+    best = ", ".join(f"{each.value:.0f} in {name}" for name, each in rates.matrix.items())
     click.echo(
-        f"{batch_size} x {seconds:g} s and {case.tokens} tokens; this machine multiplies large matrices at "
-        f"{best} on {cores} threads"
+        f"{batch_size} x {seconds:g} s, {case.tokens} tokens, {cores} threads; large matrices at best, in "
+        f"GFLOP/s: {best}"
     )
     for each in found:
         click.echo(f"\n{format_profile(each, rates)}")
