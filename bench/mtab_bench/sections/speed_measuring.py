@@ -128,11 +128,13 @@ class _Bench:
     @property
     def _weights(self) -> int | None:
         """The parameters that are multiplied: all but those of embeddings."""
+        if (model := self._model) is None:
+            return None
         from torch import nn
 
-        return self._model and sum(
+        return sum(
             parameter.numel()
-            for module in self._model.modules()
+            for module in model.modules()
             if not isinstance(module, nn.Embedding)
             for parameter in module.parameters(recurse=False)
         )

@@ -14,7 +14,6 @@ import numpy as np
 from mtab import __version__
 from mtab.engines import graph_cache, openvino_int8
 from mtab.engines.base import Engine, Tensor, check_threads, one_line, parse_device
-from mtab.engines.openvino_int8 import GROUP, compress_weights
 from mtab.errors import EngineError
 from mtab.machine import instruction_sets, limited_cores, saturates_int8, usable_cores
 from mtab.types import Precision
@@ -124,7 +123,7 @@ def compile_graph(
     if kind == "cpu" and (number := threads or limited_cores()):
         settings["INFERENCE_NUM_THREADS"] = number
     if precision == "int8":
-        settings["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = GROUP
+        settings["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = openvino_int8.GROUP
     if kind == "cpu" and content is not None:
         compiled, weights = _through_cache(core, path, settings, precision, content)
     else:
@@ -167,7 +166,7 @@ def _compile(core: Any, path: Path, target: str, settings: Mapping[str, Any], pr
     with _loading(path):
         model = read_graph(path)
         if precision == "int8":
-            compress_weights(model)
+            openvino_int8.compress_weights(model)
         elif precision == "fp16":
             keep_float32(model)
         return core.compile_model(model, target, settings)
