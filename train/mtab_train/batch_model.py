@@ -9,6 +9,7 @@ from mtab_train.acoustic import AcousticEncoder
 from mtab_train.batches import Batch
 from mtab_train.config import TrainConfig
 from mtab_train.dropout import draw_cheaply
+from mtab_train.encoders import AudioEncoder
 from mtab_train.gradient_checkpointing import enable_gradient_checkpointing
 from mtab_train.lora import add_adapters
 from mtab_train.losses import CharacterCtc, OwnClasses
@@ -56,9 +57,7 @@ class BatchModel(nn.Module):
                 speech, frames, *_ = heard
                 spelling = self.ctc(speech, frames, batch["letters"], batch["letter_lengths"])
         if model.text_encoder is not None:
-            tokens = batch["text_lengths"]
-            cached = "text_states" in batch
-            text = batch["text_states"] if cached else model.text_encoder(batch["input_ids"], tokens)
+            text, tokens = self._read(batch), batch["text_lengths"]
         mix = self._draw_mix(batch["labels"]) if self.training and self.mixup_alpha else None
         output = model.answer(heard, text, tokens, mix)
         if not self.training:
@@ -69,15 +68,29 @@ class BatchModel(nn.Module):
         """As `MulTAB.listen`, on what the batch holds of the audio."""
         model = self.model
         assert model.audio_encoder is not None
-        if "audio_states" in batch:
-            return batch["audio_states"], batch["audio_frames"]
-        if "audio_features" not in batch:
+        if "audio_frames" not in batch:
             return model.listen(batch["input_values"], batch["audio_lengths"])
-        features, frames = batch["audio_features"], batch["audio_frames"]
+        frames = batch["audio_frames"]
+        if "audio_states" in batch:
+            return batch["audio_states"], frames
+        if "audio_hidden" in batch:
+            assert isinstance(model.audio_encoder, AudioEncoder)
+            return model.audio_encoder.upper(batch["audio_hidden"], frames), frames
+        features = batch["audio_features"]
         if isinstance(model.audio_encoder, AcousticEncoder):
             heard = model.audio_encoder.context(features, frames)
             return model.without_speech(*heard, batch["audio_statistics"][:, 0])
         return model.audio_encoder.context(features, frames), frames
+
+    def _read(self, batch: Batch) -> Tensor:
+        """What the text encoder makes of a batch, (B, T, h)."""
+        encoder, tokens = self.model.text_encoder, batch["text_lengths"]
+        assert encoder is not None
+        if "text_states" in batch:
+            return batch["text_states"]
+        if "text_hidden" in batch:
+            return encoder.upper(batch["text_hidden"], tokens)
+        return encoder(batch["input_ids"], tokens)
 
     def _draw_mix(self, labels: Tensor) -> Mix:
         share = torch.distributions.Beta(self.mixup_alpha, self.mixup_alpha).sample().item()

@@ -1,7 +1,9 @@
 """From examples to padded batches of tensors."""
 
+from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -87,14 +89,27 @@ class ExampleDataset(Dataset[Item]):
         return batch
 
     def batches(self, indices: Sequence[list[int]], workers: int = 0) -> Iterator[Batch]:
-        """Batches of the examples ``indices``, in that order, decoded by ``workers`` processes."""
-        yield from DataLoader(
+        """Batches of the examples ``indices``, in that order, made by ``workers`` processes or a thread."""
+        loader = DataLoader(
             self,
             batch_sampler=indices,
             collate_fn=self.collate,
             num_workers=workers,
             pin_memory=torch.cuda.is_available(),
         )
+        yield from loader if workers else _made_ahead(iter(loader))
+
+
+_END = object()
+
+
+def _made_ahead(batches: Iterator[Any], count: int = 2) -> Iterator[Any]:
+    """The same, so many of them made by a thread while those before are used."""
+    with ThreadPoolExecutor(1, "batches") as thread:
+        ahead = deque(thread.submit(next, batches, _END) for _ in range(count))
+        while (batch := ahead.popleft().result()) is not _END:
+            ahead.append(thread.submit(next, batches, _END))
+            yield batch
 
 
 def class_weights(examples: Sequence[Example], corpora: Sequence[int]) -> Tensor:

@@ -15,6 +15,7 @@ from mtab.progress import track
 from mtab_train import augmentation
 from mtab_train.acoustic import MEASURES_VERSION, AcousticEncoder, MeasuredEncoder
 from mtab_train.config import ModelConfig
+from mtab_train.encoders import Encoder, TextEncoder
 from mtab_train.examples import Example
 from mtab_train.micro_batches import no_memory
 from mtab_train.model import MulTAB
@@ -23,7 +24,8 @@ from mtab_train.model import MulTAB
 def frozen_outputs(config: ModelConfig) -> dict[str, tuple[str, ...]]:
     """By modality, the batch keys of what no training step changes; that of a sequence first.
 
-    Of the audio encoder that is its output, or that of its convolutions. The weights of a layer sum change.
+    That is an encoder's output or that of its frozen layers, of the audio encoder at least that of its
+    convolutions. The weights of a layer sum change, and WavLM's layers need more of those below.
     """
     outputs = {}
     kept = not config.use_weighted_layer_sum
@@ -33,10 +35,15 @@ def frozen_outputs(config: ModelConfig) -> dict[str, tuple[str, ...]]:
     elif config.audio_config is not None:
         if config.audio_training == "frozen" and kept:
             outputs["audio"] = ("audio_states",)
+        elif config.freeze_layers and kept and config.audio_config["model_type"] != "wavlm":
+            outputs["audio"] = ("audio_hidden",)
         elif config.audio_training != "full" or config.freeze_layers:
             outputs["audio"] = ("audio_features",)
-    if config.text_config is not None and config.text_training == "frozen" and kept:
-        outputs["text"] = ("text_states",)
+    if config.text_config is not None and kept:
+        if config.text_training == "frozen":
+            outputs["text"] = ("text_states",)
+        elif config.freeze_layers:
+            outputs["text"] = ("text_hidden",)
     return outputs
 
 
@@ -146,13 +153,16 @@ INPUTS = {"audio": ("input_values", "audio_lengths"), "text": ("input_ids", "tex
 
 def _encode(model: MulTAB, keys: Sequence[str], inputs: dict[str, torch.Tensor]) -> list[torch.Tensor]:
     """What belongs to the ``keys`` of a modality, each (1, frames or tokens, width)."""
-    if keys[0] == "text_states":
-        assert model.text_encoder is not None
-        return [model.text_encoder(inputs["input_ids"], inputs["text_lengths"])]
-    encoder = model.audio_encoder
+    modality, _, kind = keys[0].partition("_")
+    encoder = model.audio_encoder if modality == "audio" else model.text_encoder
     assert encoder is not None
-    values, lengths = inputs["input_values"], inputs["audio_lengths"]
-    if keys[0] == "audio_states":
+    values, lengths = (inputs[name] for name in INPUTS[modality])
+    if kind == "hidden":
+        assert isinstance(encoder, Encoder)
+        return [encoder.lower(values, lengths)]
+    if isinstance(encoder, TextEncoder):
+        return [encoder(values, lengths)]
+    if kind == "states":
         return [encoder(values, lengths)[0]]
     features = encoder.features(values, lengths)
     if not isinstance(encoder, AcousticEncoder):
@@ -184,7 +194,16 @@ def _digest(model: MulTAB, modality: str, key: str) -> str:
     # The last digits of a result are those of one kind of device and one version.
     device = next(model.parameters()).device.type
     digest.update(json.dumps([encoder.backbone.config.to_diff_dict(), torch.__version__, device]).encode())
+    if key.endswith("_hidden"):
+        digest.update(f"{key} {encoder.frozen_layers}".encode())
     for name, parameter in encoder.state_dict().items():
-        if key != "audio_features" or "feature_extractor" in name:
+        if _counts(encoder, key, name):
             digest.update(name.encode() + parameter.detach().cpu().numpy().tobytes())
     return digest.hexdigest()[:32]
+
+
+def _counts(encoder: Encoder, key: str, name: str) -> bool:
+    """Whether the array ``name`` of an encoder's state makes a difference to what belongs to ``key``."""
+    if key.endswith("_hidden"):
+        return encoder.depth(name.removeprefix("backbone.")) <= encoder.frozen_layers
+    return key != "audio_features" or "feature_extractor" in name

@@ -131,6 +131,7 @@ class Encoder(CheckpointedLayers):
         super().__init__()
         self.backbone: Any = backbone  # transformers declares none of its parts
         self.hidden_size: int = backbone.config.hidden_size
+        self.frozen_layers = 0
         count = backbone.config.num_hidden_layers + 1
         self.layer_weights = nn.Parameter(torch.zeros(count)) if use_weighted_layer_sum else None
 
@@ -155,16 +156,50 @@ class Encoder(CheckpointedLayers):
     def freeze(self, layers: int) -> None:
         """Take the first ``layers`` layers, and all that is below them, out of training.
 
-        Raises `ConfigError` if there are fewer.
+        They stay as at inference, without dropout and masks. Raises `ConfigError` if there are fewer.
         """
         if layers > len(self.layers):
             found, kind = len(self.layers), self.backbone.config.model_type
             raise ConfigError(
                 f"freeze_layers is {layers}, expected at most the {found} of the {kind} encoder"
             )
+        self.frozen_layers = layers
         for name, parameter in self.backbone.named_parameters():
             if self.depth(name) <= layers:
                 parameter.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        if self.frozen_layers:
+            for name, module in self.backbone.named_modules():
+                if self.depth(f"{name}.") <= self.frozen_layers:
+                    module.training = False
+        return self
+
+    def lower(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        """What the frozen layers make of `forward`'s inputs, (batch, frames or tokens, hidden size).
+
+        Not of WavLM, whose layers above need more of those below.
+        """
+        raise NotImplementedError
+
+    def upper(self, hidden: Tensor, lengths: Tensor) -> Tensor:
+        """The hidden states that the layers above the frozen ones make of what `lower` answers.
+
+        Lengths, (batch,), are in frames or tokens. Not with ``use_weighted_layer_sum``.
+        """
+        mask = valid_mask(lengths.clamp(min=1), hidden.shape[1])
+        return self._combined(self._states(hidden, mask, self.frozen_layers))
+
+    def _frozen(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """What the frozen layers make of what enters the first."""
+        for layer in self.layers[: self.frozen_layers]:
+            hidden = layer(hidden, attention_mask=mask[:, None, None, :])
+        return hidden
+
+    def _states(self, hidden: Tensor, mask: Tensor, first: int = 0) -> Iterator[Tensor]:
+        """What enters the layer ``first``, and what each from there on makes of it."""
+        raise NotImplementedError
 
     def _combined(self, states: Iterator[Tensor]) -> Tensor:
         """The last of the hidden states, or their weighted sum."""
@@ -251,9 +286,19 @@ class AudioEncoder(Encoder):
     def context(self, features: Tensor, frames: Tensor) -> Tensor:
         """The transformer: (batch, frames, conv channels) -> (batch, frames, hidden size)."""
         mask = valid_mask(frames.clamp(min=1), features.shape[1])
+        return self._combined(self._states(self._embedded(features, mask), mask))
+
+    def lower(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        features = self.features(inputs, lengths)
+        mask = valid_mask(self.frame_lengths(lengths).clamp(min=1), features.shape[1])
+        return self._frozen(self._embedded(features, mask), mask)
+
+    def _embedded(self, features: Tensor, mask: Tensor) -> Tensor:
+        """What enters the first layer, (batch, frames, hidden size)."""
         projected = self.backbone.feature_projection(features)
         hidden = projected[0] if isinstance(projected, tuple) else projected
-        if self.training and features.shape[1] >= self.backbone.config.mask_time_length:
+        masked = self.training and not self.frozen_layers
+        if masked and features.shape[1] >= self.backbone.config.mask_time_length:
             hidden = self.backbone._mask_hidden_states(hidden, attention_mask=mask)
         encoder = self.backbone.encoder
         valid = mask[..., None].to(hidden.dtype)
@@ -261,7 +306,7 @@ class AudioEncoder(Encoder):
         hidden = hidden + self._positions(hidden, valid)
         if not self.stable_layer_norm:
             hidden = encoder.layer_norm(hidden)
-        return self._combined(self._states(encoder.dropout(hidden), mask))
+        return encoder.dropout(hidden)
 
     def _positions(self, hidden: Tensor, valid: Tensor) -> Tensor:
         convolution = self.backbone.encoder.pos_conv_embed
@@ -272,15 +317,14 @@ class AudioEncoder(Encoder):
             hidden = layer((hidden * valid).transpose(1, 2)).transpose(1, 2)
         return hidden
 
-    def _states(self, hidden: Tensor, mask: Tensor) -> Iterator[Tensor]:
-        """What enters the first layer, and what each layer makes of it."""
-        yield hidden
+    def _states(self, hidden: Tensor, mask: Tensor, first: int = 0) -> Iterator[Tensor]:
+        yield self._normed(hidden, first)
         layerdrop = self.backbone.config.layerdrop if self.training else 0.0
         position_bias = None
-        for index, layer in enumerate(self.layers):
+        for index, layer in enumerate(self.layers[first:], first):
             # WavLM's first layer makes the position bias of all others and is never dropped.
-            keep_first = self.relative_positions and index == 0
-            if not layerdrop or keep_first or torch.rand([]) >= layerdrop:
+            kept = index < self.frozen_layers or (self.relative_positions and index == 0)
+            if not layerdrop or kept or torch.rand([]) >= layerdrop:
                 if self.relative_positions:
                     options = {"position_bias": position_bias, "index": index}
                     hidden, position_bias = self.run_layer(
@@ -288,8 +332,12 @@ class AudioEncoder(Encoder):
                     )
                 else:
                     hidden = self.run_layer(layer, hidden, attention_mask=mask[:, None, None, :])
-            last = index == len(self.layers) - 1
-            yield self.backbone.encoder.layer_norm(hidden) if last and self.stable_layer_norm else hidden
+            yield self._normed(hidden, index + 1)
+
+    def _normed(self, hidden: Tensor, layers: int) -> Tensor:
+        """The state after so many ``layers``, of a stable model's last one with the norm that follows it."""
+        last = layers == len(self.layers)
+        return self.backbone.encoder.layer_norm(hidden) if last and self.stable_layer_norm else hidden
 
     def forward(self, input_values: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Normalised waveforms (batch, samples) and their lengths -> hidden states and their lengths."""
@@ -329,15 +377,22 @@ class TextEncoder(Encoder):
     def forward(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
         """(batch, tokens) int64 and their lengths -> (batch, tokens, hidden size)."""
         mask = valid_mask(lengths.clamp(min=1), input_ids.shape[1])
+        return self._combined(self._states(self._embedded(input_ids), mask))
+
+    def lower(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        mask = valid_mask(lengths.clamp(min=1), inputs.shape[1])
+        return self._frozen(self._embedded(inputs), mask)
+
+    def _embedded(self, input_ids: Tensor) -> Tensor:
+        """What enters the first layer, (batch, tokens, hidden size)."""
         positions = torch.arange(input_ids.shape[1], device=input_ids.device) + self.first_position
         inputs = {"input_ids": input_ids, "position_ids": positions[None, :].expand_as(input_ids)}
         if self.backbone.config.model_type != "distilbert":
             inputs["token_type_ids"] = torch.zeros_like(input_ids)
-        return self._combined(self._states(self.backbone.embeddings(**inputs), mask))
+        return self.backbone.embeddings(**inputs)
 
-    def _states(self, hidden: Tensor, mask: Tensor) -> Iterator[Tensor]:
-        """The embeddings, and what each layer makes of them."""
+    def _states(self, hidden: Tensor, mask: Tensor, first: int = 0) -> Iterator[Tensor]:
         yield hidden
-        for layer in self.layers:
+        for layer in self.layers[first:]:
             hidden = self.run_layer(layer, hidden, attention_mask=mask[:, None, None, :])
             yield hidden

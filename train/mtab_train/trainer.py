@@ -312,6 +312,7 @@ class Trainer:
             lessons=self.lessons,
         )
         total, right, seen = 0.0, 0, 0
+        waited = 0.0
         begun = time.perf_counter()
         loaded = dataset.batches(batches, self.workers)
         group = self.config.gradient_accumulation_steps
@@ -319,7 +320,9 @@ class Trainer:
             for start in range(0, len(batches), group):
                 indices = batches[start : start + group]
                 examples = [[self.train[index] for index in batch] for batch in indices]
+                asked = time.perf_counter()
                 taken = list(islice(loaded, len(indices)))
+                waited += time.perf_counter() - asked
                 if self.run.model.modality_dropout:
                     for batch in taken:
                         drop_modalities(batch, self.run.model.modality_dropout)
@@ -340,7 +343,12 @@ class Trainer:
         row: dict[str, Any] = {
             "epoch": epoch,
             "learning_rate": self.scheduler.get_last_lr()[0],
-            "train": {"loss": total / seen, "war": right / seen, "seconds": seconds},
+            "train": {
+                "loss": total / seen,
+                "war": right / seen,
+                "seconds": seconds,
+                "data_seconds": round(waited, 3),
+            },
         }
         if self._selects_on is not None:
             answering = self.batch_model if self.average is None else self.average

@@ -209,6 +209,7 @@ def _training(section: Training) -> Table:
             span(each.speedup),
             figure(factor, each.padding),
             figure(seconds, each.prepare_seconds),
+            figure(percent, sum(each.data_seconds) / sum(each.seconds) if each.data_seconds else None),
             figure(three_digits, each.losses[-1]),
             figure(three_digits, each.validation_losses[-1]),
         )
@@ -223,12 +224,14 @@ def _training(section: Training) -> Table:
             Column("times the first"),
             Column("padding"),
             Column("before the first epoch", page_only=True),
+            Column("waiting", page_only=True),
             Column("last loss"),
             Column("validation"),
         ),
         rows_of(rows),
         "Padding is seconds computed for each second spoken. Before the first epoch the data is read, and "
-        "what is cached is computed. Factors have the smallest and the largest of the epochs beside them.",
+        "what is cached is computed. Waiting is the share of the epochs in which a step had no batch yet. "
+        "Factors have the smallest and the largest of the epochs beside them.",
     )
 
 

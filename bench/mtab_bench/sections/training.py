@@ -38,7 +38,8 @@ class TimedRecipe:
     """``seconds`` are of each epoch's training, without its validation; ``speedup`` is over the first recipe.
 
     ``prepare_seconds`` are those before the first epoch, in which frozen layers are computed where they are
-    cached; ``padding`` is samples computed for a sample of speech; losses are by epoch.
+    cached; ``padding`` is samples computed for a sample of speech; losses are by epoch. ``data_seconds`` are
+    those of each epoch in which a step waited for its batch.
     """
 
     name: str
@@ -50,6 +51,7 @@ class TimedRecipe:
     padding: float
     losses: tuple[float, ...]
     validation_losses: tuple[float, ...]
+    data_seconds: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +157,7 @@ def measure_training(corpus: Corpus, preset: str, batch_size: int, epochs: int) 
                 padding=padding[number],
                 losses=tuple(row["train"]["loss"] for row in rows_of[number]),
                 validation_losses=tuple(row["validation"]["loss"] for row in rows_of[number]),
+                data_seconds=tuple(row["train"]["data_seconds"] for row in rows_of[number]),
             )
             for number, recipe in enumerate(tried)
         ),
