@@ -37,6 +37,12 @@ LOCAL = frozenset(
 )
 """Operators that, where they are in a region, compute each block of time by itself."""
 
+WINDOWING = LOCAL | {"Abs", "Concat", "MatMulInteger", "QuantizeLinear", "ReduceMax", "Slice"}
+"""Also what a convolution in int8 is made of, over windows of time."""
+
+WINDOW = "mtab.window"
+"""Metadata of the node that makes a convolution's windows: how long each is, and when the next begins."""
+
 TIME = 2
 """The axis of time, of what a region reads and makes."""
 
@@ -122,8 +128,10 @@ def is_attention(node: ir.Node) -> bool:
 
 
 def is_convolution(node: ir.Node) -> bool:
-    """Whether it is a convolution of the feature extractor."""
-    return node.op_type == "Conv" and fnmatchcase(node.name or "", _CONVOLUTIONS)
+    """Whether it is a convolution of the feature extractor, or makes the windows of one."""
+    return (node.op_type == "Conv" or WINDOW in node.metadata_props) and fnmatchcase(
+        node.name or "", _CONVOLUTIONS
+    )
 
 
 def _regions(graph: ir.Graph) -> list[_Region]:
@@ -172,13 +180,21 @@ def _convolutions(graph: ir.Graph) -> _Region | None:
     whole, out = first.inputs[0], last.outputs[0]
     nodes = _between(graph, first, last)
     assert whole is not None
-    if not _is_closed(nodes, out) or not _has_sizes(out, 3):
+    if not _is_closed(nodes, out, WINDOWING) or not _has_sizes(out, 3):
         return None
     hop = field = 1
-    for node in reversed(convolutions):
-        (kernel,), (stride,) = (node.attributes[name].as_ints() for name in ("kernel_shape", "strides"))
-        hop, field = hop * stride, (field - 1) * stride + kernel
+    for length, stride in map(_window, reversed(convolutions)):
+        hop, field = hop * stride, (field - 1) * stride + length
     return _Region(first, nodes, whole, out, hop, field)
+
+
+def _window(node: ir.Node) -> tuple[int, int]:
+    """How much of what it reads a convolution looks at for an answer, and how much later for the next."""
+    if node.op_type == "Conv":
+        (kernel,), (stride,) = (node.attributes[name].as_ints() for name in ("kernel_shape", "strides"))
+        return kernel, stride
+    length, stride = map(int, node.metadata_props[WINDOW].split())
+    return length, stride
 
 
 def _nearest_product(
@@ -224,8 +240,8 @@ def _has_sizes(out: ir.Value, rank: int) -> bool:
     return len(sizes) == rank and all(isinstance(size, int) for size in (sizes[1], *sizes[3:]))
 
 
-def _is_closed(nodes: Sequence[ir.Node], out: ir.Value) -> bool:
-    """Whether ``nodes`` are `LOCAL`, read no size of the whole, and are read for ``out`` alone."""
+def _is_closed(nodes: Sequence[ir.Node], out: ir.Value, local: frozenset[str] = LOCAL) -> bool:
+    """Whether ``nodes`` are ``local``, read no size of the whole, and are read for ``out`` alone."""
     inside = set(nodes)
     sizes = [
         value
@@ -235,7 +251,7 @@ def _is_closed(nodes: Sequence[ir.Node], out: ir.Value) -> bool:
     ]
     return (
         bool(nodes)
-        and all(node.op_type in LOCAL for node in nodes)
+        and all(node.op_type in local for node in nodes)
         and not out.is_graph_output()
         and all(value.producer() in inside for value in sizes)
         and all(

@@ -1,4 +1,4 @@
-"""A float32 graph with its matrix products in int8: a range per token for CPUs, fixed ranges for TensorRT.
+"""A float32 graph with its products in int8: a range per token for CPUs, fixed ranges for TensorRT.
 
 Not by `onnxruntime.quantization`: its dynamic quantiser takes one range per tensor, so that utterances of a
 batch change each other's answers; its static one takes a weight that the graph splits for an activation, and
@@ -16,10 +16,11 @@ import onnx_ir as ir
 from onnx.reference import ReferenceEvaluator
 from onnx_ir.tape import Tape
 
+from mtab.engines.openvino_int8 import LEAST_CHANNELS
 from mtab.errors import ConfigError, DataError
 from mtab.graphs import MEASURED
 from mtab.progress import track
-from mtab_export.blocks import load_model, save_model
+from mtab_export.blocks import WINDOW, load_model, save_model
 from mtab_export.magnitudes import largest_magnitudes
 
 ZERO_POINT = 128
@@ -35,15 +36,18 @@ LEAST_MAGNITUDE = np.float32(1e-30)
 LEAST_COLUMNS = 8
 """Fewer fill no vector register: such a classifier is as fast in float32, and closest to the answer."""
 
+_TO_THE_END = np.iinfo(np.int64).max
+
 
 def quantize(source: Path, target: Path, reduce_range: bool, fp32_nodes: Sequence[str] = ()) -> None:
     """Write ``source`` with int8 weights, and activations quantised as they come, for CPUs.
 
     Every MatMul and Gemm with a constant matrix is computed in whole numbers: weights in int8 with a scale
-    per output channel, activations in uint8 around 128 with a scale per row, which is a token. No row's
-    answer depends on another row. Convolutions, embeddings, products of two activations and classifiers of
-    fewer than 8 classes stay float32. The file has standard operators alone and the metadata of ``source``;
-    its weights lie beside it in ``<target>.data``.
+    per output channel, activations in uint8 around 128 with a scale per row, which is a token. A convolution
+    of 256 channels or more is such a product too, of the windows that it looks at, each a row. No row's
+    answer depends on another row. Smaller and grouped convolutions, embeddings, products of two activations
+    and classifiers of fewer than 8 classes stay float32. The file has standard operators alone and the
+    metadata of ``source``; its weights lie beside it in ``<target>.data``.
 
     ``reduce_range`` holds weights to ±64, for processors that `mtab.machine.saturates_int8` is true of.
     Nodes that match a pattern of ``fp32_nodes`` (as in `fnmatch`) are left as they are; raises `ConfigError`
@@ -52,6 +56,7 @@ def quantize(source: Path, target: Path, reduce_range: bool, fp32_nodes: Sequenc
     model = load_model(source)
     graph = model.graph
     numbers = itertools.count(len(graph))
+    _unfold_convolutions(graph, numbers, fp32_nodes)
     last_axis = _constant(graph, "last_axis", np.array([-1]))
     least_magnitude = _constant(graph, "least_magnitude", np.array(LEAST_MAGNITUDE))
     full_range = _constant(graph, "full_range", np.array(np.float32(FULL_RANGE)))
@@ -95,10 +100,11 @@ def quantize_static(
 ) -> None:
     """Write ``source`` with pairs of QuantizeLinear and DequantizeLinear around products, for TensorRT.
 
-    The products are those of `quantize`, and the file is as there. Both sides are symmetric int8: weights
-    with a scale per output channel, activations with one per tensor, the largest magnitude that it has over
-    ``batches`` of the graph's inputs. The ranges are fixed, so an answer never depends on other utterances;
-    padding in ``batches`` would count, so each of them had better be one utterance.
+    The products are those of `quantize` but for convolutions, and the file is as there. Both sides are
+    symmetric int8: weights with a scale per output channel, activations with one per tensor, the largest
+    magnitude that it has over ``batches`` of the graph's inputs. The ranges are fixed, so an answer never
+    depends on other utterances; padding in ``batches`` would count, so each of them had better be one
+    utterance.
 
     Raises `ConfigError` for a pattern of ``fp32_nodes`` that matches no node, `DataError` without a batch.
     """
@@ -150,14 +156,52 @@ def quantize_columns(matrix: np.ndarray, largest: int) -> tuple[np.ndarray, np.n
     return np.rint(matrix / scales).astype(np.int8), scales
 
 
+def _unfold_convolutions(graph: ir.Graph, numbers: Iterator[int], fp32_nodes: Sequence[str]) -> None:
+    """Make wide convolutions over time products of the windows that they look at."""
+    for node in tuple(graph):
+        if node.op_type == "Conv" and not _is_left(node, fp32_nodes):
+            kernel = _evaluate(node.inputs[1])
+            grouped = node.attributes.get_int("group", 1) > 1
+            if kernel is not None and kernel.ndim == 3 and kernel.shape[1] >= LEAST_CHANNELS and not grouped:
+                _unfold(graph, node, kernel, _Recorder(node, numbers))
+
+
+def _unfold(graph: ir.Graph, node: ir.Node, kernel: np.ndarray, add: "_Recorder") -> None:
+    """(B, C, T) convolved with (O, C, K), as windows (B, T', K * C) times (K * C, O)."""
+    _, channels, size = kernel.shape
+    stride, dilation = (node.attributes.get_ints(name, [1])[0] for name in ("strides", "dilations"))
+    before, after = node.attributes.get_ints("pads", [0, 0])
+
+    def constant(name: str, *values: int) -> ir.Value:
+        return _constant(graph, f"{node.name}.{name}", np.array(values))
+
+    rows, _, *bias = node.inputs
+    if before or after:
+        rows = add("Pad", rows, constant("pads", 0, 0, before, 0, 0, after))
+    rows = add("Transpose", rows, perm=[0, 2, 1])
+    axis, step = constant("axis", 1), constant("stride", stride)
+    # Tap k of every window begins k dilations on, and ends as many before the end as there are after it.
+    starts = [k * dilation for k in range(size)]
+    ends = [start - starts[-1] or _TO_THE_END for start in starts]
+    taps = [
+        add("Slice", rows, constant(f"start_{k}", start), constant(f"end_{k}", end), axis, step)
+        for k, (start, end) in enumerate(zip(starts, ends, strict=True))
+    ]
+    windows = add("Concat", *taps, axis=-1)
+    add.nodes[-1].metadata_props[WINDOW] = f"{starts[-1] + 1} {stride}"
+    matrix = np.ascontiguousarray(kernel.transpose(2, 1, 0)).reshape(size * channels, -1)
+    product = add("MatMul", windows, _constant(graph, f"{node.name}.matrix", matrix))
+    if bias:
+        product = add("Add", product, *bias)
+    turned = add("Transpose", product, perm=[0, 2, 1])
+    ir.convenience.replace_nodes_and_values(graph, node, [node], add.nodes, node.outputs, [turned])
+
+
 def _products(graph: ir.Graph, fp32_nodes: Sequence[str]) -> Iterator[tuple[ir.Node, np.ndarray]]:
     """The nodes to quantise with their constant matrices (K, N)."""
-    names = [node.name or "" for node in graph]
-    for pattern in fp32_nodes:
-        if not any(fnmatchcase(name, pattern) for name in names):
-            raise ConfigError(f"{pattern!r}: matches no node of the graph, expected a pattern of node names")
-    for node, name in zip(tuple(graph), names, strict=True):
-        if not _is_product(node) or any(fnmatchcase(name, each) for each in (*fp32_nodes, *MEASURED)):
+    _require_matches(graph, fp32_nodes)
+    for node in tuple(graph):
+        if not _is_product(node) or _is_left(node, fp32_nodes):
             continue
         weight = _evaluate(node.inputs[1])
         if weight is None or weight.ndim != 2:
@@ -165,6 +209,18 @@ def _products(graph: ir.Graph, fp32_nodes: Sequence[str]) -> Iterator[tuple[ir.N
         matrix = weight.T if _is_transposed(node) else weight
         if matrix.shape[1] >= LEAST_COLUMNS:
             yield node, matrix
+
+
+def _require_matches(graph: ir.Graph, patterns: Sequence[str]) -> None:
+    names = [node.name or "" for node in graph]
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise ConfigError(f"{pattern!r}: matches no node of the graph, expected a pattern of node names")
+
+
+def _is_left(node: ir.Node, fp32_nodes: Sequence[str]) -> bool:
+    """Whether a node stays float32: it was chosen to, or measures a waveform."""
+    return any(fnmatchcase(node.name or "", pattern) for pattern in (*fp32_nodes, *MEASURED))
 
 
 def _is_product(node: ir.Node) -> bool:

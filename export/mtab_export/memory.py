@@ -9,6 +9,7 @@ from mtab.memory import FRAME_SAMPLES, MemoryNeed
 from mtab_export.blocks import (
     ATTENTION_SCORES,
     CONVOLVED_FRAMES,
+    WINDOW,
     is_attention,
     is_convolution,
 )
@@ -20,7 +21,8 @@ _MEASURED = 2_000
 
 def memory_need(config: ModelConfig, path: Path) -> MemoryNeed:
     """What the graph in ``path``, the whole of a model or a part of it, needs beside its weights."""
-    nodes = list(ir.load(path).graph)
+    model = ir.load(path)
+    nodes = list(model.graph)
     audio = config.audio_config or {}
     hidden = int(audio.get("hidden_size", config.hidden_size))
     widest = max(int(audio.get("intermediate_size", 0)), config.intermediate_size)
@@ -39,6 +41,13 @@ def memory_need(config: ModelConfig, path: Path) -> MemoryNeed:
         int(audio.get(name, [first])[0]) for name, first in (("conv_kernel", 10), ("conv_stride", 5))
     )
     channels = int(audio.get("conv_dim", [512])[0])
+    convolved = channels * FRAME_SAMPLES // stride
+    for node in ir.traversal.RecursiveGraphIterator(model.graph):
+        if WINDOW in node.metadata_props:
+            # The second convolution's windows: there are no longer ones, and of no other are there as many.
+            length, later = map(int, node.metadata_props[WINDOW].split())
+            convolved = max(convolved, length * convolved // later)
+            break
     return MemoryNeed(
         # The waveform, as it is and padded; the moments of the first convolution.
         per_sample=4 + 4 * kernel // stride,
@@ -46,7 +55,7 @@ def memory_need(config: ModelConfig, path: Path) -> MemoryNeed:
         # which an engine takes more where what the encoder left free does not fit.
         per_frame=3 * widest + 6 * config.fused_size + 6 * hidden,
         per_score=heads,
-        per_convolved=channels * FRAME_SAMPLES // stride,
+        per_convolved=convolved,
         scores_at_once=scores_at_once,
         frames_at_once=None if any(is_convolution(node) for node in nodes) else CONVOLVED_FRAMES,
     )

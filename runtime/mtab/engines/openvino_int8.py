@@ -16,7 +16,7 @@ GROUP = 768
 
 _LEAST_OUTPUTS = 8
 """Fewer fill no vector register: such a classifier is as fast as it was, and closest to the answer."""
-_LEAST_CHANNELS = 256
+LEAST_CHANNELS = 256
 """A convolution of fewer takes no longer as it is than its windows do, and is exact."""
 _TURN = [0, 2, 1]
 _TO_THE_END = np.iinfo(np.int64).max
@@ -72,7 +72,7 @@ def _compress_convolution(node: Any, constant: Any) -> bool:
 
     weights = _float32(constant)
     outputs, channels, kernel = weights.shape
-    if channels < _LEAST_CHANNELS or outputs < _LEAST_OUTPUTS:
+    if channels < LEAST_CHANNELS or outputs < _LEAST_OUTPUTS:
         return False
     values = node.get_attributes()
     (stride,), (dilation,) = values["strides"], values["dilations"]
