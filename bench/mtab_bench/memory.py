@@ -11,20 +11,25 @@ SHARE = 0.7
 # What the kernel calls the figures of a process, and what a report does.
 _STATUS = {"VmHWM": "max_ram", "VmRSS": "ram"}
 _PRIVATE = ("Private_Clean", "Private_Dirty")
+_WRITTEN = "Private_Dirty"
 
 
 def process_memory(proc: Path = Path("/proc/self")) -> dict[str, int | None]:
     """Bytes of this process: ``max_ram`` resident at most so far, ``ram`` resident, ``private`` unshared.
 
-    None where the system does not tell.
+    Of the last it has ``written`` to some: all else is a file's, and shared with whoever opens that too. None
+    where the system does not tell.
     """
-    found: dict[str, int | None] = {"max_ram": None, "ram": None, "private": None}
+    found: dict[str, int | None] = {"max_ram": None, "ram": None, "private": None, "written": None}
     if (proc / "status").is_file():
         status = _kilobytes(proc / "status")
         found |= {ours: status[name] for name, ours in _STATUS.items() if name in status}
         if (proc / "smaps_rollup").is_file():
             pages = _kilobytes(proc / "smaps_rollup")
-            found["private"] = sum(pages.get(name, 0) for name in _PRIVATE)
+            found |= {
+                "private": sum(pages.get(name, 0) for name in _PRIVATE),
+                "written": pages.get(_WRITTEN, 0),
+            }
         return found
     if sys.platform != "win32":
         import resource

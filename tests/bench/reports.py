@@ -213,7 +213,7 @@ def make_speed(random_weights: bool = True, other_load: float | None = 0.05) -> 
         backends[key] = SpeedBackend.of(
             backend(key),
             start=Start("s", tuple(starts.tolist()), float(np.median(starts)), float(3 * starts[0])),
-            memory=StartMemory("MB", 1.2 * memory, memory, 0.6 * memory, None),
+            memory=StartMemory("MB", 1.2 * memory, memory, 0.6 * memory, None, 0.4 * memory),
             max_probability_difference=None if key == "pytorch" else error,
         )
     cases = tuple(
@@ -364,7 +364,7 @@ def make_training() -> Training:
                 padding=padding,
                 losses=(1.39 + worse, 1.12 + worse, 0.83 + worse),
                 validation_losses=(1.33 + worse, 1.15 + worse, 0.98 + worse),
-                data_seconds=(0.2, 0.1, 0.1),
+                waiting=0.003,
             )
             for number, (name, times, padding, worse) in enumerate(recipes)
         ),

@@ -82,7 +82,8 @@ def test_starts_begin_with_empty_caches_and_leave_the_users_alone(tone_bundle: P
     assert memory.max_ram is not None
     assert memory.ram is not None
     assert memory.private is not None
-    assert 10 < memory.private <= memory.ram <= memory.max_ram < 2000  # MB
+    assert memory.written is not None
+    assert 10 < memory.written <= memory.private <= memory.ram <= memory.max_ram < 2000  # MB
     assert sorted(Path(os.environ["MTAB_CACHE"]).rglob("*")) == before
 
 
@@ -97,7 +98,27 @@ def test_memory_is_the_kernels(tmp_path: Path) -> None:
     (tmp_path / "smaps_rollup").write_text(
         "00-ff ---p 0 00:00 0 [rollup]\nRss: 2000 kB\nPrivate_Clean: 5 kB\nPrivate_Dirty: 700 kB\n"
     )
-    expected = {"max_ram": 3000 * 1024, "ram": 2000 * 1024, "private": 705 * 1024}
+    expected = {"max_ram": 3000 * 1024, "ram": 2000 * 1024, "private": 705 * 1024, "written": 700 * 1024}
     assert process_memory(tmp_path) == expected
     ballast = np.ones(20_000_000, np.uint8)
     assert process_memory()["private"] > len(ballast)  # pyright: ignore[reportOptionalOperand]
+
+
+def test_what_lies_in_a_file_is_no_further_process_to_pay_for(tmp_path: Path) -> None:
+    size = 50_000_000
+    with (tmp_path / "weights").open("wb") as file:
+        file.write(bytes(size))
+        # What a disk has not got yet counts as written.
+        file.flush()
+        os.fsync(file.fileno())
+    before = process_memory()["written"]
+    weights = np.memmap(tmp_path / "weights", mode="c")
+    assert weights.sum() == 0
+    read = process_memory()["written"]
+    assert before is not None
+    assert read is not None
+    assert read - before < 0.2 * size
+    weights[:] = 1
+    after = process_memory()["written"]
+    assert after is not None
+    assert after - read > 0.8 * size

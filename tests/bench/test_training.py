@@ -31,11 +31,7 @@ def test_four_recipes_of_the_same_epochs(tones: Corpus, tmp_path: Path) -> None:
             ratios = [one / other for one, other in zip(two.seconds, each.seconds, strict=True)]
             assert (each.speedup.low, each.speedup.high) == (min(ratios), max(ratios))
     assert all(min(each.seconds) > 0 for each in measured)
-    assert all(
-        0 <= waited < took
-        for each in measured
-        for waited, took in zip(each.data_seconds, each.seconds, strict=True)
-    )
+    assert all(each.waiting is not None and 0 <= each.waiting < 1 for each in measured)
     assert 1 <= bucketed.padding < plain.padding
     assert two.padding < plain.padding
     # Batches are the same with the cache, and so is the training.

@@ -141,6 +141,7 @@ def memory_table(section: Speed) -> Table:
                     figure(megabytes, memory and memory.max_ram),
                     figure(megabytes, memory and memory.ram),
                     figure(megabytes, memory and memory.private),
+                    figure(megabytes, memory and memory.written),
                     figure(megabytes, memory and memory.max_vram),
                     figure(seconds, start and start.p50),
                     figure(seconds, start and start.first_ever),
@@ -157,6 +158,7 @@ def memory_table(section: Speed) -> Table:
             Column("most memory"),
             Column("after first answer"),
             Column("unshared", page_only=True),
+            Column("each further"),
             Column("GPU memory", page_only=True),
             Column("start"),
             Column("first ever"),
@@ -164,8 +166,9 @@ def memory_table(section: Speed) -> Table:
         ),
         tuple(rows),
         "Memory of a process of its own: the most that was resident, what is resident after the first "
-        "answer, what it shares with no other. Start is from a new process to its first answer; "
-        "“first ever” is with empty caches. The difference is the largest from the reference's probability.",
+        "answer, what it shares with no other, and what each further process of the bundle adds. Start is from "
+        "a new process to its first answer; “first ever” is with empty caches. The difference is the largest "
+        "from the reference's probability.",
     )
 
 

@@ -209,7 +209,7 @@ def _training(section: Training) -> Table:
             span(each.speedup),
             figure(factor, each.padding),
             figure(seconds, each.prepare_seconds),
-            figure(percent, sum(each.data_seconds) / sum(each.seconds) if each.data_seconds else None),
+            figure(percent, each.waiting),
             figure(three_digits, each.losses[-1]),
             figure(three_digits, each.validation_losses[-1]),
         )

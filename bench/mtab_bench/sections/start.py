@@ -42,7 +42,7 @@ class Start:
 class StartMemory:
     """MB of a new process: resident at most, resident after its first answer, of its own, and on the GPU.
 
-    None where the system does not tell.
+    ``written`` is what another one of the same bundle takes as well. None where the system does not tell.
     """
 
     unit: str
@@ -50,6 +50,7 @@ class StartMemory:
     ram: float | None
     private: float | None
     max_vram: float | None
+    written: float | None = None
 
 
 def measure_starts(
@@ -140,7 +141,9 @@ def _summary(first: dict[str, Any], rest: Sequence[dict[str, Any]]) -> tuple[Sta
 
     return (
         Start("s", values, median(values), first["seconds"]),
-        StartMemory("MB", *(megabytes(name) for name in ("max_ram", "ram", "private", "max_vram"))),
+        StartMemory(
+            "MB", *(megabytes(name) for name in ("max_ram", "ram", "private", "max_vram", "written"))
+        ),
     )
 
 

@@ -38,8 +38,8 @@ class TimedRecipe:
     """``seconds`` are of each epoch's training, without its validation; ``speedup`` is over the first recipe.
 
     ``prepare_seconds`` are those before the first epoch, in which frozen layers are computed where they are
-    cached; ``padding`` is samples computed for a sample of speech; losses are by epoch. ``data_seconds`` are
-    those of each epoch in which a step waited for its batch.
+    cached; ``padding`` is samples computed for a sample of speech; losses are by epoch. ``waiting`` is the
+    share of the epochs in which a step had no batch yet.
     """
 
     name: str
@@ -51,7 +51,7 @@ class TimedRecipe:
     padding: float
     losses: tuple[float, ...]
     validation_losses: tuple[float, ...]
-    data_seconds: tuple[float, ...] = ()
+    waiting: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +157,7 @@ def measure_training(corpus: Corpus, preset: str, batch_size: int, epochs: int) 
                 padding=padding[number],
                 losses=tuple(row["train"]["loss"] for row in rows_of[number]),
                 validation_losses=tuple(row["validation"]["loss"] for row in rows_of[number]),
-                data_seconds=tuple(row["train"]["data_seconds"] for row in rows_of[number]),
+                waiting=sum(row["train"]["data_seconds"] for row in rows_of[number]) / sum(seconds[number]),
             )
             for number, recipe in enumerate(tried)
         ),
