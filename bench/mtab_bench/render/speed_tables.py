@@ -156,7 +156,7 @@ def memory_table(section: Speed) -> Table:
             Column("device", words=True, page_only=True),
             Column("threads", page_only=True),
             Column("most memory"),
-            Column("after first answer"),
+            Column("after answer"),
             Column("unshared", page_only=True),
             Column("each further"),
             Column("GPU memory", page_only=True),
@@ -166,9 +166,9 @@ def memory_table(section: Speed) -> Table:
         ),
         tuple(rows),
         "Memory of a process of its own: the most that was resident, what is resident after the first "
-        "answer, what it shares with no other, and what each further process of the bundle adds. Start is from "
-        "a new process to its first answer; “first ever” is with empty caches. The difference is the largest "
-        "from the reference's probability.",
+        "answer, what it shares with no other, and what each further process of the bundle adds. Start is "
+        "from a new process to its first answer; “first ever” is with empty caches. The difference is the "
+        "largest from the reference's probability.",
     )
 
 
