@@ -52,6 +52,17 @@ def test_padding_is_that_of_the_runtime_and_of_arithmetic(model: Model) -> None:
         assert way.speedup is None or way.speedup.low <= way.speedup.value <= way.speedup.high
 
 
+def test_what_was_tuned_for_throughput_stands_beside_it(model: Model, tone_bundle: Path) -> None:
+    tuned = load(tone_bundle, "cpu", threads=2)
+    tuned.batch_size, tuned.engine.streams = 3, 2
+    measured = measure_batching(model, "synthetic", spoken([0.1 + 0.05 * i for i in range(40)]), 1, tuned)
+    *_, ours, other = measured.strategies
+    assert other.name == "tuned: onnxruntime fp32, batches of 3, 2 at once"
+    assert (ours.batch_size, other.batch_size) == (BatchLimits().utterances, 3)
+    assert 1 <= other.padding < ours.padding
+    assert other.throughput.value == pytest.approx(40 / other.seconds)
+
+
 def test_every_utterance_is_computed_alike(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     batches: list[list[float | None]] = []
     monkeypatch.setattr(model, "run", lambda features: batches.append([each.seconds for each in features]))

@@ -36,12 +36,14 @@ def batching_command(
     """Measure what batches of similar lengths gain over padded ones.
 
     Utterances have the durations and transcripts of the corpus, in its order, and noise for sound; no clip
-    is opened. The most exact graph runs in ONNX Runtime on the CPU.
+    is opened. The most exact graph runs in ONNX Runtime on the CPU, and beside it what mtab tune --for
+    throughput chose, where it did.
 
     \b
     Example:
       mtab-bench batching --dataset meld --data-dir MELD.Raw
     """
+    from mtab.choice import tuned_choice
     from mtab.data import read_corpus
     from mtab.loading import load
     from mtab_bench.commands.target import Target
@@ -51,4 +53,7 @@ def batching_command(
     threads = threads or usable_cores()
     corpus = read_corpus(dataset, data_dir, columns)
     model = load(target.bundle.folder, "cpu", engine="onnxruntime", threads=threads)
-    target.add(measure_batching(model, corpus.title, corpus.utterances[:utterances], threads))
+    tuned = None
+    if tuned_choice(model.bundle, "throughput") is not None:
+        tuned = load(target.bundle.folder, threads=threads, tuned_for="throughput")
+    target.add(measure_batching(model, corpus.title, corpus.utterances[:utterances], threads, tuned))

@@ -1,16 +1,19 @@
 """The section ``batching``: utterances of like length together, beside padded batches as they arrive."""
 
 import math
+from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import ClassVar
+from functools import partial
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
 from mtab.batching import WINDOW, in_batches, length_of
 from mtab.data import Utterance
 from mtab.errors import DataError
-from mtab.limits import BatchLimits
+from mtab.limits import BATCH_SECONDS, BatchLimits
 from mtab.model import Model
 from mtab.preprocess import Features
 from mtab.synthetic_inputs import speech
@@ -55,7 +58,10 @@ class Strategy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batching(Section):
-    """How fast one engine answers utterances of a corpus's durations, batched by each strategy."""
+    """How fast utterances of a corpus's durations are answered, batched by each strategy.
+
+    By one engine, and by what was chosen for throughput on this machine.
+    """
 
     name: ClassVar[str] = "batching"
     title: ClassVar[str] = "Batches"
@@ -69,50 +75,57 @@ class Batching(Section):
     strategies: tuple[Strategy, ...]
 
 
-def measure_batching(model: Model, dataset: str, utterances: Sequence[Utterance], threads: int) -> Batching:
+class _Way(NamedTuple):
+    """A strategy as it is run: how a stretch becomes batches, and who answers them."""
+
+    name: str
+    batch_size: int
+    form: Callable[[list[int]], Batches]
+    model: Model
+
+
+def measure_batching(
+    model: Model, dataset: str, utterances: Sequence[Utterance], threads: int, tuned: Model | None = None
+) -> Batching:
     """How fast ``model`` answers utterances of real lengths, batched by each strategy.
 
+    ``tuned`` is the same bundle's model as it was chosen for throughput, with batches and streams of its own.
     Of an utterance its duration and its transcript count: the sound is noise, for what it says changes no
     time. Raises `KeyboardInterrupt` where Ctrl-C leaves too little to say anything.
     """
     features = [_features(model, utterance) for utterance in utterances]
     seconds = [each.seconds or 0.0 for each in features]
     stretches = _as_they_arrive(list(range(len(features))), stretch_of(len(features)))
-    strategies: list[tuple[str, int, Callable[[list[int]], Batches]]] = [
-        *(
-            (f"of {size} as they arrive", size, lambda part, size=size: _as_they_arrive(part, size))
-            for size in ARRIVAL
-        ),
-        ("of like length", BatchLimits().utterances, lambda part: _of_like_length(features, part)),
+    ways = [
+        _Way(f"of {size} as they arrive", size, partial(_as_they_arrive, size=size), model)
+        for size in ARRIVAL
     ]
-    batches = {name: [form(part) for part in stretches] for name, _, form in strategies}
-
-    def run(name: str, stretch: int) -> None:
-        for batch in batches[name][stretch]:
-            model.run([features[i] for i in batch])
-
-    runs = {name: lambda stretch, name=name: run(name, stretch) for name in batches}
+    ways.append(_like_length("of like length", features, model))
+    if tuned is not None:
+        ways.append(_like_length(_told(tuned), features, tuned))
+    batches = {way.name: [way.form(part) for part in stretches] for way in ways}
+    runs = {way.name: partial(_run, way, features, batches[way.name]) for way in ways}
     phase = Phase(lambda stretch: stretch, len(stretches), len(stretches))
     timings, interrupted = time_phases(runs, [phase])
     if not timings:
         raise KeyboardInterrupt
     [timing] = timings
-    spoken, first = sum(seconds), strategies[0][0]
+    spoken, first = sum(seconds), ways[0].name
     found = []
-    for name, size, _ in strategies:
+    for way in ways:
         # On average, for Ctrl-C may have left out some stretches.
-        total = len(stretches) * float(timing.samples(name).mean())
+        total = len(stretches) * float(timing.samples(way.name).mean())
         computed = sum(
-            len(batch) * max(seconds[i] for i in batch) for stretch in batches[name] for batch in stretch
+            len(batch) * max(seconds[i] for i in batch) for stretch in batches[way.name] for batch in stretch
         )
         found.append(
             Strategy(
-                name=name,
-                batch_size=size,
+                name=way.name,
+                batch_size=way.batch_size,
                 padding=computed / spoken,
                 seconds=total,
                 throughput=Quantity("utterances/s", len(features) / total),
-                speedup=None if name == first else timing.speedup(name, first),
+                speedup=None if way.name == first else timing.speedup(way.name, first),
             )
         )
     return Batching(
@@ -127,6 +140,23 @@ def measure_batching(model: Model, dataset: str, utterances: Sequence[Utterance]
         precision=model.engine.precision,
         strategies=tuple(found),
     )
+
+
+def _like_length(name: str, features: Sequence[Features], model: Model) -> _Way:
+    limits = model.batch_limits(None, BATCH_SECONDS)
+    return _Way(name, limits.utterances, partial(_of_like_length, features, limits), model)
+
+
+def _told(tuned: Model) -> str:
+    engine = tuned.engine
+    return f"tuned: {engine.name} {engine.precision}, batches of {tuned.batch_size}, {engine.streams} at once"
+
+
+def _run(way: _Way, features: Sequence[Features], batches: Sequence[Batches], stretch: int) -> None:
+    """Answer a stretch's batches, as many at once as the engine has streams."""
+    with ThreadPoolExecutor(way.model.engine.streams) as pool:
+        answers = pool.map(lambda batch: way.model.run([features[i] for i in batch]), batches[stretch])
+        deque(answers, maxlen=0)
 
 
 def stretch_of(count: int) -> int:
@@ -150,7 +180,7 @@ def _features(model: Model, utterance: Utterance) -> Features:
     )
 
 
-def _of_like_length(features: Sequence[Features], part: list[int]) -> Batches:
+def _of_like_length(features: Sequence[Features], limits: BatchLimits, part: list[int]) -> Batches:
     """The batches of the utterances numbered in ``part`` that `Model.stream` computes."""
     batches: Batches = []
 
@@ -158,7 +188,7 @@ def _of_like_length(features: Sequence[Features], part: list[int]) -> Batches:
         batches.append(batch)
         return batch
 
-    for _ in in_batches(part, lambda i: length_of(features[i]), compute, BatchLimits()):
+    for _ in in_batches(part, lambda i: length_of(features[i]), compute, limits):
         pass
     return batches
 
