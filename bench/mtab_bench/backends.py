@@ -17,6 +17,7 @@ from mtab.bundle import Bundle, GraphEntry
 from mtab.cuda import find_cuda
 from mtab.engines.base import one_line
 from mtab.engines.opening import openvino_graph
+from mtab.engines.openvino import multiplies_bf16
 from mtab.errors import EngineError
 from mtab.graphs import FUSED
 from mtab.parity import Answers
@@ -33,7 +34,8 @@ Run = Callable[[Inputs], Answers]
 OUTPUTS = ["logits", "probabilities"]
 
 REFERENCE = "pytorch"
-PLAIN, OPTIMUM, TRTEXEC = "onnxruntime-plain", "optimum", "trtexec"
+PLAIN, PLAIN_OPENVINO = "onnxruntime-plain", "openvino-plain"
+OPTIMUM, TRTEXEC = "optimum", "trtexec"
 
 ENGINE_TITLES = {
     "onnxruntime": "ONNX Runtime",
@@ -48,6 +50,7 @@ BASELINE_TITLES = {
     "pytorch-bf16": "PyTorch, bf16 autocast",
     "torch-compile": "torch.compile",
     PLAIN: "ONNX Runtime, plain torch.onnx export",
+    PLAIN_OPENVINO: "OpenVINO, plain torch.onnx export",
     OPTIMUM: "encoders exported by optimum",
     TRTEXEC: "TensorRT, trtexec's defaults",
 }
@@ -129,9 +132,20 @@ def pytorch_backends(run: Path, threads: int) -> list[Backend]:
     ]
 
 
-def plain_backend(graph: Path, threads: int) -> Backend:
-    """What `export_plain` wrote, in ONNX Runtime with its default options."""
-    return Backend(PLAIN, BASELINE_TITLES[PLAIN], "onnx", str(graph), "cpu", "fp32", threads)
+def plain_backends(graph: Path, threads: int) -> list[Backend]:
+    """What `export_plain` wrote, in ONNX Runtime and in OpenVINO with their default options.
+
+    By default OpenVINO rounds all of a graph to bfloat16 where the processor multiplies that.
+    """
+    rounded: Precision = "bf16" if multiplies_bf16() else "fp32"
+    kinds: list[tuple[str, str, Precision]] = [
+        (PLAIN, "onnxruntime", "fp32"),
+        (PLAIN_OPENVINO, "openvino", rounded),
+    ]
+    return [
+        Backend(key, BASELINE_TITLES[key], "onnx", str(graph), "cpu", precision, threads, engine)
+        for key, engine, precision in kinds
+    ]
 
 
 def open_backend(backend: Backend, model: "MulTAB | None" = None) -> Run:
@@ -150,6 +164,8 @@ def open_backend(backend: Backend, model: "MulTAB | None" = None) -> Run:
             threads=backend.threads,
         )
         return opened.engine.run
+    if backend.kind == "onnx" and backend.engine == "openvino":
+        return _in_plain_openvino(backend)
     if backend.kind == "onnx":
         session: Any = open_session(Path(backend.source), backend.threads)
 
@@ -161,6 +177,27 @@ def open_backend(backend: Backend, model: "MulTAB | None" = None) -> Run:
 
         return in_session
     return _in_pytorch(backend, model)
+
+
+def _in_plain_openvino(backend: Backend) -> Run:
+    try:
+        import openvino
+    except ImportError as error:
+        raise EngineError(f"{backend.title}: {one_line(error)}; pip install 'mtab[openvino]'") from None
+    threads = {} if backend.threads is None else {"INFERENCE_NUM_THREADS": backend.threads}
+    try:
+        request = openvino.Core().compile_model(backend.source, "CPU", threads).create_infer_request()
+    except Exception as error:  # its exceptions have no common base
+        raise EngineError(f"{backend.title} fails: {one_line(error)[:300]}") from None
+
+    def run(inputs: Inputs) -> Answers:
+        try:
+            answers = request.infer(dict(inputs))
+        except Exception as error:  # likewise
+            raise EngineError(f"{backend.title} fails: {one_line(error)[:300]}") from None
+        return {name: np.array(answers[name]) for name in OUTPUTS}
+
+    return run
 
 
 def open_session(graph: Path | bytes, threads: int | None) -> "onnxruntime.InferenceSession":

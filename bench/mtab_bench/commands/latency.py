@@ -85,8 +85,8 @@ def latency_command(
     """Measure latency and throughput beside PyTorch and other baselines.
 
     Times the whole model and its parts on every engine that is here, beside PyTorch (eager, bf16, compiled)
-    and ONNX Runtime on a plain export, interleaved and on ever new lengths; and the start of each in a new
-    process. Adds the section "speed" to the report; Ctrl-C keeps the cases that are complete.
+    and ONNX Runtime and OpenVINO on a plain export, interleaved and on ever new lengths; and the start of
+    each in a new process. Adds the section "speed" to the report; Ctrl-C keeps the cases that are complete.
 
     \b
     Examples:

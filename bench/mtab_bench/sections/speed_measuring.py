@@ -17,7 +17,6 @@ from mtab.timing import Timing
 from mtab_bench.backends import (
     BASELINE_TITLES,
     OPTIMUM,
-    PLAIN,
     REFERENCE,
     TRTEXEC,
     Backend,
@@ -27,7 +26,7 @@ from mtab_bench.backends import (
     bytes_of,
     export_plain,
     open_backend,
-    plain_backend,
+    plain_backends,
     pytorch_backends,
 )
 from mtab_bench.cases import Case, make_cases
@@ -102,7 +101,7 @@ class _Bench:
         self._reference, self._model, reason = reference_model(bundle, checkpoint, options.threads)
         self._backends = [
             *pytorch_backends(Path(self._reference.source), options.threads),
-            plain_backend(place / "plain.onnx", options.threads),
+            *plain_backends(place / "plain.onnx", options.threads),
             *bundle_backends(bundle, options.threads),
         ]
         self._absent = SpeedBackend.absent()
@@ -141,7 +140,8 @@ class _Bench:
 
     def export_plain(self, case: Case) -> None:
         """Write the graph of the plain export, where it is wanted."""
-        wanted = [each for each in self._backends if each.key == PLAIN and each.key not in self._skipped]
+        plain = [each for each in self._backends if each.kind == "onnx"]
+        wanted = [each for each in plain if each.key not in self._skipped]
         if not wanted or self._model is None:
             return
         # Two of everything: an axis of one is taken for fixed.
@@ -149,7 +149,7 @@ class _Bench:
         try:
             export_plain(self._model, Path(wanted[0].source), traced.inputs)
         except EngineError as error:
-            self._skipped[PLAIN] = str(error)
+            self._skipped |= dict.fromkeys((each.key for each in plain), str(error))
 
     def starts(self, case: Case) -> dict[str, tuple[Start, StartMemory]]:
         """Start and memory of every backend that answers in a process of its own, by its key."""
