@@ -35,6 +35,7 @@ from mtab_train.checkpoint import (
 from mtab_train.config import ModelConfig, TrainConfig
 from mtab_train.encoders import encoder_config
 from mtab_train.examples import ratings
+from mtab_train.masking import MaskedBatchNorm1d
 from mtab_train.model import DimensionHead, MulTAB
 from mtab_train.results import read_results
 from mtab_train.run import (
@@ -278,6 +279,10 @@ def _from_run(run: Run, source: Path, corpus: Corpus) -> MulTAB:
                 rows[names.index(ours)] = theirs[name][others.index(same)]
             tensors[name] = rows
     apply_weights(model, tensors, other.weights)
+    for module in model.modules():
+        # A mean of all steps so far would be mostly the other run's.
+        if isinstance(module, MaskedBatchNorm1d) and module.momentum is None:
+            module.reset_running_stats()
     return model
 
 
