@@ -68,6 +68,17 @@ def batch(samples: list[int], tokens: list[int]) -> dict[str, np.ndarray]:
     }
 
 
+def alone(inputs: dict[str, np.ndarray], row: int) -> dict[str, np.ndarray]:
+    """One of a batch's utterances, without padding."""
+    samples, tokens = inputs["audio_lengths"][row], inputs["text_lengths"][row]
+    return {
+        "input_values": inputs["input_values"][row : row + 1, :samples],
+        "audio_lengths": inputs["audio_lengths"][row : row + 1],
+        "input_ids": inputs["input_ids"][row : row + 1, :tokens],
+        "text_lengths": inputs["text_lengths"][row : row + 1],
+    }
+
+
 def loops(path: Path) -> list[str]:
     return [node.name or "" for node in ir.load(path).graph if node.op_type == "Loop"]
 
@@ -122,14 +133,7 @@ def test_padding_reaches_no_answer_through_a_block(
     inputs = batch([16_000, 400, 9_000], [3, 20, 11])
     together = cut.run(inputs)["probabilities"]
     for row in range(3):
-        seconds, tokens = inputs["audio_lengths"][row], inputs["text_lengths"][row]
-        alone = {
-            "input_values": inputs["input_values"][row : row + 1, :seconds],
-            "audio_lengths": inputs["audio_lengths"][row : row + 1],
-            "input_ids": inputs["input_ids"][row : row + 1, :tokens],
-            "text_lengths": inputs["text_lengths"][row : row + 1],
-        }
-        np.testing.assert_allclose(cut.run(alone)["probabilities"][0], together[row], atol=1e-5)
+        np.testing.assert_allclose(cut.run(alone(inputs, row))["probabilities"][0], together[row], atol=1e-5)
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8", "emulated"])

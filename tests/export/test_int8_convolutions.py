@@ -18,7 +18,7 @@ from mtab_export.blocks import has_blocks, load_model, save_whole
 from mtab_export.int8 import quantize
 from mtab_export.memory import memory_need
 
-from .test_blocks import TINY, batch, loops, small, write
+from .test_blocks import TINY, alone, batch, loops, small, write
 
 CHANNELS = 256
 
@@ -150,14 +150,8 @@ def test_an_utterance_gets_its_answer_in_any_padded_batch(wide: Path) -> None:
     inputs = batch([9_000, 400, 16_000], [5, 9, 3])
     together = engine.run(inputs)["probabilities"]
     for row in range(3):
-        samples, tokens = inputs["audio_lengths"][row], inputs["text_lengths"][row]
-        alone = {
-            "input_values": inputs["input_values"][row : row + 1, :samples],
-            "audio_lengths": inputs["audio_lengths"][row : row + 1],
-            "input_ids": inputs["input_ids"][row : row + 1, :tokens],
-            "text_lengths": inputs["text_lengths"][row : row + 1],
-        }
-        np.testing.assert_allclose(engine.run(alone)["probabilities"][0], together[row], atol=2e-3)
+        found = engine.run(alone(inputs, row))["probabilities"][0]
+        np.testing.assert_allclose(found, together[row], atol=2e-3)
 
 
 def test_the_windows_are_counted(wide: Path) -> None:
