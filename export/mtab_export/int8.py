@@ -159,11 +159,13 @@ def quantize_columns(matrix: np.ndarray, largest: int) -> tuple[np.ndarray, np.n
 def _unfold_convolutions(graph: ir.Graph, numbers: Iterator[int], fp32_nodes: Sequence[str]) -> None:
     """Make wide convolutions over time products of the windows that they look at."""
     for node in tuple(graph):
-        if node.op_type == "Conv" and not _is_left(node, fp32_nodes):
-            kernel = _evaluate(node.inputs[1])
-            grouped = node.attributes.get_int("group", 1) > 1
-            if kernel is not None and kernel.ndim == 3 and kernel.shape[1] >= LEAST_CHANNELS and not grouped:
-                _unfold(graph, node, kernel, _Recorder(node, numbers))
+        if node.op_type != "Conv" or _is_left(node, fp32_nodes) or node.attributes.get_int("group", 1) > 1:
+            continue
+        kernel = _evaluate(node.inputs[1])
+        if kernel is None or kernel.ndim != 3:
+            continue
+        if kernel.shape[0] >= LEAST_COLUMNS and kernel.shape[1] >= LEAST_CHANNELS:
+            _unfold(graph, node, kernel, _Recorder(node, numbers))
 
 
 def _unfold(graph: ir.Graph, node: ir.Node, kernel: np.ndarray, add: "_Recorder") -> None:

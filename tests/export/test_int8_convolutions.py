@@ -93,6 +93,7 @@ def test_whole_numbers_are_convolved_exactly(
     ("shape", "attributes", "fp32_nodes"),
     [
         ((9, CHANNELS - 1, 3), {}, []),
+        ((7, CHANNELS, 3), {}, []),
         ((16, CHANNELS, 3), {"group": 2}, []),
         ((9, CHANNELS, 3), {}, ["layer.conv/*"]),
     ],
