@@ -311,8 +311,7 @@ class Trainer:
             variants=self._variants(epoch),
             lessons=self.lessons,
         )
-        total, right, seen = 0.0, 0, 0
-        waited = 0.0
+        total, right, seen, waited = 0.0, 0, 0, 0.0
         begun = time.perf_counter()
         loaded = dataset.batches(batches, self.workers)
         group = self.config.gradient_accumulation_steps
