@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,8 @@ import soundfile
 
 from mtab.audio import SAMPLE_RATE
 from mtab.bundle import Bundle
-from mtab.errors import EngineError
+from mtab.data import Utterance
+from mtab.errors import DataError, EngineError
 from mtab.synthetic_inputs import speech, transcript
 
 _START_SECONDS = 300.0
@@ -61,9 +62,12 @@ class ServerProcess:
 
 
 @contextmanager
-def served(bundle: Path, *options: str) -> Iterator[ServerProcess]:
-    """``mtab serve`` at a free port. Raises `EngineError`, with what it says, if it does not begin."""
-    command = [sys.executable, "-m", "mtab.cli", "serve", str(bundle), "--port", "0", *options]
+def served(bundle: Path, *options: str, program: str = "mtab.cli") -> Iterator[ServerProcess]:
+    """``mtab serve`` at a free port. Raises `EngineError`, with what it says, if it does not begin.
+
+    ``program`` is the module that has that command.
+    """
+    command = [sys.executable, "-m", program, "serve", str(bundle), "--port", "0", *options]
     with tempfile.TemporaryFile("w+", errors="replace") as said:
         process = subprocess.Popen(command, stdout=said, stderr=said)
         try:
@@ -87,14 +91,35 @@ def _address(process: "subprocess.Popen[bytes]", said: IO[str]) -> str:
 def utterances(bundle: Bundle, count: int, seed: int = 0) -> list[Asked]:
     """Synthetic ones of 1 to 4 s, as a recorder would send them: 16-bit WAV in JSON."""
     random = np.random.default_rng(seed)
+    return [
+        _asked(bundle, random, random.uniform(1, 4), transcript(random, int(random.integers(2, 16))))
+        for _ in range(count)
+    ]
+
+
+def like_those(bundle: Bundle, corpus: Sequence[Utterance], count: int, seed: int = 0) -> list[Asked]:
+    """Some of a ``corpus``, drawn at random: their durations and transcripts, with noise for sound.
+
+    Raises `DataError` for one whose annotations do not tell its times.
+    """
+    random = np.random.default_rng(seed)
+    drawn = random.permutation(len(corpus))[:count]
+    return [_asked(bundle, random, duration_of(corpus[i]), corpus[i].text or "") for i in drawn]
+
+
+def duration_of(utterance: Utterance) -> float:
+    """Seconds, as annotated. Raises `DataError` where they are not."""
+    if utterance.start is None or utterance.end is None:
+        raise DataError(f"{utterance.id}: has no times, expected annotations that tell durations")
+    return utterance.end - utterance.start
+
+
+def _asked(bundle: Bundle, random: np.random.Generator, seconds: float, text: str) -> Asked:
     modalities = bundle.config.modalities
-    made: list[Asked] = []
-    for _ in range(count):
-        audio = _wav(speech(random, random.uniform(1, 4))) if "audio" in modalities else None
-        text = transcript(random, int(random.integers(2, 16))) if "text" in modalities else None
-        encoded = None if audio is None else base64.b64encode(audio).decode()
-        made.append(Asked(json.dumps({"audio": encoded, "text": text}).encode(), audio, text))
-    return made
+    audio = _wav(speech(random, seconds)) if "audio" in modalities else None
+    said = text if "text" in modalities else None
+    encoded = None if audio is None else base64.b64encode(audio).decode()
+    return Asked(json.dumps({"audio": encoded, "text": said}).encode(), audio, said)
 
 
 def _wav(samples: np.ndarray) -> bytes:

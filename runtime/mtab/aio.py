@@ -11,8 +11,8 @@ from threading import Condition
 from types import TracebackType
 from typing import Any, Self
 
+from mtab import batching
 from mtab.audio import SAMPLE_RATE
-from mtab.batching import WINDOW, length_of, plan
 from mtab.errors import MtabError, QueueFullError
 from mtab.inputs import Audio, Input
 from mtab.limits import BATCH_SECONDS
@@ -249,9 +249,9 @@ class AsyncModel:
                 enough = len(self._waiting) >= min(self.limits.utterances, to_come)
                 if left <= 0 or self._closed or enough:
                     # Of a long queue the front, so that planning stays cheap.
-                    front = list(self._waiting)[: WINDOW * self.limits.utterances]
-                    lengths = [length_of(self._waiting[answer].features) for answer in front]
-                    indices = next(batch for batch in plan(lengths, self.limits) if 0 in batch)
+                    front = list(self._waiting)[: batching.WINDOW * self.limits.utterances]
+                    lengths = [batching.length_of(self._waiting[answer].features) for answer in front]
+                    indices = next(batch for batch in batching.plan(lengths, self.limits) if 0 in batch)
                     batch = {front[i]: self._waiting.pop(front[i]) for i in indices}
                     self._computing |= batch.keys()
                     return batch

@@ -8,12 +8,13 @@ import click
 from mtab.config import to_dict
 from mtab.console import Command, table
 from mtab.errors import MtabError
-from mtab.options import json_option, threads_option, tuned_for_option
+from mtab.options import corpus_options, json_option, threads_option, tuned_for_option
 from mtab.types import TunedFor
 
 
 @click.command("serve", cls=Command)
 @click.argument("bundle", type=click.Path(path_type=Path))
+@corpus_options("Layout of a corpus whose durations and transcripts are asked.  [default: 1 to 4 s]")
 @click.option(
     "--seconds",
     type=click.FloatRange(1),
@@ -39,6 +40,9 @@ from mtab.types import TunedFor
 @json_option
 def serve_command(
     bundle: Path,
+    dataset: str | None,
+    data_dir: Path | None,
+    columns: dict[str, str] | None,
     seconds: float,
     clients: tuple[int, ...],
     requests: int,
@@ -48,22 +52,27 @@ def serve_command(
 ) -> None:
     """Put mtab serve with a bundle under load.
 
-    Needs wrk, which makes the load on this machine. Servers take turns: as it is, and without batches; with
-    --for throughput also as it is for latency, and untuned. The exit code is 1 if a request is lost or, in
-    the long run, an answer is not predict's or memory grows by more than 2 %.
+    Needs wrk, which makes the load on this machine. Servers take turns: as it is, one whose batches are
+    whoever waits, padded, and one without batches; with --for throughput also as it is for latency, and
+    untuned. No clip of a corpus is opened: its durations are those of noise. The exit code is 1 if a request
+    is lost or, in the long run, an answer is not predict's or memory grows by more than 2 %.
 
     \b
     Example:
       mtab-bench serve runs/mine/bundle
       mtab-bench serve runs/mine/bundle --for throughput --clients 64
+      mtab-bench serve runs/mine/bundle --dataset meld --data-dir MELD.Raw
       mtab-bench serve runs/mine/bundle --clients 32 --requests 50000
     """
+    from mtab.data import read_corpus
     from mtab.loading import load
     from mtab_bench.sections.serving import BESIDE, CONCURRENCY, measure_serving
     from mtab_bench.sections.soak import GROWTH
 
     model = load(bundle, threads=threads, tuned_for=tuned_for)
-    found = measure_serving(model, seconds, requests, threads, clients or CONCURRENCY, tuned_for)
+    corpus = None if dataset is None else read_corpus(dataset, data_dir, columns).utterances
+    levels = clients or CONCURRENCY
+    found = measure_serving(model, seconds, requests, threads, levels, tuned_for, corpus)
     if as_json:
         click.echo(json.dumps(to_dict(found), indent=2))
     else:

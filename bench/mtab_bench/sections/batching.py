@@ -12,7 +12,6 @@ import numpy as np
 
 from mtab.batching import WINDOW, in_batches, length_of
 from mtab.data import Utterance
-from mtab.errors import DataError
 from mtab.limits import BATCH_SECONDS, BatchLimits
 from mtab.model import Model
 from mtab.preprocess import Features
@@ -21,6 +20,7 @@ from mtab.timing import Ratio
 from mtab_bench.interleaving import HOW, Phase, time_phases
 from mtab_bench.sections.samples import Quantity
 from mtab_bench.sections.section import Conditions, Machine, Section, now
+from mtab_bench.serving import duration_of
 
 ARRIVAL = (8, 16)
 """Utterances in the batches that are padded as they arrive."""
@@ -169,9 +169,7 @@ def stretch_of(count: int) -> int:
 
 
 def _features(model: Model, utterance: Utterance) -> Features:
-    if utterance.start is None or utterance.end is None:
-        raise DataError(f"{utterance.id}: has no times, expected annotations that tell durations")
-    audio = speech(np.random.default_rng(0), utterance.end - utterance.start)
+    audio = speech(np.random.default_rng(0), duration_of(utterance))
     modalities = model.bundle.config.modalities
     return model.read(
         audio if "audio" in modalities else None,

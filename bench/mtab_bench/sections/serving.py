@@ -12,32 +12,48 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import numpy as np
 
+from mtab.data import Utterance
 from mtab.errors import EngineError
 from mtab.model import Model
 from mtab.progress import progress, track
 from mtab.types import TunedFor
 from mtab_bench.memory import process_memory
 from mtab_bench.sections.soak import SETTLED, Resident
-from mtab_bench.serving import Asked, ServerProcess, served, utterances
+from mtab_bench.serving import Asked, ServerProcess, like_those, served, utterances
 
 CONCURRENCY = (1, 2, 4, 8, 16, 32, 64)
 UTTERANCES = 64
+LIKE_CORPUS = 512
+"""Utterances that are like a corpus's: of these lengths differ more."""
 ATOL = 1e-5
 """What a probability may differ from predict's by: the budget of a graph in fp32."""
 
-BESIDE: dict[TunedFor, dict[str, tuple[str, ...]]] = {
-    "latency": {"without batches": ("--batch-size", "1")},
+
+class Peer(NamedTuple):
+    """A server to measure beside: the options of ``mtab serve``, and the module that has that command."""
+
+    options: tuple[str, ...]
+    program: str = "mtab.cli"
+
+
+_ALONE = Peer(("--batch-size", "1"))
+_UNTUNED = ("--engine", "onnxruntime")
+_PADDING = "mtab_bench.padding_server"
+BESIDE: dict[TunedFor, dict[str, Peer]] = {
+    "latency": {"padding": Peer((), _PADDING), "without batches": _ALONE},
     "throughput": {
-        "for latency": ("--for", "latency"),
-        "untuned": ("--engine", "onnxruntime"),
-        "without batches": ("--batch-size", "1"),
+        "for latency": Peer(("--for", "latency")),
+        "untuned": Peer(_UNTUNED),
+        "padding": Peer(_UNTUNED, _PADDING),
+        "without batches": _ALONE,
     },
 }
-"""The servers beside one that is tuned for this, and their options."""
+"""The servers beside one that is tuned for this, by name."""
 
 # Bodies are read once, and asked in turn by each thread of wrk.
 _SCRIPT = """
@@ -119,15 +135,19 @@ def measure_serving(
     threads: int | None = None,
     levels: Sequence[int] = CONCURRENCY,
     tuned_for: TunedFor = "latency",
+    corpus: Sequence[Utterance] | None = None,
 ) -> Serving:
     """Ask a server of a bundle and those of `BESIDE` in turn, and then the first ``requests`` times.
 
-    ``model`` is as `mtab.load` opens it ``tuned_for`` this. Raises `EngineError` without wrk, or if a server
-    does not begin.
+    ``model`` is as `mtab.load` opens it ``tuned_for`` this. What is asked has the durations and transcripts
+    of a ``corpus``, or is of 1 to 4 s. Raises `EngineError` without wrk, or if a server does not begin.
     """
     if shutil.which("wrk") is None:
         raise EngineError("wrk is not installed, expected it to make the load: apt-get install wrk")
-    asked = utterances(model.bundle, UTTERANCES)
+    if corpus is None:
+        asked = utterances(model.bundle, UTTERANCES)
+    else:
+        asked = like_those(model.bundle, corpus, LIKE_CORPUS)
     expected = [_answer(model, each) for each in track(asked, "predict", "utterances")]
     threaded = () if threads is None else ("--threads", str(threads))
     options = ("--for", tuned_for, *threaded)
@@ -135,8 +155,8 @@ def measure_serving(
     with ExitStack() as stack:
         first = stack.enter_context(served(folder, *options))
         others = {
-            name: stack.enter_context(served(folder, *threaded, *own))
-            for name, own in BESIDE[tuned_for].items()
+            name: stack.enter_context(served(folder, *threaded, *peer.options, program=peer.program))
+            for name, peer in BESIDE[tuned_for].items()
         }
         predict = float(np.median([_seconds(model, each) for each in asked]))
         found = [
