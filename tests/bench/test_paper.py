@@ -191,6 +191,24 @@ def test_killed_and_resumed_is_the_same(
     assert one == other
 
 
+def read_table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_answer_is_in_one_table(whole: tuple[Path, Paper, Result]) -> None:
+    out, found, _ = whole
+    table = {row["utterance"]: row for row in read_table(out / "answers.csv")}
+    names = {f"{each.row}/{each.protocol}-seed0" for each in found.entries}
+    assert len(table) == 36
+    for name in names:
+        given = [row for path in (out / "runs" / name).glob("*/predictions.csv") for row in read_table(path)]
+        assert {row["utterance"]: (row["label"], row["predicted"]) for row in given} == {
+            utterance: (row["label"], row[name]) for utterance, row in table.items() if row[name]
+        }
+    assert set(next(iter(table.values()))) == {"utterance", "label"} | names
+
+
 def test_a_fold_that_is_not_done_is_counted(whole: tuple[Path, Paper, Result], tmp_path: Path) -> None:
     out, _, _ = whole
     copy = shutil.copytree(out, tmp_path / "out")
@@ -206,6 +224,8 @@ def test_a_fold_that_is_not_done_is_counted(whole: tuple[Path, Paper, Result], t
     note = "Mul-TAB, paper protocol, seed 0: 1 of 2 folds are done, its figures are of these alone"
     assert note in found.notes
     assert note not in root.notes
+    column = [row["mul-tab/paper-seed0"] for row in read_table(copy / "answers.csv")]
+    assert column.count("") == 18
 
 
 def _root(out: Path) -> Path:

@@ -108,7 +108,7 @@ def paper_command(
     Rows are Mul-TAB, its ablations, MMER, TIM-Net, the compact model, and the classical floors. It
     says first what they cost on this device. Interrupted at any moment, the same command goes on, and
     other rows, protocols and seeds can be added with the same folder. Writes paper.json, paper.md,
-    paper.html, which opens from disk, and charts.
+    paper.html, which opens from disk, charts, and answers.csv with what each row answered to each utterance.
 
     \b
     Examples:
@@ -123,11 +123,11 @@ def paper_command(
     from mtab.files import write_json
     from mtab.progress import track
     from mtab_bench.paper.cost import estimate, gpu_line, to_text
-    from mtab_bench.paper.results import gather
+    from mtab_bench.paper.results import gather, read_answers
     from mtab_bench.paper.rows import unusable
     from mtab_bench.paper.running import begin, make_jobs, make_recipe, run_job
     from mtab_bench.render.paper import CHARTS, paper_text
-    from mtab_bench.render.paper_files import HTML, JSON, MARKDOWN, write_paper
+    from mtab_bench.render.paper_files import ANSWERS, HTML, JSON, MARKDOWN, write_paper
     from mtab_train.fit_command import resumable
     from mtab_train.options import set_threads
 
@@ -159,6 +159,6 @@ def paper_command(
             run_job(job, recipe, corpus, out, cluster, init_from, **machine)
             write_json(out / JSON, to_dict(gather(out, recipe, corpus, left_out)))
     paper = gather(out, recipe, corpus, left_out)
-    write_paper(out, paper)
+    write_paper(out, paper, corpus, read_answers(out, recipe, corpus))
     click.echo("\n" + paper_text(paper))
-    click.echo(f"\nWrote {out / JSON}, {HTML}, {MARKDOWN} and {CHARTS}/")
+    click.echo(f"\nWrote {out / JSON}, {HTML}, {MARKDOWN}, {ANSWERS} and {CHARTS}/")

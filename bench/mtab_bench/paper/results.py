@@ -25,7 +25,7 @@ from mtab_bench.paper.figures import (
     pooled_figures,
 )
 from mtab_bench.paper.rows import ROWS, FloorRow
-from mtab_bench.paper.running import FLOOR, RECIPE, FloorFold, Job, Recipe
+from mtab_bench.paper.running import FLOOR, RECIPE, FloorFold, Job, Recipe, folds_left
 from mtab_train.results import read_results
 from mtab_train.run import PREDICTIONS, RESULTS, RUN, open_run, read_history
 
@@ -171,6 +171,18 @@ def gather(out: Path, recipe: Recipe, corpus: Corpus, left_out: Mapping[str, str
         left_out=dict(left_out),
         notes=_notes(corpus, recipe, folds, entries),
     )
+
+
+def read_answers(out: Path, recipe: Recipe, corpus: Corpus) -> dict[str, list[Answered]]:
+    """What was answered in every fold that is done, by the job's name. Raises as `gather`."""
+    found: dict[str, list[Answered]] = {}
+    for job in _jobs(out):
+        left = {fold.name for fold in folds_left(job, recipe, corpus, out)}
+        for fold in make_folds(corpus, recipe.folds, job.seed):
+            if fold.name not in left:
+                path = job.folder(out) / fold.folder / PREDICTIONS
+                found.setdefault(job.name, []).extend(read_predictions(path, fold, recipe.classes))
+    return found
 
 
 def _jobs(out: Path) -> list[Job]:

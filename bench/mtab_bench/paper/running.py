@@ -65,9 +65,14 @@ class Job:
     protocol: Protocol
     seed: int
 
+    @property
+    def name(self) -> str:
+        """``<row>/<protocol>-seed<N>``."""
+        return f"{self.row.name}/{self.protocol}-seed{self.seed}"
+
     def folder(self, out: Path) -> Path:
         """Where its folds lie."""
-        return out / RUNS / self.row.name / f"{self.protocol}-seed{self.seed}"
+        return out / RUNS / self.name
 
 
 def make_recipe(
