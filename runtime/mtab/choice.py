@@ -5,6 +5,7 @@ import hashlib
 import json
 import logging
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -15,7 +16,7 @@ from mtab.errors import ConfigError, EngineError
 from mtab.files import cache_dir, write_json
 from mtab.limits import BATCH_SIZE
 from mtab.machine import processor_key, usable_cores
-from mtab.types import Precision, TunedFor
+from mtab.types import OperatorKind, Precision, TunedFor
 
 _PACKAGES = ("onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "tensorrt-rtx")
 
@@ -23,6 +24,8 @@ _PACKAGES = ("onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "tensorrt
 @dataclass(frozen=True, slots=True)
 class Choice:
     """How to run a bundle, in the terms of `mtab.load`; ``threads`` None: what the engine takes by itself.
+
+    Of int8 what is ``unquantized`` is computed as the graph is that OpenVINO makes it of.
 
     Of many utterances ``batch_size`` make a batch at most, and as many batches as there are ``streams`` are
     computed at once: the threads are shared among these.
@@ -34,6 +37,7 @@ class Choice:
     threads: int | None = None
     streams: int = 1
     batch_size: int = BATCH_SIZE
+    unquantized: tuple[OperatorKind, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("threads", "streams", "batch_size"):
@@ -42,7 +46,12 @@ class Choice:
 
     def __str__(self) -> str:
         threads = "" if self.threads is None else f", {self.threads} thread{'s' * (self.threads > 1)}"
-        return f"{self.engine} on {self.device} in {self.precision}{threads}{self.batches}"
+        return f"{self.engine} on {self.device} in {self.arithmetic}{threads}{self.batches}"
+
+    @property
+    def arithmetic(self) -> str:
+        """The precision, and what is not in it."""
+        return arithmetic(self.precision, self.unquantized)
 
     @property
     def batches(self) -> str:
@@ -50,6 +59,12 @@ class Choice:
         if (self.streams, self.batch_size) == (1, BATCH_SIZE):
             return ""
         return f", batches of {self.batch_size}, {self.streams} at once"
+
+
+def arithmetic(precision: Precision, unquantized: Sequence[OperatorKind]) -> str:
+    """A precision and what is not in it, to read."""
+    names = " and ".join(kind.replace("_", "-") for kind in unquantized)
+    return f"{precision} but for {names}" if names else precision
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mtab.bundle import Bundle, GraphEntry, open_bundle
+from mtab.choice import arithmetic
 from mtab.config import to_dict
 from mtab.console import table
 from mtab.graphs import FUSED, TensorSpec
@@ -40,6 +41,7 @@ def describe(
             "title": model.engine.title,
             "device": model.engine.device,
             "precision": model.engine.precision,
+            "unquantized": list(wanted.unquantized if tuned else ()),
             "threads": (number or limited_cores()) if model.engine.device == "cpu" else None,
             "streams": model.engine.streams,
             "batch_size": model.batch_size,
@@ -63,7 +65,8 @@ def describe(
 def format_report(found: Mapping[str, Any]) -> str:
     """`describe`'s values to read."""
     engine, training = found["engine"], found["training"]
-    runs = f"{engine['name']} on {engine['device']} in {engine['precision']}"
+    computes = arithmetic(engine["precision"], engine["unquantized"])
+    runs = f"{engine['name']} on {engine['device']} in {computes}"
     if engine["device"] == "cpu":
         runs += f", threads: {engine['threads'] or 'one a core'}"
     runs += f", batches of {engine['batch_size']}, {engine['streams']} at once"

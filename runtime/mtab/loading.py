@@ -11,7 +11,7 @@ from mtab.errors import BundleError, EngineError
 from mtab.limits import BATCH_SIZE
 from mtab.model import Model
 from mtab.preprocess import CONFIG_FILE, TOKENIZER_FILE, Preprocessor
-from mtab.types import Precision, TunedFor
+from mtab.types import OperatorKind, Precision, TunedFor
 
 
 def load(
@@ -57,7 +57,13 @@ def load(
 
 def _open_model(bundle: Bundle, preprocess: Preprocessor, wanted: "Wanted") -> Model:
     graph, engine = open_engine(
-        bundle, wanted.engine, wanted.device, wanted.precision, wanted.threads, wanted.streams
+        bundle,
+        wanted.engine,
+        wanted.device,
+        wanted.precision,
+        wanted.threads,
+        wanted.streams,
+        wanted.unquantized,
     )
     wanted = wanted._replace(precision=engine.precision)
     again = partial(_open_again, bundle.folder.absolute(), bundle.verified, wanted)
@@ -95,6 +101,7 @@ class Wanted(NamedTuple):
     threads: int | None
     streams: int = 1
     batch_size: int = BATCH_SIZE
+    unquantized: tuple[OperatorKind, ...] = ()
     tuned: bool = False
 
 
@@ -113,7 +120,14 @@ def resolve(
         # No stream without a thread.
         streams = min(tuned.streams, threads or tuned.streams)
         return Wanted(
-            tuned.engine, tuned.device, tuned.precision, threads, streams, tuned.batch_size, tuned=True
+            tuned.engine,
+            tuned.device,
+            tuned.precision,
+            threads,
+            streams,
+            tuned.batch_size,
+            tuned.unquantized,
+            tuned=True,
         )
     if engine == "auto" and tuned_for != "latency" and not choice_file(bundle, tuned_for).exists():
         note(

@@ -8,7 +8,6 @@ import numpy as np
 
 from mtab.bundle import Bundle
 from mtab.choice import Choice
-from mtab.config import to_dict
 from mtab.cuda import find_cuda
 from mtab.engines import ENGINES
 from mtab.engines.base import Engine
@@ -20,7 +19,7 @@ from mtab.machine import usable_cores
 from mtab.parity import Answers, budget_of, forward, measure_parity
 from mtab.preprocess import Features, Preprocessor
 from mtab.timing import Timing
-from mtab.types import Precision, TunedFor
+from mtab.types import OperatorKind, Precision, TunedFor
 from mtab.workloads import WORKLOADS, Backend
 
 GAIN = 1.03
@@ -54,6 +53,7 @@ class Trial:
     threads: int | None = None
     streams: int = 1
     batch_size: int = BATCH_SIZE
+    unquantized: tuple[OperatorKind, ...] = ()
     problem: str | None = None
     max_difference: float | None = None
     seconds: float | None = None
@@ -70,7 +70,15 @@ class Trial:
         """What is tried, in the terms of `mtab.load`. Raises `ValueError` where it could not be."""
         if self.precision is None:
             raise ValueError(f"{self.engine} on {self.device} cannot be had: {self.problem}")
-        return Choice(self.engine, self.device, self.precision, self.threads, self.streams, self.batch_size)
+        return Choice(
+            self.engine,
+            self.device,
+            self.precision,
+            self.threads,
+            self.streams,
+            self.batch_size,
+            self.unquantized,
+        )
 
 
 class Sample(NamedTuple):
@@ -146,6 +154,24 @@ def around(trial: Trial, most_streams: int, tried: Callable[[Choice], Trial]) ->
     larger = climb(best, "batch_size", [BATCH_SIZE * n for n in _doubled(_LARGEST // BATCH_SIZE)])
     if larger is best:
         climb(best, "batch_size", [BATCH_SIZE // n for n in _doubled(BATCH_SIZE)])
+    return found
+
+
+def spared(trial: Trial, tried: Callable[[Choice], Trial]) -> list[Trial]:
+    """What was ``tried`` from int8 on: with one kind of operator after another left out of it.
+
+    One stays out where that is `GAIN` times as fast as before, or passes where that did not; and where
+    nothing passes yet, for the next to be tried with it. Not all: that is another precision.
+    """
+    found: list[Trial] = []
+    best = trial
+    for kind in get_args(OperatorKind):
+        if len(best.unquantized) + 1 == len(get_args(OperatorKind)):
+            break
+        found.append(tried(replace(best.choice, unquantized=(*best.unquantized, kind))))
+        gained = (found[-1].speedup or 0) >= (best.speedup or 0) * GAIN
+        if best.problem is not None or (found[-1].problem is None and gained):
+            best = found[-1]
     return found
 
 
@@ -253,11 +279,25 @@ class Bench:
                 if trial.problem is not None or (trial.speedup or 0) < before / GAIN:
                     break
                 before = trial.speedup or 0
+            if engine == "openvino" and precision == "int8" and trials[-1].measured:
+                trials += self._spared(trials, default, progress)
             self._done += 1
         of_default = (engine, device) == (default[1].engine, default[1].device)
         if missing and missing == len(trials) and not of_default:
             return [Trial(engine, device, None, problem=self._lack(engine, device) or trials[0].problem)]
         return trials
+
+    def _spared(
+        self, trials: Sequence[Trial], default: Backend, progress: Callable[[Step], object]
+    ) -> list[Trial]:
+        """The best of int8's trials, with some of its operators in the precision of their graph."""
+
+        def tried(choice: Choice) -> Trial:
+            progress(Step(str(choice), self._done, self._total))
+            return self._try(choice, default)
+
+        int8 = [each for each in trials if each.precision == "int8"]
+        return spared(max(int8, key=lambda each: each.speedup or 0), tried)
 
     def _lack(self, engine: str, device: str) -> str | None:
         """Why an engine cannot be had, whatever the precision."""
@@ -269,10 +309,9 @@ class Bench:
 
     def _try(self, choice: Choice, default: Backend) -> Trial:
         """One candidate, in memory no longer than this takes. Raises as `open_engine`."""
-        trial = Trial(**to_dict(choice))
-        _, engine = open_engine(
-            self._bundle, choice.engine, choice.device, choice.precision, choice.threads, choice.streams
-        )
+        asked = choice.engine, choice.device, choice.precision, choice.threads, choice.streams
+        trial = Trial(*asked, choice.batch_size, choice.unquantized)
+        _, engine = open_engine(self._bundle, *asked, choice.unquantized)
         try:
             difference, problem = self._judge(engine, choice)
             if problem is not None:
@@ -337,8 +376,8 @@ def _same_lack(trial: Trial, other: Trial) -> bool:
     return lacks and (trial.engine, trial.problem) == (other.engine, other.problem)
 
 
-def _inexactness(trial: Trial) -> int:
-    return AUTO.index(trial.precision) if trial.precision else len(AUTO)
+def _inexactness(trial: Trial) -> tuple[int, int]:
+    return AUTO.index(trial.precision) if trial.precision else len(AUTO), -len(trial.unquantized)
 
 
 def is_of(trial: Trial, choice: Choice) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from mtab.bundle import Bundle, open_bundle
-from mtab.choice import Choice, choice_file, require_cache, store_choice, tuned_choice
+from mtab.choice import Choice, arithmetic, choice_file, require_cache, store_choice, tuned_choice
 from mtab.console import table
 from mtab.data import read_corpus
 from mtab.engines.opening import open_engine
@@ -130,7 +130,7 @@ def format_report(tuning: Tuning) -> str:
     others.sort(key=lambda trial: -(trial.speedup or 0))
     rows = [
         (
-            *(trial.engine, trial.device, trial.precision or "-"),
+            *(trial.engine, trial.device, _arithmetic(trial)),
             *(_alone(trial) if tuning.speech is None else _many(trial, tuning.speech)),
             "-" if trial.speedup is None else f"{trial.speedup:.2f}",
             f"{trial.max_difference:.1e}",
@@ -179,6 +179,10 @@ def _many(trial: Trial, speech: float) -> tuple[str, ...]:
     return *batches, f"{1 / trial.seconds:.1f}", f"{speech / trial.seconds:.1f} s"
 
 
+def _arithmetic(trial: Trial) -> str:
+    return "-" if trial.precision is None else arithmetic(trial.precision, trial.unquantized)
+
+
 def _threads(trial: Trial) -> str:
     if trial.device != "cpu":
         return "-"
@@ -200,7 +204,7 @@ def _title(trial: Trial) -> str:
     if trial.precision is None:
         return title
     threads = f", {threads_title(trial.threads)}" if trial.device == "cpu" and trial.measured else ""
-    return f"{title} in {trial.precision}{threads}{trial.choice.batches}"
+    return f"{title} in {_arithmetic(trial)}{threads}{trial.choice.batches}"
 
 
 # What to answer

@@ -8,3 +8,5 @@ Dataset = Literal["iemocap", "meld", "ravdess", "cremad", "tess", "nemo", "emodb
 Dimension = Literal["valence", "arousal", "dominance"]
 Precision = Literal["fp32", "fp16", "bf16", "int8", "int8-static"]
 TunedFor = Literal["latency", "throughput"]
+OperatorKind = Literal["convolutions", "attention", "feed_forward"]
+"""What int8 multiplies: wide convolutions, the projections around attention, and all other matrices."""

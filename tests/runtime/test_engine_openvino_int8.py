@@ -1,6 +1,8 @@
 """OpenVINO's int8: products and convolutions with whole numbers, beside numpy's and the float32 graph's."""
 
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -15,6 +17,8 @@ from mtab.engines.opening import openvino_graph
 from mtab.engines.openvino import multiplies_bf16, read_graph, sources_of
 from mtab.engines.openvino_int8 import compress_weights
 from mtab.graphs import BUDGETS
+from mtab.types import OperatorKind
+from mtab_export.blocks import load_model
 
 from .openvino_engine import BATCHES, LIMITED
 
@@ -131,6 +135,45 @@ def test_the_whole_model_with_int8_weights(tone_bundle: Path, monkeypatch: pytes
     for each in BATCHES:
         off = np.abs(request.infer(each)["probabilities"] - exact.run(each)["probabilities"]).max()
         assert 0 < off <= BUDGETS["int8"].max_difference
+
+
+def quantized(bundle: Path, unquantized: Collection[OperatorKind]) -> set[str]:
+    """The modules of what is multiplied by int8."""
+    model = read_graph(bundle / "model.onnx")
+    compress_weights(model, unquantized)
+    loops = [node.get_function() for node in model.get_ops() if node.get_type_name() == "Loop"]
+    return {
+        node.get_friendly_name().partition("/")[0]
+        for each in (model, *loops)
+        for node in each.get_ops()
+        if node.get_type_name() == "MatMul" and is_restored(node.input_value(1).get_node())
+    }
+
+
+def is_restored(weights: Any) -> bool:
+    """Whether a matrix is int8 times a scale."""
+    if weights.get_type_name() != "Multiply":
+        return False
+    restored = weights.input_value(0).get_node()
+    return restored.get_type_name() == "Convert" and restored.get_input_element_type(0) == openvino.Type.i8
+
+
+def test_operators_that_are_left_out(tone_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the three kinds each is what its modules are called, and together they are all that int8 has."""
+    monkeypatch.setattr(int8, "LEAST_CHANNELS", 2)
+    every = quantized(tone_bundle, ())
+    kinds = {kind: every - quantized(tone_bundle, [kind]) for kind in get_args(OperatorKind)}
+    assert all(kinds.values())
+    assert sum(map(len, kinds.values())) == len(every) == len(set.union(*kinds.values()))
+    nodes = load_model(tone_bundle / "model.onnx").graph
+    convolved = {str(node.name).rpartition("/")[0] for node in nodes if node.op_type == "Conv"}
+    assert kinds["convolutions"] <= convolved
+    assert "tab.norms.0" in kinds["convolutions"]
+    last = {name.split(".")[-1] for name in kinds["attention"]}
+    assert {"q_proj", "out_proj", "query", "dense", "self_attn", "attention"} <= last
+    linear = {name.rpartition(".")[2] for name in kinds["feed_forward"]}
+    assert {"intermediate_dense", "output_dense", "linear1", "linear2"} <= linear
+    assert not quantized(tone_bundle, get_args(OperatorKind))
 
 
 def test_the_graph_that_int8_is_made_of(tone_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ from mtab.engines import ENGINES
 from mtab.errors import BundleError, DataError, EngineError
 from mtab.graphs import BUDGETS
 from mtab.parity import budget_of
-from mtab.trials import Step, Trial, around, choose, doubtful, settled, thread_counts
+from mtab.trials import Step, Trial, around, choose, doubtful, settled, spared, thread_counts
 from mtab.tune import Tuning, format_report, tune
 from mtab.types import TunedFor
 
@@ -97,6 +97,51 @@ def spoiled(copied: Path, change: Callable[..., None]) -> Path:
 
 
 # The rule
+
+
+def answers_of(speeds: dict[tuple[str, ...], float], budget: set[str]) -> Callable[[Choice], Trial]:
+    """Trials of int8 as fast as ``speeds`` says of what is left out; those without all of ``budget`` fail."""
+
+    def tried(choice: Choice) -> Trial:
+        problem = None if budget <= set(choice.unquantized) else "too far off"
+        return replace(trial(speeds[choice.unquantized], problem=problem), unquantized=choice.unquantized)
+
+    return tried
+
+
+@pytest.mark.parametrize(
+    ("speeds", "budget", "left_out"),
+    [
+        # Nothing gains: int8 stays whole, unless what leaves out more is as fast.
+        (
+            {(): 2.0, ("convolutions",): 2.01, ("attention",): 1.5, ("feed_forward",): 0.9},
+            set(), ("convolutions",),
+        ),
+        ({(): 2.0, ("convolutions",): 1.9, ("attention",): 1.5, ("feed_forward",): 0.9}, set(), ()),
+        (
+            {(): 2.0, ("convolutions",): 2.4, ("convolutions", "attention"): 2.2,
+             ("convolutions", "feed_forward"): 1.0},
+            set(), ("convolutions",),
+        ),
+        (
+            {(): 2.0, ("convolutions",): 2.4, ("convolutions", "attention"): 2.6},
+            set(), ("convolutions", "attention"),
+        ),
+        # It costs too much until attention is left out, and convolutions were tried before that.
+        (
+            {(): 2.0, ("convolutions",): 1.9, ("convolutions", "attention"): 1.8},
+            {"attention"}, ("convolutions", "attention"),
+        ),
+    ],
+)  # fmt: skip
+def test_operators_that_are_left_out_of_int8(
+    speeds: dict[tuple[str, ...], float], budget: set[str], left_out: tuple[str, ...]
+) -> None:
+    tried = answers_of(speeds, budget)
+    whole = tried(Choice("onnxruntime", "cpu", "int8"))
+    found = [whole, *spared(whole, tried)]
+    assert {each.unquantized for each in found} == speeds.keys()
+    assert choose([DEFAULT, *found]).unquantized == left_out
 
 
 def trial(speed: float, precision: str = "int8", problem: str | None = None) -> Trial:
@@ -226,6 +271,39 @@ def test_on_the_corpus_of_the_export(tone_bundle: Path, tones: Corpus, tmp_path:
     assert (model.engine.name, model.engine.precision) == (choice.engine, choice.precision)
     assert tuned_choice(open_bundle(tone_bundle)) == choice
     assert found.file == str(choice_file(open_bundle(tone_bundle)))
+
+
+def test_what_int8_leaves_out_is_stored_and_loaded(
+    tone_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a processor with VNNI: this one may multiply int8 only slowly, and as exactly."""
+    module = pytest.importorskip("mtab.engines.openvino")
+    monkeypatch.setattr(module, "multiplies_int8", lambda: True)
+    monkeypatch.setattr(mtab.trials, "ENGINES", ("onnxruntime", "openvino"))
+    found = quick(tone_bundle)
+    int8 = [each for each in found.trials if (each.engine, each.precision) == ("openvino", "int8")]
+    left_out = [each.unquantized for each in int8]
+    assert () in left_out
+    assert ("convolutions",) in left_out
+    assert all(each.measured for each in int8)
+    assert "int8 but for convolutions" in format_report(found)
+    choice = next(each for each in int8 if each.unquantized == ("convolutions",)).choice
+    assert str(choice).startswith("openvino on cpu in int8 but for convolutions")
+    bundle = open_bundle(tone_bundle)
+    store_choice(bundle, choice)
+    assert tuned_choice(bundle) == choice
+    seen: list[object] = []
+    compress = module.openvino_int8.compress_weights
+
+    def counted(model: object, unquantized: object) -> int:
+        seen.append(unquantized)
+        return compress(model, unquantized)
+
+    monkeypatch.setattr(module.openvino_int8, "compress_weights", counted)
+    assert mtab.load(tone_bundle).engine.precision == "int8"
+    assert seen == [("convolutions",)]
+    told = CliRunner().invoke(main, ["info", str(tone_bundle)])
+    assert "openvino on cpu in int8 but for convolutions" in told.output
 
 
 @pytest.fixture

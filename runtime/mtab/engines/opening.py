@@ -1,6 +1,7 @@
 """`open_engine`: the whole model of a bundle on one engine, or why that cannot be."""
 
 import platform
+from collections.abc import Collection
 from types import ModuleType
 from typing import Literal
 
@@ -14,7 +15,7 @@ from mtab.graphs import FUSED, reasons_of
 from mtab.machine import instruction_sets, saturates_int8
 from mtab.memory import assumed_need
 from mtab.preprocess import CONFIG_FILE, PreprocessorConfig
-from mtab.types import Part, Precision
+from mtab.types import OperatorKind, Part, Precision
 
 AUTO: tuple[Precision, ...] = ("fp32", "fp16", "int8", "int8-static", "bf16")
 """What the precision ``auto`` takes, the first that there is; ONNX Runtime computes no bf16 on a CPU."""
@@ -27,13 +28,15 @@ def open_engine(
     precision: Precision | Literal["auto"] = "auto",
     threads: int | None = None,
     streams: int = 1,
+    unquantized: Collection[OperatorKind] = (),
 ) -> tuple[GraphEntry, Engine]:
     """The whole model on an engine of `ENGINES`, and the graph that it computes.
 
     ``device``, ``precision`` and ``threads`` are as in `mtab.load`, and the device is one by name; on the CPU
     as many batches as there are ``streams`` are to be computed at once, and share the threads. Every
     precision is that of a graph, and so was judged when it was exported, but for OpenVINO's int8, which it
-    makes of the bf16 graph or the float32 one: it is to be asked for by name.
+    makes of the bf16 graph or the float32 one: it is to be asked for by name, and leaves there what kinds of
+    operators are to stay ``unquantized``.
 
     Raises `BundleError` if the bundle lacks what is needed, `EngineError` if it cannot be had here.
     """
@@ -48,7 +51,8 @@ def open_engine(
         computed = "fp32" if precision == "auto" else precision
         graph = openvino_graph(bundle, FUSED.name, computed) or _fused(bundle, sources_of(computed)[-1])
         content = _content(bundle, graph)
-        opened = OpenVinoEngine(bundle.path(graph.file), device, threads, computed, content, streams)
+        path = bundle.path(graph.file)
+        opened = OpenVinoEngine(path, device, threads, computed, content, streams, unquantized)
     else:
         graph, opened = _tensorrt_engine(bundle, engine, device, precision)
     opened.memory = graph.memory or assumed_need(max(bundle.config.hidden_sizes.values()))

@@ -4,7 +4,7 @@ import mmap
 import os
 import platform
 import queue
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from mtab.engines import graph_cache, openvino_int8
 from mtab.engines.base import Engine, Tensor, check_threads, one_line, parse_device
 from mtab.errors import EngineError
 from mtab.machine import instruction_sets, limited_cores, saturates_int8, usable_cores
-from mtab.types import Precision
+from mtab.types import OperatorKind, Precision
 
 # OpenVINO's names for the arithmetic, and for the capability that a device needs for it. Without a hint it
 # computes in bfloat16 wherever it can; a hint that a device cannot follow it drops without a word. The hint
@@ -50,13 +50,15 @@ class OpenVinoEngine(Engine):
         precision: Precision = "fp32",
         content: str | None = None,
         streams: int = 1,
+        unquantized: Collection[OperatorKind] = (),
     ) -> None:
         """``path`` is a graph typed in ``precision``: fp32, bf16 or fp16; for int8 one of `sources_of` it.
 
         ``device`` is ``cpu``, or ``gpu`` or ``gpu:N`` for Intel's; ``threads`` of the CPU work on an operator
         (None: one a core), and are shared by ``streams`` calls at once. What a graph leaves in float32 is
         computed in float32. In int8 weights become int8 as the graph is read, a scale for each output, and
-        activations as they come; the rest is as it was. ``content`` is a hash of the graph and its weights:
+        activations as they come; the rest is as it was, with the kinds of operators that are ``unquantized``.
+        ``content`` is a hash of the graph and its weights:
         with it what OpenVINO compiles for the CPU is kept in the user's cache, and the next engine begins
         from there.
 
@@ -64,7 +66,9 @@ class OpenVinoEngine(Engine):
         arithmetic of that precision, and if the graph cannot be read, or takes its weights from outside its
         folder.
         """
-        compiled, self._weights = compile_graph(path, device, threads, precision, content, streams)
+        compiled, self._weights = compile_graph(
+            path, device, threads, precision, content, streams, unquantized
+        )
         self._answered = False
         self._requests = queue.SimpleQueue[Any]()
         with _loading(path):
@@ -101,6 +105,7 @@ def compile_graph(
     precision: Precision = "fp32",
     content: str | None = None,
     streams: int = 1,
+    unquantized: Collection[OperatorKind] = (),
     counters: bool = False,
 ) -> tuple[Any, mmap.mmap | None]:
     """A graph compiled by OpenVINO, as `OpenVinoEngine` says; with ``counters`` of each operator's time.
@@ -125,9 +130,9 @@ def compile_graph(
     if precision == "int8":
         settings["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = openvino_int8.GROUP
     if kind == "cpu" and content is not None:
-        compiled, weights = _through_cache(core, path, settings, precision, content)
+        compiled, weights = _through_cache(core, path, settings, precision, unquantized, content)
     else:
-        compiled, weights = _compile(core, path, target, settings, precision), None
+        compiled, weights = _compile(core, path, target, settings, precision, unquantized), None
     used = compiled.get_property("INFERENCE_PRECISION_HINT")
     if used.to_string() != hint:
         raise EngineError(f"device {device}: OpenVINO computes in {used.to_string()}, expected {hint}")
@@ -135,7 +140,12 @@ def compile_graph(
 
 
 def _through_cache(
-    core: Any, path: Path, settings: Mapping[str, Any], precision: Precision, content: str
+    core: Any,
+    path: Path,
+    settings: Mapping[str, Any],
+    precision: Precision,
+    unquantized: Collection[OperatorKind],
+    content: str,
 ) -> tuple[Any, mmap.mmap | None]:
     """A graph compiled for the CPU: as it was kept, or else kept now."""
     decisive = {
@@ -144,6 +154,7 @@ def _through_cache(
         # Which make int8 of other weights, and keep operators in float32.
         "mtab": __version__,
         "int8": openvino_int8.VERSION,
+        "unquantized": " ".join(sorted(unquantized)),
         "precision": precision,
         "cores": usable_cores(),
         **{name: os.environ.get(name) for name in _LIMITS},
@@ -156,24 +167,31 @@ def _through_cache(
             graph_cache.forget(folder)
     # A cache that is full or read-only keeps no model from being loaded.
     with suppress(OSError, EngineError), graph_cache.keeping(folder, path) as partial:
-        _export(core, path, partial / _COMPILED, settings, precision)
+        compiled = _compile(core, path, "CPU", settings, precision, unquantized)
+        _export(compiled, path, partial / _COMPILED)
         # As all that come later do: no memory is held by what it was made from.
         return _import(core, path, partial / _COMPILED, settings)
-    return _compile(core, path, "CPU", settings, precision), None
+    return _compile(core, path, "CPU", settings, precision, unquantized), None
 
 
-def _compile(core: Any, path: Path, target: str, settings: Mapping[str, Any], precision: Precision) -> Any:
+def _compile(
+    core: Any,
+    path: Path,
+    target: str,
+    settings: Mapping[str, Any],
+    precision: Precision,
+    unquantized: Collection[OperatorKind],
+) -> Any:
     with _loading(path):
         model = read_graph(path)
         if precision == "int8":
-            openvino_int8.compress_weights(model)
+            openvino_int8.compress_weights(model, unquantized)
         elif precision == "fp16":
             keep_float32(model)
         return core.compile_model(model, target, settings)
 
 
-def _export(core: Any, path: Path, blob: Path, settings: Mapping[str, Any], precision: Precision) -> None:
-    compiled = _compile(core, path, "CPU", settings, precision)
+def _export(compiled: Any, path: Path, blob: Path) -> None:
     with _loading(path):
         exported = compiled.export_model()
     blob.write_bytes(exported.getbuffer())

@@ -1,12 +1,13 @@
 """OpenVINO's int8: what a graph multiplies by constants, as products with matrices of whole numbers."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
 
 from mtab.graphs import MEASURED
+from mtab.types import OperatorKind
 
 VERSION = 1
 """Of what is made of a graph; a change of it is another number, so that nothing compiled outlives it."""
@@ -22,7 +23,7 @@ _TURN = [0, 2, 1]
 _TO_THE_END = np.iinfo(np.int64).max
 
 
-def compress_weights(model: Any) -> int:
+def compress_weights(model: Any, unquantized: Collection[OperatorKind] = ()) -> int:
     """Turn the matrices of a model's products and convolutions into int8, and return their number.
 
     The largest weight of each output becomes ±127. This is the form in which OpenVINO multiplies whole
@@ -30,7 +31,8 @@ def compress_weights(model: Any) -> int:
     for convolutions: each becomes the product of the windows that it looks at, one in time for each answer,
     with its kernel. The sums are the same, and a window's scale is its own.
 
-    What is measured of a waveform, grouped and small convolutions and classifiers stay as they are.
+    What is measured of a waveform, grouped and small convolutions and classifiers stay as they are, and
+    operators of kinds that are to stay ``unquantized``.
     """
     number = 0
     for node in _nodes(model):
@@ -39,13 +41,22 @@ def compress_weights(model: Any) -> int:
         if node.get_type_name() not in ("MatMul", "Convolution"):
             continue
         constant = node.input_value(1).get_node()
-        if constant.get_type_name() != "Constant":
+        if constant.get_type_name() != "Constant" or _kind_of(node) in unquantized:
             continue
         if node.get_type_name() == "MatMul" and len(constant.shape) == 2:
             number += _compress_product(node, constant)
         elif node.get_type_name() == "Convolution" and len(constant.shape) == 3:
             number += _compress_convolution(node, constant)
     return number
+
+
+def _kind_of(node: Any) -> OperatorKind:
+    if node.get_type_name() == "Convolution":
+        return "convolutions"
+    # "self_attention" is also what a part of the model is called.
+    _, *modules = node.get_friendly_name().partition("/")[0].split(".")
+    attends = any("attention" in name or "attn" in name for name in modules)
+    return "attention" if attends else "feed_forward"
 
 
 def _nodes(model: Any) -> Iterator[Any]:
