@@ -34,6 +34,7 @@ def test_it_is_what_the_files_say(tone_bundle: Path) -> None:
         "title": "ONNX Runtime",
         "device": "cpu",
         "precision": "fp32",
+        "unquantized": [],
         "threads": 1,
         "streams": 1,
         "batch_size": 8,
