@@ -19,7 +19,7 @@ from transformers.utils import logging as transformers_logging
 from mtab.errors import ConfigError
 from mtab_train.config import AUDIO_ENCODERS, TEXT_ENCODERS, ModelConfig
 from mtab_train.gradient_checkpointing import CheckpointedLayers
-from mtab_train.masking import MaskedGroupNorm, valid_mask
+from mtab_train.masking import MaskedGroupNorm, masked_group_norm, valid_mask
 
 
 def with_encoders(
@@ -274,10 +274,10 @@ class AudioEncoder(Encoder):
             # Only the first layer has one. An utterance without audio gets one frame, so that nothing is
             # divided by zero.
             frames = ((lengths - self.kernels[0]) // self.strides[0] + 1).clamp(min=1)
-            mask = valid_mask(frames, x.shape[2])
             if self.training:
-                x = self.masked_group_norm(x, mask, norm)
+                x = masked_group_norm(x, frames, norm)
             else:
+                mask = valid_mask(frames, x.shape[2])
                 x = self.masked_group_norm(x, mask, norm, inputs, layer.conv)
         elif norm is not None:
             x = norm(x.transpose(1, 2)).transpose(1, 2)

@@ -31,17 +31,33 @@ class MaskedMax(nn.Module):
         return x.masked_fill(~mask[..., None], -torch.inf).amax(dim=1)
 
 
-class MaskedGroupNorm(nn.Module):
-    """Per-channel `GroupNorm` over the valid frames of x, (batch, channels, time).
+def masked_group_norm(x: Tensor, lengths: Tensor, norm: nn.GroupNorm) -> Tensor:
+    """Per-channel `GroupNorm` over the valid frames of x, (batch, channels, time), and 0 behind them.
 
     wav2vec2-base normalises its first convolution with one group a channel, so its statistics run over time
-    alone; on an unpadded batch this equals ``norm(x)``. ``kernel`` is that of a convolution from whose input
-    the statistics may be taken instead.
+    alone; each utterance is normalised by itself, as it would be alone.
+    """
+    # This is the largest tensor of training, and PyTorch's own norm passes over it far less often than sums
+    # under a mask would.
+    rows = [
+        torch.group_norm(
+            row[None, :, :length].to(norm.weight.dtype), norm.num_groups, norm.weight, norm.bias, norm.eps
+        )
+        for row, length in zip(x, lengths.tolist(), strict=True)
+    ]
+    return torch.cat([nn.functional.pad(row, (0, x.shape[2] - row.shape[2])) for row in rows])
+
+
+class MaskedGroupNorm(nn.Module):
+    """`masked_group_norm` of a convolution's answer x, (batch, channels, time), by what the convolution read.
+
+    At inference x is the largest tensor of all, and an engine that needs no statistics of it can make it a
+    part at a time. ``kernel`` is the convolution's.
     """
 
     basis: Tensor
 
-    def __init__(self, kernel: int = 1) -> None:
+    def __init__(self, kernel: int) -> None:
         super().__init__()
         time, frequency = torch.arange(kernel)[None, :], torch.arange(kernel)[:, None]
         cosines = torch.cos(math.pi / kernel * (time + 0.5) * frequency)
@@ -52,34 +68,23 @@ class MaskedGroupNorm(nn.Module):
         x: Tensor,
         mask: Tensor,
         norm: nn.GroupNorm,
-        samples: Tensor | None = None,
-        convolution: nn.Conv1d | None = None,
+        samples: Tensor,
+        convolution: nn.Conv1d,
     ) -> Tensor:
-        """``x`` normalised; given that it is ``convolution(samples)``, without a pass over it for statistics.
-
-        ``samples`` are float32 (batch, 1, time). At inference x is the largest tensor of all, and an engine
-        that needs no statistics of it can make it a part at a time.
-        """
+        """x, which is ``convolution(samples)``, normalised; ``samples`` are float32 (batch, 1, time)."""
         weights = mask[:, None, :].float()
-        count = weights.sum(dim=2, keepdim=True)
-        if samples is not None and convolution is not None:
-            mean, variance = self._of_convolution(samples, weights, count, convolution)
-            scale = torch.rsqrt(variance + norm.eps) * norm.weight[None, :, None]
-            return x * scale + (norm.bias[None, :, None] - mean * scale)
-        centred = x - (x * weights).sum(dim=2, keepdim=True) / count
-        variance = (centred.square() * weights).sum(dim=2, keepdim=True) / count
-        normalised = centred * torch.rsqrt(variance + norm.eps)
-        return normalised * norm.weight[None, :, None] + norm.bias[None, :, None]
+        mean, variance = self._moments(samples, weights, convolution)
+        scale = torch.rsqrt(variance + norm.eps) * norm.weight[None, :, None]
+        return x * scale + (norm.bias[None, :, None] - mean * scale)
 
-    def _of_convolution(
-        self, samples: Tensor, weights: Tensor, count: Tensor, convolution: nn.Conv1d
-    ) -> tuple[Tensor, Tensor]:
+    def _moments(self, samples: Tensor, weights: Tensor, convolution: nn.Conv1d) -> tuple[Tensor, Tensor]:
         """Mean and variance of each channel, (batch, channels, 1), from the moments of what it reads.
 
         A channel is a weighted sum of a kernel's samples, so that its variance is a quadratic form in their
         covariance. Neighbouring samples of speech are nearly equal and filters take their differences, which
         would cancel in float32; their cosine transform hardly correlates.
         """
+        count = weights.sum(dim=2, keepdim=True)
         parts = nn.functional.conv1d(samples, self.basis[:, None], stride=convolution.stride)
         mean = (parts * weights).sum(dim=2, keepdim=True) / count
         centred = (parts - mean) * weights
