@@ -90,6 +90,14 @@ def test_batch_norm_is_that_of_the_concatenated_valid_frames() -> None:
     torch.testing.assert_close(valid_frames(masked.eval()(x, mask)), plain.eval()(valid_frames(x)))
 
 
+def test_batch_norm_without_padding_is_torchs() -> None:
+    masked, plain = MaskedBatchNorm1d(4).double(), nn.BatchNorm1d(4).double()
+    x = padded(4)
+    y = masked(x, torch.ones(3, SIZE, dtype=torch.bool))
+    torch.testing.assert_close(y, plain(x))
+    torch.testing.assert_close(masked.state_dict(), plain.state_dict())
+
+
 def test_batch_norm_of_a_single_frame_uses_the_running_statistics_and_keeps_them() -> None:
     norm = MaskedBatchNorm1d(4).double()
     norm(padded(4), valid_mask(LENGTHS, SIZE))

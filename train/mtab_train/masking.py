@@ -109,7 +109,8 @@ class MaskedBatchNorm1d(nn.BatchNorm1d):
         every = x.transpose(1, 2).flatten(0, 1)
         # Rows by their numbers: by a mask itself it takes twice as long.
         valid = mask.flatten().nonzero()[:, 0]
-        frames = every.index_select(0, valid)
+        padded = len(valid) < len(every)
+        frames = every.index_select(0, valid) if padded else every
         if len(frames) > 1:
             frames = super().forward(frames)
         else:
@@ -122,8 +123,9 @@ class MaskedBatchNorm1d(nn.BatchNorm1d):
                 training=False,
                 eps=self.eps,
             )
-        normalised = frames.new_zeros(every.shape).index_copy(0, valid, frames)
-        return normalised.unflatten(0, mask.shape).transpose(1, 2)
+        if padded:
+            frames = frames.new_zeros(every.shape).index_copy(0, valid, frames)
+        return frames.unflatten(0, mask.shape).transpose(1, 2)
 
 
 class Interpolation(nn.Module):
