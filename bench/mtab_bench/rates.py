@@ -16,6 +16,10 @@ SIZES = (1024, 2048)
 BYTES = {"fp32": 4, "bf16": 2, "int8": 1}
 """Of a number, by the precision in which a processor may multiply matrices."""
 
+_TRIED = 256
+"""Rows and columns on which a library shows that it is not made for a precision on this processor."""
+_FAR = 10
+"""Times the fastest library's seconds: some multiply int8 a number at a time where there is no VNNI."""
 _READ = 256 * 2**20
 """Bytes that are read to time memory: more than caches hold."""
 _REPEATS = 3
@@ -76,15 +80,24 @@ def measure_rates(threads: int) -> MachineRates:
         # Without it, bfloat16 is made up of float32.
         if precision == "bf16" and not {"bf16", "amx"} & set(sets):
             continue
+        libraries = _fit(precision, threads)
         rates = [
             MatrixRate("GFLOP/s", 2e-9 * size**3 / _best_seconds(multiply), library)
             for size in SIZES
             for library, multiply in _products(precision, size, threads)
+            if library in libraries
         ]
         matrix[precision] = max(rates, key=lambda rate: rate.value)
     numbers = torch.ones(_READ // 4)
     memory = 1e-9 * _READ / _best_seconds(lambda: numbers.sum())
     return MachineRates(threads, matrix, Quantity("GB/s", memory))
+
+
+def _fit(precision: str, threads: int) -> set[str]:
+    """The libraries that are not far slower than the fastest: these would take minutes."""
+    products = _products(precision, _TRIED, threads)
+    seconds = {library: _best_seconds(multiply) for library, multiply in products}
+    return {library for library, each in seconds.items() if each <= _FAR * min(seconds.values())}
 
 
 def _products(precision: str, size: int, threads: int) -> Iterator[tuple[str, Callable[[], Any]]]:

@@ -84,6 +84,7 @@ EVERY = {
     "robustness, all": ("robustness", "BUNDLE", *CORPUS, "--split", "all"),
     "serve": (
         "serve", "BUNDLE", "--seconds", 1, "--clients", 2, "--requests", 20, "--threads", 1,
+        "--dataset", "manifest", "--data-dir", "TIMED", "--columns", "label=emotion",
         "--for", "latency", "--json",
     ),
     "profile": (

@@ -1,10 +1,12 @@
 """What the machine does at best, beside numpy's own products, and shares worked out by hand."""
 
 import time
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 
+import mtab_bench.rates
 from mtab.machine import instruction_sets
 from mtab_bench.rates import BYTES, MachineRates, MatrixRate, _products, measure_rates
 from mtab_bench.sections.samples import Quantity
@@ -34,6 +36,22 @@ def test_the_float32_rate_is_of_the_order_of_numpys() -> None:
     a @ a
     rate = 2e-9 * size**3 / (time.perf_counter() - begun)
     assert rate / 20 < measure_rates(1).matrix["fp32"].value < 20 * rate
+
+
+def test_a_library_that_is_far_slower_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    def products(precision: str, size: int, threads: int) -> Iterator[tuple[str, Callable[[], object]]]:
+        def slow() -> None:
+            sizes.append(size)
+            time.sleep(0.1)
+
+        yield "slow", slow
+        yield "fast", lambda: time.sleep(0.001)
+
+    monkeypatch.setattr(mtab_bench.rates, "_products", products)
+    assert {each.library for each in measure_rates(1).matrix.values()} == {"fast"}
+    assert set(sizes) == {256}
 
 
 @pytest.mark.parametrize("precision", BYTES)

@@ -124,6 +124,12 @@ def test_levels(model: Model) -> None:
         assert level.gain("without batches") == level.requests_per_second / level.beside["without batches"]
 
 
+def test_a_folder_of_no_corpus(tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, ["serve", str(tmp_path), "--data-dir", str(tmp_path)])
+    assert done.exit_code == 2
+    assert "--data-dir needs --dataset" in done.output
+
+
 def test_without_wrk_it_says_what_to_install(tone_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     done = CliRunner().invoke(main, ["serve", str(tone_bundle), "--threads", "1"])

@@ -64,6 +64,10 @@ def serve_command(
       mtab-bench serve runs/mine/bundle --dataset meld --data-dir MELD.Raw
       mtab-bench serve runs/mine/bundle --clients 32 --requests 50000
     """
+    for name, value in (("--data-dir", data_dir), ("--columns", columns)):
+        if value is not None and dataset is None:
+            raise click.UsageError(f"{name} needs --dataset")
+
     from mtab.data import read_corpus
     from mtab.loading import load
     from mtab_bench.sections.serving import BESIDE, CONCURRENCY, measure_serving
