@@ -46,12 +46,8 @@ class Choice:
 
     def __str__(self) -> str:
         threads = "" if self.threads is None else f", {self.threads} thread{'s' * (self.threads > 1)}"
-        return f"{self.engine} on {self.device} in {self.arithmetic}{threads}{self.batches}"
-
-    @property
-    def arithmetic(self) -> str:
-        """The precision, and what is not in it."""
-        return arithmetic(self.precision, self.unquantized)
+        computes = arithmetic(self.precision, self.unquantized)
+        return f"{self.engine} on {self.device} in {computes}{threads}{self.batches}"
 
     @property
     def batches(self) -> str:

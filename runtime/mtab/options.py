@@ -1,6 +1,6 @@
 """Options and arguments that several commands of the four programs share, each declared once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -161,6 +161,13 @@ def corpus_options(help: str = "Layout of the corpus.", required: bool = False) 
         ),
         columns_option,
     )
+
+
+def require_dataset(dataset: str | None, data_dir: Path | None, columns: Mapping[str, str] | None) -> None:
+    """Of `corpus_options` that may be left out, raise `click.UsageError` for one that says nothing alone."""
+    for name, value in (("--data-dir", data_dir), ("--columns", columns)):
+        if value is not None and dataset is None:
+            raise click.UsageError(f"{name} needs --dataset")
 
 
 corpora_options = together(

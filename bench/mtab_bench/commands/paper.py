@@ -123,7 +123,7 @@ def paper_command(
     from mtab.files import write_json
     from mtab.progress import track
     from mtab_bench.paper.cost import estimate, gpu_line, to_text
-    from mtab_bench.paper.results import gather, read_answers
+    from mtab_bench.paper.results import gather
     from mtab_bench.paper.rows import unusable
     from mtab_bench.paper.running import begin, make_jobs, make_recipe, run_job
     from mtab_bench.render.paper import CHARTS, paper_text
@@ -157,8 +157,9 @@ def paper_command(
     with resumable("the same command"):
         for job in track(jobs, "rows"):
             run_job(job, recipe, corpus, out, cluster, init_from, **machine)
-            write_json(out / JSON, to_dict(gather(out, recipe, corpus, left_out)))
-    paper = gather(out, recipe, corpus, left_out)
-    write_paper(out, paper, corpus, read_answers(out, recipe, corpus))
+            so_far, _ = gather(out, recipe, corpus, left_out)
+            write_json(out / JSON, to_dict(so_far))
+    paper, answers = gather(out, recipe, corpus, left_out)
+    write_paper(out, paper, corpus, answers)
     click.echo("\n" + paper_text(paper))
     click.echo(f"\nWrote {out / JSON}, {HTML}, {MARKDOWN}, {ANSWERS} and {CHARTS}/")

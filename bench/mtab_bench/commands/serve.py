@@ -8,7 +8,7 @@ import click
 from mtab.config import to_dict
 from mtab.console import Command, table
 from mtab.errors import MtabError
-from mtab.options import corpus_options, json_option, threads_option, tuned_for_option
+from mtab.options import corpus_options, json_option, require_dataset, threads_option, tuned_for_option
 from mtab.types import TunedFor
 
 
@@ -64,9 +64,7 @@ def serve_command(
       mtab-bench serve runs/mine/bundle --dataset meld --data-dir MELD.Raw
       mtab-bench serve runs/mine/bundle --clients 32 --requests 50000
     """
-    for name, value in (("--data-dir", data_dir), ("--columns", columns)):
-        if value is not None and dataset is None:
-            raise click.UsageError(f"{name} needs --dataset")
+    require_dataset(dataset, data_dir, columns)
 
     from mtab.data import read_corpus
     from mtab.loading import load

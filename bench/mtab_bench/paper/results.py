@@ -25,7 +25,7 @@ from mtab_bench.paper.figures import (
     pooled_figures,
 )
 from mtab_bench.paper.rows import ROWS, FloorRow
-from mtab_bench.paper.running import FLOOR, RECIPE, FloorFold, Job, Recipe, folds_left
+from mtab_bench.paper.running import FLOOR, RECIPE, FloorFold, Job, Recipe
 from mtab_train.results import read_results
 from mtab_train.run import PREDICTIONS, RESULTS, RUN, open_run, read_history
 
@@ -144,22 +144,24 @@ class Paper:
 _ORDER: tuple[Protocol, ...] = ("honest", "fixed", "paper")
 
 
-def gather(out: Path, recipe: Recipe, corpus: Corpus, left_out: Mapping[str, str]) -> Paper:
-    """Read every fold that is done in a folder of runs, whichever command did it.
+def gather(
+    out: Path, recipe: Recipe, corpus: Corpus, left_out: Mapping[str, str]
+) -> tuple[Paper, dict[str, list[Answered]]]:
+    """Every fold that is done in a folder of runs, whichever command did it; and its answers, by job.
 
     Raises `DataError` if a fold is of another state of the corpus, or its predictions are not of its test
     utterances; `ConfigError` if a file of it is missing or damaged.
     """
-    found: list[tuple[Entry, list[Answered]]] = []
+    found: dict[str, tuple[Entry, list[Answered]]] = {}
     for job in _jobs(out):
         folds = make_folds(corpus, recipe.folds, job.seed)
         if (entry := _entry(job, recipe, folds, out)) is not None:
-            found.append(entry)
+            found[job.name] = entry
     folds = make_folds(corpus, recipe.folds)
-    entries = [entry for entry, _ in found]
-    answers = {(each.row, each.protocol, each.seed): given for each, given in found}
+    entries = [entry for entry, _ in found.values()]
+    answers = {(each.row, each.protocol, each.seed): given for each, given in found.values()}
     counts = Counter(each.label for each in corpus.utterances)
-    return Paper(
+    paper = Paper(
         schema_version=SCHEMA_VERSION,
         recipe=recipe,
         utterances={label: counts[label] for label in recipe.classes},
@@ -171,18 +173,7 @@ def gather(out: Path, recipe: Recipe, corpus: Corpus, left_out: Mapping[str, str
         left_out=dict(left_out),
         notes=_notes(corpus, recipe, folds, entries),
     )
-
-
-def read_answers(out: Path, recipe: Recipe, corpus: Corpus) -> dict[str, list[Answered]]:
-    """What was answered in every fold that is done, by the job's name. Raises as `gather`."""
-    found: dict[str, list[Answered]] = {}
-    for job in _jobs(out):
-        left = {fold.name for fold in folds_left(job, recipe, corpus, out)}
-        for fold in make_folds(corpus, recipe.folds, job.seed):
-            if fold.name not in left:
-                path = job.folder(out) / fold.folder / PREDICTIONS
-                found.setdefault(job.name, []).extend(read_predictions(path, fold, recipe.classes))
-    return found
+    return paper, {name: given for name, (_, given) in found.items()}
 
 
 def _jobs(out: Path) -> list[Job]:

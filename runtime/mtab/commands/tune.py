@@ -7,7 +7,7 @@ from typing import get_args
 import click
 
 from mtab.console import Command
-from mtab.options import bundle_argument, corpus_options, json_option
+from mtab.options import bundle_argument, corpus_options, json_option, require_dataset
 from mtab.types import TunedFor
 
 
@@ -71,9 +71,7 @@ def tune(
       mtab tune bundle --for throughput
       mtab tune bundle --reset
     """
-    for name, value in (("--data-dir", data_dir), ("--columns", columns)):
-        if value is not None and dataset is None:
-            raise click.UsageError(f"{name} needs --dataset")
+    require_dataset(dataset, data_dir, columns)
 
     from mtab import tune as tuning
     from mtab.bundle import open_bundle
