@@ -90,13 +90,19 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
 
 
 @pytest.fixture(scope="session")
-def call(environment: Callable[..., Path]) -> Callable[..., "subprocess.CompletedProcess[str]"]:
-    """Run a command of one of the four programs in an environment."""
+def call(
+    environment: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    """Run a command of one of the four programs in an environment, with a cache of its own.
+
+    What `mtab tune` chose with the engines of one environment is not what the others, or other tests, have.
+    """
 
     def run(extras: tuple[str, ...], program: str, *arguments: object) -> "subprocess.CompletedProcess[str]":
         module = program.replace("-", "_") + ".cli"
         command = [environment(*extras), "-m", module, *map(str, arguments)]
         variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        variables["MTAB_CACHE"] = str(tmp_path_factory.mktemp("cache"))
         return subprocess.run(command, capture_output=True, text=True, check=False, env=variables)
 
     return run
