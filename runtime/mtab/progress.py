@@ -30,15 +30,15 @@ _CLEAR = "\r\x1b[K"
 class Progress:
     """Work under way: what it is, and how much of ``total`` (None: nobody knows how much) is done.
 
-    ``before`` of it was done earlier than ``begun``, a time of `time.monotonic`. Counting costs next to
-    nothing and prints nothing: a thread of its own draws.
+    ``before`` of it was done earlier than ``begun``, a time of `time.monotonic`, with what had been done of
+    the work within it. Counting costs next to nothing and prints nothing: a thread of its own draws.
     """
 
     desc: str
     total: int | None = None
     unit: str = ""
     done: int = 0
-    before: int = 0
+    before: float = 0
     begun: float = field(default_factory=time.monotonic)
 
     def update(self, count: int = 1) -> None:
@@ -96,7 +96,7 @@ def format_progress(stack: Sequence[Progress], now: float, width: int | None = N
     """
     elapsed = now - stack[0].begun
     line = f"{' · '.join(map(_count, stack))}, {_clock(elapsed)} elapsed"
-    share = _share(stack)
+    share = _share(stack, [each.done for each in stack])
     if share is None:
         return line if width is None else line[:width]
     before = stack[0].before / (stack[0].total or 1)
@@ -108,13 +108,13 @@ def format_progress(stack: Sequence[Progress], now: float, width: int | None = N
     return f"[{'#' * filled}{'-' * (_BAR - filled)}] {line}"[:width]
 
 
-def _share(stack: Sequence[Progress]) -> float | None:
-    """The share of the outermost work that is done, with what its current step has done of itself."""
+def _share(stack: Sequence[Progress], done: Sequence[float]) -> float | None:
+    """The share of the outermost work that ``done`` of each is; None where nobody knows its size."""
     if not stack[0].total:
         return None
     share = 0.0
-    for each in reversed(stack):
-        share = min((each.done + share) / each.total, 1.0) if each.total else 0.0
+    for each, count in zip(reversed(stack), reversed(done), strict=True):
+        share = min((count + share) / each.total, 1.0) if each.total else 0.0
     return share
 
 
@@ -144,7 +144,11 @@ class _Line:
     def open(self, shown: Progress) -> None:
         with self.lock:
             self._stack.append(shown)
-            if len(self._stack) == 1:
+            if len(self._stack) > 1:
+                outermost, within = self._stack[0], [0.0] * (len(self._stack) - 1)
+                share = _share(self._stack, [*within, shown.before])
+                outermost.before += (share or 0) * (outermost.total or 0)
+            else:
                 self._idle = threading.Event()
                 threading.Thread(target=self._draw_until, args=(self._idle,), daemon=True).start()
 

@@ -44,6 +44,19 @@ def test_what_was_done_before_took_no_time() -> None:
     assert format_progress([resumed], 3600.0) == "epoch 6/10, 1:00:00 elapsed, 2:00:00 left"
 
 
+def test_what_was_done_before_within_other_work_took_no_time() -> None:
+    """Rows of folds of epochs, gone on with at the sixth epoch of the second fold of the first row."""
+    with (
+        progress("rows", 2) as rows,
+        progress("cross-validation", 4, "folds", done=1),
+        progress("training", 10, done=5) as epochs,
+    ):
+        epochs.update(5)
+        line = format_progress(mtab.progress._line._stack, rows.begun + 3600)
+    # Half a fold, an eighth of a row, took an hour; one row and a half are left.
+    assert line == ("rows 0/2 · cross-validation 1/4 folds · training 10/10, 1:00:00 elapsed, 12:00:00 left")
+
+
 def test_work_of_unknown_size_has_no_time_left() -> None:
     assert format_progress([Progress("bisecting", begun=0.0)], 5.0) == "bisecting, 0:05 elapsed"
     assert (

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import mtab.progress
 from mtab.config import to_dict
 from mtab.data import Corpus
 from mtab.provenance import Scores
@@ -84,8 +85,10 @@ def test_cross_validation_resumes_and_sums_up(
     assert f"mtab-train cv --resume {out}" in stopped.stderr
     before = (out / "speakers-0+1" / "results.json").stat().st_mtime_ns
 
+    monkeypatch.setattr(mtab.progress, "EVERY", 0.005)
     done = run("cv", "--resume", out)
     assert done.exit_code == 0, done.output
+    assert "cross-validation 2/3 folds · training 0/1 epochs" in done.stderr
     assert (out / "speakers-0+1" / "results.json").stat().st_mtime_ns == before
     summary = json.loads((out / "summary.json").read_text())
     names = ["speakers-0+1", "speakers-2+3", "speakers-4+5"]

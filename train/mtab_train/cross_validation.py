@@ -11,6 +11,7 @@ from mtab.config import to_dict
 from mtab.data import Corpus, find_fold, make_folds
 from mtab.errors import DataError
 from mtab.files import atomic_folder, write_json
+from mtab.progress import progress, say
 from mtab_train.results import Results, read_results
 from mtab_train.run import RESULTS, RUN, SUMMARY, Run, open_run, write_run
 from mtab_train.start import Start, begin_run, describe_run
@@ -82,14 +83,16 @@ def cross_validate(run: Run, corpus: Corpus, cluster: str | None = None, **machi
     assert config.folds is not None
     folds = make_folds(corpus, config.folds, run.train.seed)
     left = [fold.name for fold in folds if not (run.folder / fold.folder / RESULTS).is_file()]
-    if cluster is not None:
-        from mtab_train.on_ray import train_folds
+    with progress("cross-validation", len(folds), "folds", done=len(folds) - len(left)) as shown:
+        if cluster is not None:
+            from mtab_train.on_ray import train_folds
 
-        train_folds(cluster, run, left, machine)
-    else:
-        for fold in left:
-            print(f"\n{config.title}, fold {fold}, protocol {run.train.protocol}", flush=True)
-            train_fold(run, corpus, fold, **machine)
+            train_folds(cluster, run, left, machine, shown)
+        else:
+            for fold in left:
+                say(f"\n{config.title}, fold {fold}, protocol {run.train.protocol}")
+                train_fold(run, corpus, fold, **machine)
+                shown.update()
     summary = summarize({fold.name: read_results(run.folder / fold.folder) for fold in folds})
     write_json(run.folder / SUMMARY, to_dict(summary))
     return summary

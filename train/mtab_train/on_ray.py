@@ -10,14 +10,17 @@ import ray
 import torch
 from ray.exceptions import RayError
 
-from mtab.progress import progress, say
+from mtab.progress import Progress, say
 from mtab.ray import cause_of, connected
 from mtab_train.run import Run, open_run, run_corpus
 
 
-def train_folds(address: str, run: Run, folds: Sequence[str], machine: Mapping[str, Any]) -> None:
+def train_folds(
+    address: str, run: Run, folds: Sequence[str], machine: Mapping[str, Any], shown: Progress
+) -> None:
     """Train on each of the ``folds`` as a task of its own, as many at once as there is room for.
 
+    Each that is done is counted in ``shown``.
     A task has as many CPUs as torch has threads here, and a GPU where ``machine`` asks for one. A fold goes
     on from what its folder has. Raises `MtabError` for a cluster that is not there, and for the first fold
     that fails.
@@ -31,16 +34,15 @@ def train_folds(address: str, run: Run, folds: Sequence[str], machine: Mapping[s
         threads = torch.get_num_threads()
         names = {task.remote(run.folder.absolute(), name, threads, machine): name for name in folds}
         left = list(names)
-        with progress("training", len(folds), "folds") as shown:
-            while left:
-                done, left = ray.wait(left)
-                for each in done:
-                    try:
-                        ray.get(each)
-                    except RayError as error:
-                        raise cause_of(error) from None
-                    say(f"{run.config.title}, fold {names[each]}: done")
-                    shown.update()
+        while left:
+            done, left = ray.wait(left)
+            for each in done:
+                try:
+                    ray.get(each)
+                except RayError as error:
+                    raise cause_of(error) from None
+                say(f"{run.config.title}, fold {names[each]}: done")
+                shown.update()
 
 
 def _train(folder: Path, fold: str, threads: int, machine: Mapping[str, Any]) -> None:
